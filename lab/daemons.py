@@ -1,0 +1,184 @@
+"""The daemons of a host: D-Bus, firewalld and Salt, configured as an operator would.
+
+Each start returns when the daemon really serves. Nothing here knows the rules that
+this project makes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lab.errors import CommandFailed, LabError
+from lab.wait import wait_until
+
+if TYPE_CHECKING:
+    from lab.host import Host
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+SALT_PORTS = "4505-4506/tcp"
+
+_FIREWALLD_LOG = "/var/log/firewalld.out"
+_FIREWALLD_STATE = (
+    "dbus-send",
+    "--system",
+    "--print-reply=literal",
+    "--reply-timeout=5000",
+    "--dest=org.fedoraproject.FirewallD1",
+    "/org/fedoraproject/FirewallD1",
+    "org.freedesktop.DBus.Properties.Get",
+    "string:org.fedoraproject.FirewallD1",
+    "string:state",
+)
+
+
+def start_dbus(host: Host) -> None:
+    """Start the system bus with the machine's own policy files."""
+    host.spawn(["dbus-daemon", "--system", "--nofork", "--nopidfile"], "/var/log/dbus.out")
+    socket = host.path("/run/dbus/system_bus_socket")
+    wait_until(socket.exists, f"No D-Bus on {host.name}", timeout=10, every=0.02)
+
+
+def start_firewalld(host: Host, state: str = "RUNNING") -> None:
+    """Start firewalld unless it runs, and wait until it says that it is ``state``."""
+    if not running(host, "firewalld"):
+        host.spawn(["firewalld", "--nofork", "--nopid"], _FIREWALLD_LOG)
+
+    def arrived() -> bool:
+        now = firewalld_state(host)
+        if now == state:
+            return True
+        if now in ("RUNNING", "FAILED"):
+            raise LabError(
+                f"firewalld on {host.name} is {now}, not {state}; see its /var/log/firewalld."
+            )
+        if not running(host, "firewalld"):
+            raise LabError(f"firewalld ended on {host.name}: {_tail(host)}")
+        return False
+
+    missing = f"firewalld on {host.name} is not {state}"
+    wait_until(arrived, missing, timeout=60, every=0.2)
+
+
+def firewalld_state(host: Host) -> str:
+    """What firewalld calls its state; empty when it does not answer."""
+    answer = host.run(_FIREWALLD_STATE, check=False, timeout=10)
+    words = answer.stdout.split()
+    return words[-1] if answer.returncode == 0 and words else ""
+
+
+def open_salt_ports(host: Host) -> None:
+    """Let minions reach the master: its operator's rule, made before firewalld runs."""
+    try:
+        host.run(["firewall-offline-cmd", "--zone=public", f"--add-port={SALT_PORTS}"])
+    except CommandFailed as error:
+        raise LabError(f"{host.name} does not open Salt's ports: {error}") from None
+
+
+def running(host: Host, name: str) -> bool:
+    """Whether a process of this name runs on the host."""
+    return any(process.name == name for process in host.processes())
+
+
+def stop(host: Host, name: str, patience: float = 10) -> None:
+    """End a daemon as a service manager does: ask first, then insist."""
+    for sig in (signal.SIGTERM, signal.SIGKILL):
+        if not running(host, name):
+            return
+        host.kill(name, sig)
+        try:
+            wait_until(
+                lambda: not running(host, name),
+                f"{name} on {host.name} did not end",
+                timeout=patience,
+            )
+        except LabError:
+            if sig == signal.SIGKILL:
+                raise
+
+
+def master_config(
+    file_roots: Sequence[str] = ("/srv/salt", f"{CHECKOUT}/salt"),
+    pillar_roots: Sequence[str] = ("/srv/pillar", f"{CHECKOUT}/pillar"),
+) -> dict[str, object]:
+    """A master's configuration; what the test puts into /srv wins over the checkout."""
+    return {
+        "user": "root",
+        "interface": "0.0.0.0",
+        "auto_accept": True,
+        "worker_threads": 3,
+        "file_roots": {"base": list(file_roots)},
+        "pillar_roots": {"base": list(pillar_roots)},
+        "log_level_logfile": "warning",
+    }
+
+
+def minion_config(name: str, master: str) -> dict[str, object]:
+    """A minion's configuration: who it is, and where its master is."""
+    return {
+        "user": "root",
+        "id": name,
+        "master": master,
+        "log_level_logfile": "warning",
+    }
+
+
+def start_master(host: Host, config: dict[str, object] | None = None) -> None:
+    """Start salt-master; it serves a few seconds later."""
+    _configure(host, "/etc/salt/master", config or master_config())
+    host.spawn([salt_program("salt-master")], "/var/log/salt/master.out")
+
+
+def start_minion(host: Host, master: str, config: dict[str, object] | None = None) -> None:
+    """Start salt-minion; it finds its master by itself, also a later one."""
+    _configure(host, "/etc/salt/minion", config or minion_config(host.name, master))
+    host.spawn([salt_program("salt-minion")], "/var/log/salt/minion.out")
+
+
+def wait_for_minions(master: Host, minions: Sequence[Host], timeout: float) -> None:
+    """Wait until every one of these minions answers its master."""
+    names = sorted(minion.name for minion in minions)
+    for minion in minions:
+        known = minion.path("/etc/salt/pki/minion/minion_master.pub")
+        wait_until(
+            known.exists,
+            f"Minion {minion.name} did not find its master (see {minion.name}:/var/log/salt)",
+            timeout=timeout,
+        )
+
+    def answer() -> bool:
+        command = [salt_program("salt"), "--static", "--out=json", "--timeout=10"]
+        result = master.run([*command, "-L", ",".join(names), "test.ping"], check=False)
+        try:
+            return set(names) == {n for n, v in json.loads(result.stdout).items() if v}
+        except ValueError:
+            return False
+
+    wait_until(answer, f"Not all of {', '.join(names)} answer", timeout=timeout)
+
+
+def salt_program(name: str) -> str:
+    """The path of a Salt program, those of the Python that runs the lab first."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise LabError(
+            f"There is no {name} beside {sys.executable}: install Salt there with "
+            "pip install salt, or raise the lab with --no-salt."
+        )
+    return found
+
+
+def _configure(host: Host, path: str, config: dict[str, object]) -> None:
+    # JSON is YAML, and needs no package that a fresh machine lacks.
+    host.path(path).write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _tail(host: Host) -> str:
+    lines = host.path(_FIREWALLD_LOG).read_text(errors="replace").strip().splitlines()
+    return " ".join(lines[-3:]) or "it printed nothing"

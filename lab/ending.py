@@ -1,0 +1,59 @@
+"""Ending hosts for certain: nothing else is hit, and nothing of them is left after.
+
+Knows processes only, not what a lab consists of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from lab.errors import LabError
+
+
+def kill(find: Callable[[], set[int]], timeout: float = 10) -> None:
+    """Kill the processes that ``find`` names, all at once, and wait until all ended.
+
+    The end of a pid namespace's first process comes after the end of all others in it.
+    """
+    handles = {pid: handle for pid in find() for handle in _handle(pid)}
+    try:
+        # Asked again: a number named before and after its handle was opened is, in the
+        # handle, the process that was meant, and no later one of that number.
+        for pid in find() & set(handles):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handles[pid], signal.SIGKILL)
+        for pid, handle in handles.items():
+            if not select.select([handle], [], [], timeout)[0]:
+                raise LabError(f"Process {pid} did not end within {timeout:.0f} s.")
+    finally:
+        for handle in handles.values():
+            os.close(handle)
+
+
+def first_processes(folder: Path) -> set[int]:
+    """The first processes of all hosts below a folder, by their command lines.
+
+    Finds also those that have not got to their lock yet, or whose lock file somebody
+    deleted: what nobody could enter any more must still be possible to end.
+    """
+    found = set()
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(entry.name)
+            words = (entry / "cmdline").read_bytes().decode().split("\0")
+            script, lock = words[3:5]
+            if script.endswith("/lab/init.py") and lock.startswith(f"{folder}/"):
+                found.add(pid)
+    return found
+
+
+def _handle(pid: int) -> list[int]:
+    try:
+        return [os.pidfd_open(pid)]
+    except ProcessLookupError:
+        return []

@@ -1,0 +1,109 @@
+"""What a new host finds in its files before anything runs there.
+
+Writes into the host's folder only, before it is laid over the machine's files; on a
+host that stands one writes through ``Host.path``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from lab.spec import HostSpec
+
+# Folders that begin empty, whatever the machine has in its own.
+EMPTY = (
+    "etc/NetworkManager",
+    "etc/firewalld",
+    "etc/rancher",
+    "etc/salt",
+    "var/cache/salt",
+    "var/lib/k3sfw",
+    "var/lib/rancher",
+    "var/log",
+)
+# As the package makes them.
+FIREWALLD_FOLDERS = ("helpers", "icmptypes", "ipsets", "policies", "services", "zones")
+
+
+def furnish(folder: Path, spec: HostSpec, everyone: Iterable[HostSpec]) -> None:
+    """Fill the folder of a host that does not stand yet."""
+    files = folder / "files"
+    for name in EMPTY:
+        _empty(files / name)
+    _name_it(files / "etc", spec, everyone)
+    _stock_firewalld(files / "etc/firewalld")
+    if spec.is_node:
+        _k3s(files, spec)
+    for name in ("salt", "pillar"):
+        (folder / "srv" / name).mkdir()
+
+
+def hosts_file(everyone: Iterable[HostSpec]) -> str:
+    """An /etc/hosts with every host of the lab."""
+    lines = ["127.0.0.1 localhost", "::1 localhost"]
+    for spec in everyone:
+        lines += [f"{spec.ipv4} {spec.name}", f"{spec.ipv6} {spec.name}"]
+    return "\n".join(lines) + "\n"
+
+
+def _empty(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    # overlayfs's mark for a folder that hides the one of the same name below it.
+    os.setxattr(folder, "trusted.overlay.opaque", b"y")
+
+
+def _name_it(etc: Path, spec: HostSpec, everyone: Iterable[HostSpec]) -> None:
+    (etc / "hostname").write_text(f"{spec.name}\n")
+    (etc / "hosts").write_text(hosts_file(everyone))
+    (etc / "machine-id").write_text(f"{uuid.uuid4().hex}\n")
+    # Nobody to ask: a look-up fails at once and does not wait for a time-out.
+    (etc / "resolv.conf").write_text("")
+
+
+def _stock_firewalld(target: Path) -> None:
+    """Lay out firewalld's configuration as its package does on a new machine."""
+    target.chmod(0o750)
+    for name in FIREWALLD_FOLDERS:
+        (target / name).mkdir()
+    for path, digest in _package_files().items():
+        # One that the machine's operator changed is left out: firewalld's built-in
+        # values are those of the package's file.
+        if hashlib.md5(path.read_bytes()).hexdigest() == digest:
+            shutil.copy2(path, target / path.name)
+
+
+def _package_files() -> dict[Path, str]:
+    listing = subprocess.run(
+        ["dpkg-query", "--show", "--showformat=${Conffiles}", "firewalld"],
+        check=False,
+        capture_output=True,
+        text=True,
+    ).stdout
+    named = [line.split()[:2] for line in listing.splitlines() if line.strip()]
+    return {
+        Path(path): digest
+        for path, digest in named
+        if path.startswith("/etc/firewalld/") and Path(path).exists()
+    }
+
+
+def _k3s(files: Path, spec: HostSpec) -> None:
+    """Leave the traces by which a K3s node is known; K3s itself is not there."""
+    data = files / "var/lib/rancher/k3s"
+    # A server is an agent too, and has both folders.
+    (data / "agent").mkdir(parents=True)
+    if spec.role == "server":
+        (data / "server/db").mkdir(parents=True, mode=0o700)
+        token = data / "server/token"
+        token.write_text("K10lab::server:lab\n")
+        token.chmod(0o600)
+    config = files / "etc/rancher/k3s/config.yaml"
+    config.parent.mkdir()
+    config.write_text(f"node-ip: {spec.ipv4},{spec.ipv6}\n")
+    config.chmod(0o600)

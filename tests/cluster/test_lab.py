@@ -1,0 +1,211 @@
+"""What an operator may rely on when raising, using, breaking and ending a whole lab."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import daemons, state
+from lab.cluster import Lab
+from lab.spec import DEFAULT_HOSTS, HostSpec
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"),
+]
+
+FULL = "test-full"
+SECOND = "test-second"
+KILLED = "test-killed"
+MINIONS = {spec.name for spec in DEFAULT_HOSTS if spec.runs_minion}
+
+
+def machine() -> dict[str, str]:
+    """Show what a lab must never touch on the machine that carries it."""
+    commands = (
+        ("ip", "-o", "link"),
+        ("ip", "-o", "addr"),
+        ("ip", "route"),
+        ("nft", "--stateless", "list", "ruleset"),
+        ("findmnt", "--list", "--noheadings", "--output=TARGET,SOURCE"),
+    )
+    return {
+        " ".join(command): subprocess.run(
+            command, capture_output=True, text=True, check=True
+        ).stdout
+        for command in commands
+    }
+
+
+def spaces(lab: Lab) -> set[str]:
+    """Name the pid namespaces of a lab's hosts."""
+    return {os.readlink(f"/proc/{h.pid}/ns/pid") for h in lab.hosts.values()}
+
+
+def inhabitants(namespaces: set[str]) -> list[str]:
+    """Find all living processes of these namespaces."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            living = ") Z " not in (entry / "stat").read_text()
+            if os.readlink(entry / "ns/pid") in namespaces and living:
+                found.append((entry / "comm").read_text().strip())
+        except OSError:
+            continue
+    return found
+
+
+def command(*words: str, name: str = FULL) -> list[str]:
+    return [sys.executable, "-m", "lab", "--name", name, *words]
+
+
+def cli(*words: str, name: str = FULL, text: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*words, name=name),
+        cwd=daemons.CHECKOUT,
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def before() -> dict[str, str]:
+    for name in (FULL, SECOND, KILLED):
+        Lab(name).down()
+    return machine()
+
+
+@pytest.fixture(scope="module")
+def lab(before: dict[str, str]) -> Iterator[Lab]:
+    result = cli("up")
+    print(result.stdout)
+    assert result.returncode == 0, result.stderr
+    yield Lab.attach(FULL)
+    cli("down")
+
+
+def ping(lab: Lab, target: str) -> dict[str, bool]:
+    result = lab.salt("--static", "--out=json", "--timeout=20", target, "test.ping")
+    answers: dict[str, bool] = json.loads(result.stdout)
+    return answers
+
+
+def test_every_minion_answers_its_master(lab: Lab) -> None:
+    assert ping(lab, "*") == dict.fromkeys(MINIONS, True)
+
+
+def test_the_machine_sees_nothing_of_a_standing_lab(lab: Lab, before: dict[str, str]) -> None:
+    assert lab.hosts
+    assert machine() == before
+
+
+def test_the_table_of_hosts_tells_what_runs_where(lab: Lab) -> None:
+    rows = {row.split()[0]: row for row in cli("hosts").stdout.splitlines()}
+    assert set(lab.hosts) < set(rows)
+    assert "192.0.2.10 " in rows["m"] and "salt-master" in rows["m"]
+    assert "server" in rows["s1"] and "firewalld" in rows["s1"]
+    assert "firewalld" not in rows["out"] and "salt" not in rows["out"]
+
+
+def test_exec_hands_input_output_and_exit_code_through(lab: Lab) -> None:
+    assert lab.host("a1").alive
+    result = cli("exec", "a1", "--", "sh", "-c", "cat; hostname; exit 7", text="in\n")
+    assert (result.stdout, result.returncode) == ("in\na1\n", 7)
+    assert cli("exec", "nobody", "true").stderr.startswith("Lab test-full has no host")
+
+
+def test_salt_commands_take_options_of_their_own(lab: Lab) -> None:
+    assert lab.host("s1").alive
+    pinged = cli("salt", "-L", "s1,s2", "--out=txt", "test.ping")
+    assert sorted(pinged.stdout.splitlines()) == ["s1: True", "s2: True"]
+    called = cli("salt-call", "s1", "--local", "--out=txt", "grains.get", "id")
+    assert called.stdout == "local: s1\n"
+
+
+def test_a_tests_own_files_are_served_and_win_over_the_checkouts(lab: Lab) -> None:
+    module = lab.srv / "salt/_modules/lab_probe.py"
+    module.parent.mkdir()
+    module.write_text("def where():\n    return __file__\n")
+    (lab.srv / "pillar/top.sls").write_text("base: {'s1': [lab_probe]}\n")
+    (lab.srv / "pillar/lab_probe.sls").write_text("lab_probe: seen\n")
+    assert "lab_probe" in lab.salt("s1", "saltutil.sync_modules").stdout
+    where = lab.salt("s1", "lab_probe.where", "--out=txt").stdout
+    assert where.startswith("s1: /var/cache/salt/minion/extmods/modules/lab_probe.py")
+    # From pillar itself: Salt masks the values that pillar.get shows.
+    shown = lab.salt("s1", "pillar.ls", "--out=txt").stdout
+    assert "lab_probe" in shown
+    (lab.srv / "pillar/top.sls").unlink()
+
+
+def test_a_host_joins_leaves_and_comes_back_newly_installed(lab: Lab) -> None:
+    joining = HostSpec("a3", "agent", 23)
+    for _ in range(2):
+        lab.add_host(joining)
+        assert ping(lab, "a3") == {"a3": True}
+        assert "a3" in Lab.attach(FULL).hosts
+        lab.remove_host("a3")
+    assert "a3" not in Lab.attach(FULL).hosts
+    assert lab.host("s1").run(["getent", "hosts", "a3"], check=False).returncode
+
+
+def test_two_labs_stand_side_by_side_and_share_nothing(lab: Lab) -> None:
+    result = cli("up", "--no-salt", "--hosts", "s1,out", name=SECOND)
+    assert result.returncode == 0, result.stderr
+    second = Lab.attach(SECOND)
+    second.host("s1").run(["firewall-cmd", "--add-port=4242/tcp"])
+    assert second.host("s1").run(["firewall-cmd", "--list-ports"]).stdout.strip()
+    assert not lab.host("s1").run(["firewall-cmd", "--list-ports"]).stdout.strip()
+    assert spaces(second).isdisjoint(spaces(lab))
+    assert cli("down", name=SECOND).returncode == 0
+    assert not state.folder_of(SECOND).path.exists()
+    assert ping(lab, "s1") == {"s1": True}
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.4, 3.0])
+def test_an_up_killed_midway_leaves_nothing_after_down(
+    seconds: float, before: dict[str, str]
+) -> None:
+    raising = subprocess.Popen(command("up", name=KILLED), cwd=daemons.CHECKOUT)
+    time.sleep(seconds)
+    standing = state.folder_of(KILLED).alive()
+    namespaces = {os.readlink(f"/proc/{pid}/ns/pid") for pid in standing}
+    namespaces.discard(os.readlink("/proc/self/ns/pid"))
+    raising.kill()
+    raising.wait()
+    assert cli("down", name=KILLED).returncode == 0
+    assert not state.folder_of(KILLED).path.exists()
+    time.sleep(0.2)
+    assert not state.folder_of(KILLED).alive()
+    assert inhabitants(namespaces) == []
+    assert machine() == before
+
+
+def test_a_lab_with_dead_hosts_goes_down_like_any_other() -> None:
+    assert cli("up", "--no-salt", "--hosts", "s1,s2", name=KILLED).returncode == 0
+    broken = Lab.attach(KILLED)
+    namespaces = spaces(broken)
+    os.kill(broken.host("s1").pid, signal.SIGKILL)
+    os.kill(broken.host("s2").pid, signal.SIGSTOP)
+    assert cli("down", name=KILLED).returncode == 0
+    assert inhabitants(namespaces) == []
+
+
+def test_down_ends_everything_and_may_be_said_twice(lab: Lab, before: dict[str, str]) -> None:
+    namespaces = spaces(lab)
+    assert len(inhabitants(namespaces)) > len(lab.hosts)
+    for _ in range(2):
+        assert cli("down").stdout == f"Lab {FULL} is down; nothing of it is left.\n"
+    assert inhabitants(namespaces) == []
+    assert not state.folder_of(FULL).path.exists()
+    assert machine() == before
+    assert "not up" in cli("hosts").stderr
