@@ -1,0 +1,59 @@
+"""What can go wrong, as data; the sentence that a person reads is made here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """One thing that is wrong in the input: where it stands, what is wrong, what mends it."""
+
+    path: str
+    problem: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        sentence = f"pillar {self.path}: {self.problem}"
+        return f"{sentence}. Mend: {self.mend}" if self.mend else sentence
+
+
+class EngineError(Exception):
+    """Anything that the engine refuses or cannot do; ``sentences`` are for people."""
+
+    def __init__(self, sentences: Iterable[str]) -> None:
+        self.sentences = tuple(sentences)
+        super().__init__("\n".join(self.sentences))
+
+
+class BadTables(EngineError):
+    """The pillar was refused whole; ``faults`` has every reason, sorted by pillar path."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(sorted(set(faults)))
+        super().__init__(str(fault) for fault in self.faults)
+
+
+class FirewalldUnavailable(EngineError):
+    """firewalld, its bus or its tools cannot be used now; nothing was changed."""
+
+    def __init__(self, problem: str, mend: str) -> None:
+        super().__init__((f"{problem}. Mend: {mend}",))
+
+
+class FirewalldRefused(EngineError):
+    """firewalld answered a call with an error."""
+
+    def __init__(self, call: str, error: str) -> None:
+        self.call = call
+        self.error = error
+        super().__init__((f"firewalld refused {call}: {error}",))
+
+
+class ForeignObject(EngineError):
+    """Objects that are not ours bear names that we need, or may do so."""
+
+
+class NotConverged(EngineError):
+    """After the change, the read-back still differs from what is wanted."""

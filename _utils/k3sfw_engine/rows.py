@@ -1,0 +1,136 @@
+"""The vocabulary of the port tables: rows, sources, nodes. Frozen, checked by ``tables``. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+import netaddr
+
+ROOT = "k3s"
+
+
+class Protocol(str, Enum):
+    """The protocols of a row; ``any`` has no ports."""
+
+    TCP = "tcp"
+    UDP = "udp"
+    SCTP = "sctp"
+    ANY = "any"
+
+
+class Role(str, Enum):
+    """What a node is for K3s."""
+
+    SERVER = "server"
+    AGENT = "agent"
+
+
+class Destination(str, Enum):
+    """The nodes that a row opens."""
+
+    SERVER = "server"
+    AGENT = "agent"
+    ANY = "any"
+
+    def includes(self, role: Role) -> bool:
+        """Whether a node of this role is opened by the row."""
+        return self is Destination.ANY or self.value == role.value
+
+
+class FlannelBackend(str, Enum):
+    """``flannel-backend`` of K3s; ``none`` is any other network plugin."""
+
+    VXLAN = "vxlan"
+    WIREGUARD = "wireguard-native"
+    HOST_GW = "host-gw"
+    NONE = "none"
+
+
+class SourceKind(str, Enum):
+    """Who may be named in the source column."""
+
+    SERVER = "server"
+    AGENT = "agent"
+    ANY = "any"
+    PODS = "pods"
+    SERVICES = "services"
+    GROUP = "group"
+    CIDR = "cidr"
+
+
+@dataclass(frozen=True, order=True)
+class PortRange:
+    """Ports from ``low`` to ``high``, both included."""
+
+    low: int
+    high: int
+
+    def __str__(self) -> str:
+        return str(self.low) if self.low == self.high else f"{self.low}-{self.high}"
+
+    def __contains__(self, port: int) -> bool:
+        return self.low <= port <= self.high
+
+
+@dataclass(frozen=True, order=True)
+class Source:
+    """One name of the source column; ``value`` is the group's name or the CIDR."""
+
+    kind: SourceKind
+    value: str = ""
+
+    def __str__(self) -> str:
+        return self.value or self.kind.value
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of one table."""
+
+    table: str
+    name: str
+    protocol: Protocol
+    ports: tuple[PortRange, ...]
+    sources: tuple[Source, ...]
+    destination: Destination
+    description: str = ""
+
+    @property
+    def path(self) -> str:
+        """Where the row stands in pillar."""
+        return f"{ROOT}:ports:{self.table}:{self.name}"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of the cluster."""
+
+    name: str
+    role: Role
+    addresses: tuple[netaddr.IPAddress, ...]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Everything that pillar says about the firewall, checked.
+
+    ``unsure`` gives the reasons for which more nodes may belong to the cluster than are listed.
+    ``notices`` are sentences about what was left out without refusing the rest: claims of a minion
+    about itself that cannot be believed.
+    """
+
+    cluster: str
+    flannel_backend: FlannelBackend
+    rows: tuple[Row, ...]
+    groups: Mapping[str, tuple[netaddr.IPNetwork, ...]]
+    pod_cidrs: tuple[netaddr.IPNetwork, ...]
+    service_cidrs: tuple[netaddr.IPNetwork, ...]
+    nodes: tuple[Node, ...]
+    unsure: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    def rows_of(self, role: Role) -> tuple[Row, ...]:
+        """The rows that open a node of this role."""
+        return tuple(row for row in self.rows if row.destination.includes(role))

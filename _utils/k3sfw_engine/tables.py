@@ -1,0 +1,487 @@
+"""Pillar data in, typed rows or a full list of faults out.
+
+This is the edge. Behind it nothing is checked again. Pure: plain data in, frozen data out; it knows
+neither Salt nor firewalld.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from typing import Any, TypeVar
+
+import netaddr
+
+from .addresses import parse_address, parse_network, without_contained
+from .errors import BadTables, Fault
+from .rows import (
+    ROOT,
+    Destination,
+    FlannelBackend,
+    Node,
+    PortRange,
+    Protocol,
+    Role,
+    Row,
+    Source,
+    SourceKind,
+    Tables,
+)
+
+TABLE_NAMES = ("cluster", "manager")
+
+# What K3s itself uses where nothing else is configured.
+# https://docs.k3s.io/cli/server#networking
+DEFAULT_POD_CIDRS = ("10.42.0.0/16",)
+DEFAULT_SERVICE_CIDRS = ("10.43.0.0/16",)
+EVERYONE = ("0.0.0.0/0", "::/0")
+
+# An ipset is named k3s-group-NAME-4, and names longer than 32 characters should not be made.
+_GROUP_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,18}[a-z0-9]?\Z")
+_ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+_MINION_ID = re.compile(r"[^\s/\x00-\x1f\x7f]{1,255}\Z")
+_PORT_RANGE = re.compile(r"([0-9]{1,5})-([0-9]{1,5})\Z")
+_LONGEST_DESCRIPTION = 200
+
+
+def parse_tables(pillar: object, *, minion_id: str, role: str | None) -> Tables:
+    """Turn the pillar tree below ``k3s`` into ``Tables``.
+
+    pillar
+        What stands below the key ``k3s``, as plain Python data; ``None`` if there is nothing.
+    minion_id
+        The node that the tables are for; it must be one of the nodes.
+    role
+        The role that this node's grain gives, ``None`` if it has none.
+
+    Raises ``BadTables`` with every fault that was found.
+    """
+    return _Reader().tables(pillar, minion_id, role)
+
+
+_MISSING = object()
+_Enum = TypeVar("_Enum", bound=Enum)
+_Value = TypeVar("_Value")
+
+
+class _Reader:
+    """One pass over the pillar, collecting faults as it goes."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.notices: list[str] = []
+        self.unsure: list[str] = []
+
+    def fault(self, path: str, problem: str, mend: str = "") -> None:
+        legible = path if path.isprintable() and len(path) <= 200 else _short(path)
+        self.faults.append(Fault(legible, problem, mend))
+
+    # -- the tree, from the top down ------------------------------------------------------------
+
+    def tables(self, pillar: object, minion_id: str, role: str | None) -> Tables:
+        if pillar is None:
+            raise BadTables(
+                [
+                    Fault(
+                        ROOT,
+                        f"there is no such key for minion {minion_id}",
+                        "target pillar/k3s at this minion in the pillar top file (it needs the "
+                        "grain k3s_role), then run saltutil.refresh_pillar",
+                    )
+                ]
+            )
+        tree = self.mapping(ROOT, pillar)
+        known = {"cluster", "flannel_backend", "pod_cidrs", "service_cidrs", "ports", "groups"}
+        # The schedule is read by k3s.schedule; here its key is only known to be no typing error.
+        known |= {"nodes", "unheard_minions", "node_cidrs", "firewall", "schedule"}
+        self.unknown_keys(ROOT, tree, known)
+
+        cluster = self.text(f"{ROOT}:cluster", tree.get("cluster", "default"))
+        backend = self.choice(
+            f"{ROOT}:flannel_backend", tree.get("flannel_backend", "vxlan"), FlannelBackend
+        )
+        pod_cidrs = self.networks(f"{ROOT}:pod_cidrs", tree.get("pod_cidrs", DEFAULT_POD_CIDRS))
+        service_cidrs = self.networks(
+            f"{ROOT}:service_cidrs", tree.get("service_cidrs", DEFAULT_SERVICE_CIDRS)
+        )
+        groups = self.groups(tree.get("groups", {}))
+        rows = self.rows(tree.get("ports", _MISSING), groups, backend)
+        node_cidrs = (
+            self.networks(f"{ROOT}:node_cidrs", tree["node_cidrs"]) if "node_cidrs" in tree else ()
+        )
+        nodes = self.nodes(tree.get("nodes", _MISSING), node_cidrs)
+        self.unheard_minions(tree.get("unheard_minions", ()), nodes)
+        self.firewall(tree.get("firewall", {}), nodes)
+        self.this_node(minion_id, role, tree.get("nodes"), nodes)
+        if self.faults or backend is None:
+            raise BadTables(self.faults)
+        return Tables(
+            cluster=cluster,
+            flannel_backend=backend,
+            rows=rows,
+            groups=groups,
+            pod_cidrs=pod_cidrs,
+            service_cidrs=service_cidrs,
+            nodes=nodes,
+            unsure=tuple(self.unsure),
+            notices=tuple(self.notices),
+        )
+
+    def groups(self, value: object) -> dict[str, tuple[netaddr.IPNetwork, ...]]:
+        path = f"{ROOT}:groups"
+        found = {"clients": tuple(parse_network(text) for text in EVERYONE)}
+        keywords = {kind.value for kind in SourceKind} | {"node"}
+        for name, members in self.mapping(path, value).items():
+            if not isinstance(name, str) or not _GROUP_NAME.match(name):
+                self.fault(
+                    f"{path}:{name}",
+                    "a group's name has 1 to 20 lower-case letters, digits and hyphens",
+                )
+            elif name in keywords:
+                self.fault(f"{path}:{name}", "this name is a keyword of the source column")
+            else:
+                found[name] = self.networks(f"{path}:{name}", members)
+        return found
+
+    def rows(
+        self,
+        value: object,
+        groups: Mapping[str, Any],
+        backend: FlannelBackend | None,
+    ) -> tuple[Row, ...]:
+        path = f"{ROOT}:ports"
+        if value is _MISSING:
+            self.fault(path, "is missing", "include k3s.ports in the pillar of this minion")
+            return ()
+        tables = self.mapping(path, value)
+        self.unknown_keys(path, tables, set(TABLE_NAMES))
+        rows: list[Row] = []
+        for table in TABLE_NAMES:
+            if table not in tables:
+                self.fault(
+                    f"{path}:{table}",
+                    "is missing",
+                    "include k3s.ports in the pillar of this minion, or write {} for no rows",
+                )
+                continue
+            named = self.mapping(f"{path}:{table}", tables[table])
+            for name in sorted(named, key=str):
+                row = self.row(table, name, named[name], groups, backend)
+                if row is not None:
+                    rows.append(row)
+        self.duplicate_rows(rows)
+        return tuple(rows)
+
+    def row(
+        self,
+        table: str,
+        name: object,
+        value: object,
+        groups: Mapping[str, Any],
+        backend: FlannelBackend | None,
+    ) -> Row | None:
+        path = f"{ROOT}:ports:{table}:{name}"
+        before = len(self.faults)
+        if not isinstance(name, str) or not _ROW_NAME.match(name):
+            self.fault(path, "a row's name has letters, digits, '_', '.' and '-', at most 64")
+        columns = self.mapping(path, value)
+        self.unknown_keys(
+            path,
+            columns,
+            {"protocol", "port", "source", "destination", "description", "enabled"}
+            | {"flannel_backend"},
+        )
+        enabled = columns.get("enabled", True)
+        if not isinstance(enabled, bool):
+            self.fault(f"{path}:enabled", f"{_short(enabled)} is not true or false")
+        if enabled is False:
+            return None
+        defaults = {"source": "clients", "destination": "any"} if table == "manager" else {}
+        columns = {**defaults, **columns}
+        missing = [key for key in ("protocol", "source", "destination") if key not in columns]
+        if missing:
+            self.fault(
+                path,
+                f"has no {', no '.join(missing)}",
+                "give the row all its columns; if this only changes a row of the other role, "
+                "target it at the minions which hold that row",
+            )
+            return None
+
+        protocol = self.choice(f"{path}:protocol", columns["protocol"], Protocol)
+        ports = self.ports(path, protocol, columns.get("port", _MISSING))
+        sources = self.sources(f"{path}:source", columns["source"], groups)
+        destination = self.choice(f"{path}:destination", columns["destination"], Destination)
+        description = self.text(f"{path}:description", columns.get("description", ""), empty=True)
+        only_for = columns.get("flannel_backend")
+        if only_for is not None:
+            only_for = self.choice(f"{path}:flannel_backend", only_for, FlannelBackend)
+        if len(self.faults) > before or protocol is None or destination is None:
+            return None
+        if only_for is not None and only_for is not backend:
+            return None
+        return Row(table, str(name), protocol, ports, sources, destination, description)
+
+    def ports(
+        self, row_path: str, protocol: Protocol | None, value: object
+    ) -> tuple[PortRange, ...]:
+        path = f"{row_path}:port"
+        if protocol is Protocol.ANY:
+            if value is not _MISSING:
+                self.fault(path, "protocol any has no port", "remove it, or name the protocol")
+            return ()
+        if value is _MISSING:
+            if protocol is not None:
+                self.fault(path, f"is missing; protocol {protocol.value} needs one")
+            return ()
+        ranges = self.each(path, value, self.port_range)
+        for first, second in zip(sorted(ranges), sorted(ranges)[1:]):
+            if second.low <= first.high:
+                self.fault(path, f"{first} and {second} overlap", "name every port once")
+        return tuple(sorted(ranges))
+
+    def port_range(self, path: str, value: object) -> PortRange | None:
+        if isinstance(value, int) and not isinstance(value, bool):
+            low = high = value
+        elif isinstance(value, str) and (match := _PORT_RANGE.match(value)):
+            low, high = int(match[1]), int(match[2])
+        else:
+            self.fault(
+                path, f"{_short(value)} is not a port: an integer, or low-high such as 2379-2380"
+            )
+            return None
+        outside = sorted({port for port in (low, high) if not 1 <= port <= 65535})
+        if outside:
+            self.fault(path, f"port {', '.join(map(_short, outside))} is not in 1-65535")
+            return None
+        if low > high:
+            self.fault(path, f"port range {value} is reversed", f"write {high}-{low}")
+            return None
+        return PortRange(low, high)
+
+    def sources(self, path: str, value: object, groups: Mapping[str, Any]) -> tuple[Source, ...]:
+        def source(where: str, name: object) -> Source | None:
+            if isinstance(name, str):
+                for kind in SourceKind:
+                    keyword = kind not in (SourceKind.GROUP, SourceKind.CIDR)
+                    if keyword and name.lower() == kind.value:
+                        return Source(kind)
+                if name in groups:
+                    return Source(SourceKind.GROUP, name)
+                if "/" in name or ":" in name or name.replace(".", "").isdigit():
+                    network = self.network(where, name)
+                    return None if network is None else Source(SourceKind.CIDR, str(network))
+            self.fault(
+                where,
+                f"{_short(name)} is not server, agent, any, pods, services, a group "
+                f"({', '.join(sorted(groups))}) or a CIDR",
+            )
+            return None
+
+        found = self.each(path, value, source)
+        if len(set(found)) < len(found):
+            self.fault(path, "names a source twice", "name every source once")
+        return tuple(sorted(set(found)))
+
+    def duplicate_rows(self, rows: list[Row]) -> None:
+        seen: dict[tuple[object, ...], Row] = {}
+        for row in rows:
+            opens = (row.table, row.protocol, row.ports, row.sources, row.destination)
+            first = seen.setdefault(opens, row)
+            if first is not row:
+                self.fault(row.path, f"opens the same as row {first.name}", "remove one of them")
+
+    def nodes(self, value: object, node_cidrs: tuple[netaddr.IPNetwork, ...]) -> tuple[Node, ...]:
+        path = f"{ROOT}:nodes"
+        mend = (
+            "include k3s.nodes in the pillar of this minion (it reads the grains cache of the "
+            "master), or list the nodes by hand"
+        )
+        if value is _MISSING:
+            self.fault(path, "the nodes of the cluster are not known", mend)
+            return ()
+        entries = self.mapping(path, value)
+        if isinstance(value, Mapping) and not entries:
+            self.fault(path, "no node is known, not even this one", mend)
+        nodes = []
+        for name in sorted(entries, key=str):
+            node = self.node(name, entries[name], node_cidrs)
+            if node is not None:
+                nodes.append(node)
+        return tuple(nodes)
+
+    def node(
+        self, name: object, value: object, node_cidrs: tuple[netaddr.IPNetwork, ...]
+    ) -> Node | None:
+        path = f"{ROOT}:nodes:{name}"
+        before = len(self.faults)
+        if not isinstance(name, str) or not _MINION_ID.match(name):
+            self.fault(path, f"{_short(name)} is not a minion id")
+        columns = self.mapping(path, value)
+        self.unknown_keys(path, columns, {"role", "addresses", "claimed"})
+        claimed = _texts(columns.get("claimed", ()))
+        role = self.choice(f"{path}:role", columns.get("role"), Role)
+        addresses = self.each(f"{path}:addresses", columns.get("addresses"), self.address)
+        if len(self.faults) > before:
+            if claimed:
+                self.believe_less(name, before)
+            return None
+        for address in addresses:
+            inside = any(address in network for network in node_cidrs)
+            if node_cidrs and not inside and str(address) in claimed:
+                self.notices.append(
+                    f"{path}: {name} claims {address}, which is in none of {ROOT}:node_cidrs "
+                    f"({', '.join(map(str, node_cidrs))}); it is not let in. Mend: add its "
+                    f"network there, or pin the address below {path}:addresses"
+                )
+                addresses = [kept for kept in addresses if kept != address]
+        if role is None:
+            return None
+        return Node(str(name), role, tuple(sorted(set(addresses))))
+
+    def believe_less(self, name: object, before: int) -> None:
+        """Turn the faults of an entry that a minion claimed into notices.
+
+        One broken minion must not take the firewall from all the others; nor is it let go, if it
+        was a member before.
+        """
+        self.notices += [
+            f"{fault}; minion {name} says so of itself" for fault in self.faults[before:]
+        ]
+        self.unsure.append(f"what minion {name} says of itself cannot be read")
+        del self.faults[before:]
+
+    def unheard_minions(self, value: object, nodes: tuple[Node, ...]) -> None:
+        """Accepted minions of which the master holds no grains: each may be a node."""
+        known = {node.name for node in nodes}
+        silent = sorted(_texts(value) - known)
+        if silent:
+            self.unsure.append(
+                f"the master holds no grains of the accepted minions {', '.join(silent)}; start "
+                "them once, or delete their keys"
+            )
+
+    def this_node(
+        self, minion_id: str, role: str | None, entries: object, nodes: tuple[Node, ...]
+    ) -> None:
+        if role is None:
+            self.fault(
+                ROOT,
+                f"minion {minion_id} has no grain k3s_role",
+                "install K3s on it, or set the grain to server or agent in its minion "
+                "configuration, then run saltutil.refresh_grains",
+            )
+            return
+        own_role = self.choice("grain k3s_role", role, Role)
+        if own_role is None or not isinstance(entries, Mapping) or not entries:
+            return
+        path = f"{ROOT}:nodes:{minion_id}"
+        own = next((node for node in nodes if node.name == minion_id), None)
+        if minion_id not in entries:
+            self.fault(
+                path,
+                f"this node is not among the nodes ({', '.join(sorted(map(str, entries)))})",
+                "add it, with its role and addresses",
+            )
+        elif own is not None and own.role is not own_role:
+            self.fault(
+                f"{path}:role",
+                f"pillar says {own.role.value} and the grain k3s_role of the node says "
+                f"{own_role.value}",
+                "correct the pin in pillar, or the grain on the node and then run "
+                "saltutil.refresh_grains",
+            )
+
+    def firewall(self, value: object, nodes: tuple[Node, ...]) -> None:
+        path = f"{ROOT}:firewall"
+        settings = self.mapping(path, value)
+        self.unknown_keys(path, settings, {"expected_nodes"})
+        if "expected_nodes" not in settings:
+            return
+        expected = settings["expected_nodes"]
+        if not isinstance(expected, int) or isinstance(expected, bool) or expected < 1:
+            self.fault(f"{path}:expected_nodes", f"{_short(expected)} is not a number of nodes")
+        elif len(nodes) < expected:
+            self.unsure.append(
+                f"{len(nodes)} nodes are known and {path}:expected_nodes is {expected}"
+            )
+
+    # -- the leaves -----------------------------------------------------------------------------
+
+    def mapping(self, path: str, value: object) -> Mapping[Any, Any]:
+        if isinstance(value, Mapping):
+            return value
+        self.fault(path, f"{_short(value)} is not a map")
+        return {}
+
+    def unknown_keys(self, path: str, tree: Mapping[Any, Any], known: set[str]) -> None:
+        for key in tree:
+            if key not in known:
+                self.fault(
+                    f"{path}:{key}", "is not known", f"known here: {', '.join(sorted(known))}"
+                )
+
+    def text(self, path: str, value: object, *, empty: bool = False) -> str:
+        if not isinstance(value, str) or not (value or empty):
+            self.fault(path, f"{_short(value)} is not a text")
+        elif len(value) > _LONGEST_DESCRIPTION or not value.isprintable():
+            self.fault(path, f"is longer than {_LONGEST_DESCRIPTION} characters or not printable")
+        else:
+            return value
+        return ""
+
+    def choice(self, path: str, value: object, among: type[_Enum]) -> _Enum | None:
+        if isinstance(value, str):
+            for member in among:
+                if member.value == value.lower():
+                    return member
+        self.fault(path, f"{_short(value)} is not one of {', '.join(each.value for each in among)}")
+        return None
+
+    def each(
+        self, path: str, value: object, read: Callable[[str, object], _Value | None]
+    ) -> list[_Value]:
+        """Read a list, or a single value in its place; an empty list is a fault, not nothing."""
+        if isinstance(value, (list, tuple)):
+            if not value:
+                self.fault(path, "is empty")
+            items: Iterator[tuple[str, object]] = (
+                (f"{path}:{index}", item) for index, item in enumerate(value)
+            )
+        else:
+            items = iter([(path, value)])
+        found = (read(where, item) for where, item in items)
+        return [item for item in found if item is not None]
+
+    def networks(self, path: str, value: object) -> tuple[netaddr.IPNetwork, ...]:
+        return without_contained(self.each(path, value, self.network))
+
+    def network(self, path: str, value: object) -> netaddr.IPNetwork | None:
+        try:
+            return parse_network(value)
+        except ValueError as error:
+            self.fault(path, str(error))
+            return None
+
+    def address(self, path: str, value: object) -> netaddr.IPAddress | None:
+        try:
+            return parse_address(value)
+        except ValueError as error:
+            self.fault(path, str(error))
+            return None
+
+
+def _texts(value: object) -> frozenset[str]:
+    """The texts of a list; anything else names none."""
+    items = value if isinstance(value, (list, tuple)) else ()
+    return frozenset(item for item in items if isinstance(item, str))
+
+
+def _short(value: object) -> str:
+    """A value as it may stand in a sentence."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write out integers of more than some thousand digits.
+        text = "an integer of very many digits"
+    return text if len(text) <= 60 else f"{text[:57]}..."
