@@ -1,0 +1,286 @@
+"""What the kernel must hold of our runtime objects, and what it does hold. Pure.
+
+firewalld answers from its memory; a rule that somebody removed with nft is still there for it. So
+both sides are put down as facts, one for each thing that a packet meets, and compared as sets.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import netaddr
+
+from .objects import DEFAULTS, PREFIX, FirewalldObject, Kind, Objects, RichRule
+from .rows import PortRange, Protocol
+
+# The chains that firewalld makes of a policy and of a zone.
+# https://github.com/firewalld/firewalld/blob/main/src/firewall/core/nftables.py
+_POLICY_CHAIN = re.compile(rf"filter_(?:IN|FWD)_policy_({PREFIX}[^_]*)(_allow)?\Z")
+_ZONE_CHAIN = re.compile(rf"filter_IN_({PREFIX}[^_]*)\Z")
+ANY = "any"
+
+
+@dataclass(frozen=True, order=True)
+class Fact:
+    """One thing that a packet meets: of which object, in which respect, and its value."""
+
+    kind: Kind
+    name: str
+    respect: str
+    value: str
+
+
+@dataclass(frozen=True)
+class KernelRules:
+    """What the kernel holds of our objects; ``table`` tells whether firewalld's table is there."""
+
+    facts: frozenset[Fact] = frozenset()
+    table: bool = True
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Where the kernel differs from firewalld's runtime."""
+
+    missing: frozenset[Fact]
+    extra: frozenset[Fact]
+
+    @property
+    def ipsets(self) -> frozenset[str]:
+        """The ipsets that exist with other entries than they should."""
+        return frozenset(
+            fact.name for fact in self.missing | self.extra if fact.respect == "entries"
+        )
+
+    @property
+    def rules(self) -> bool:
+        """Whether anything but the entries of an ipset differs."""
+        return any(fact.respect != "entries" for fact in self.missing | self.extra)
+
+    def differences(self) -> dict[str, dict[str, dict[str, list[str]]]]:
+        """``{object: {respect: {"old": […], "new": […]}}}``."""
+        found: dict[str, dict[str, dict[str, list[str]]]] = {}
+        for side, facts in (("old", self.extra), ("new", self.missing)):
+            for fact in sorted(facts):
+                respects = found.setdefault(f"{fact.kind.value} {fact.name}", {})
+                respects.setdefault(fact.respect, {"old": [], "new": []})[side].append(fact.value)
+        return found
+
+
+def kernel_drift(kernel: KernelRules | None, runtime: Objects) -> Drift:
+    """Compare the kernel's rules with what the runtime objects must have made there.
+
+    kernel
+        ``None`` if the kernel's rules are not known; then nothing is said to differ.
+    """
+    if kernel is None:
+        return Drift(frozenset(), frozenset())
+    expected = frozenset(_expected(runtime))
+    explained = _with_rules_of_others(runtime)
+    drift = Drift(
+        expected - kernel.facts,
+        frozenset(fact for fact in kernel.facts - expected if fact.name not in explained),
+    )
+    same = _same_addresses(drift)
+    return Drift(
+        frozenset(fact for fact in drift.missing if fact.name not in same),
+        frozenset(fact for fact in drift.extra if fact.name not in same),
+    )
+
+
+def _with_rules_of_others(runtime: Objects) -> frozenset[str]:
+    """Policies to which somebody added a port or the like: the kernel rightly has more of them."""
+    return frozenset(
+        name
+        for (kind, name), each in runtime.items()
+        for setting, empty in DEFAULTS[kind].items()
+        if kind is Kind.POLICY
+        and setting not in ("rich_rules", "ingress_zones", "egress_zones")
+        and isinstance(empty, (tuple, bool))
+        and each.settings[setting] != empty
+    )
+
+
+def _same_addresses(drift: Drift) -> frozenset[str]:
+    """ipsets that hold the same addresses, though the kernel joined neighbours into a range."""
+
+    def addresses(facts: Iterable[Fact], name: str) -> netaddr.IPSet:
+        return netaddr.IPSet(
+            network
+            for fact in facts
+            if fact.name == name and fact.respect == "entries"
+            for network in _networks(fact.value)
+        )
+
+    return frozenset(
+        name
+        for name in drift.ipsets
+        if addresses(drift.missing, name) == addresses(drift.extra, name)
+    )
+
+
+def _networks(text: str) -> list[netaddr.IPNetwork]:
+    first, dash, last = text.partition("-")
+    return netaddr.iprange_to_cidrs(first, last) if dash else [netaddr.IPNetwork(first)]
+
+
+# -- what the runtime objects must have made ------------------------------------------------------
+
+
+def _expected(runtime: Objects) -> Iterator[Fact]:
+    interfaces = {
+        name: each.items("interfaces")
+        for (kind, name), each in runtime.items()
+        if kind is Kind.ZONE
+    }
+    for (kind, name), each in runtime.items():
+        if kind is Kind.IPSET:
+            yield Fact(kind, name, "ipset", "exists")
+            for text in each.items("entries"):
+                yield Fact(kind, name, "entries", text)
+        elif kind is Kind.ZONE:
+            for interface in interfaces[name]:
+                yield Fact(kind, name, "interfaces", interface)
+        else:
+            yield from _expected_of_policy(each, interfaces)
+
+
+def _expected_of_policy(
+    policy: FirewalldObject, interfaces: Mapping[str, tuple[str, ...]]
+) -> Iterator[Fact]:
+    zones = {*policy.items("ingress_zones"), *policy.items("egress_zones")} - {"ANY", "HOST"}
+    entrances = [interface for zone in sorted(zones) for interface in interfaces.get(zone, ())]
+    if zones and not entrances:
+        return  # firewalld makes no chains of a policy whose zones are not in use.
+    for entrance in entrances or [ANY]:
+        yield Fact(Kind.POLICY, policy.name, "entered by", entrance)
+    for rule in policy.items("rich_rules"):
+        yield Fact(Kind.POLICY, policy.name, "rich_rules", rule)
+    if policy.settings["target"] == "ACCEPT":
+        yield Fact(Kind.POLICY, policy.name, "target", "ACCEPT")
+
+
+# -- what the kernel holds ------------------------------------------------------------------------
+
+
+def read_nft(listing: str | bytes) -> KernelRules:
+    """Turn ``nft -j list table inet firewalld`` into facts about our objects.
+
+    Only what a packet can reach counts: a chain that nothing jumps to any more does nothing.
+    """
+    items = json.loads(listing)["nftables"]
+    rules = [item["rule"] for item in items if "rule" in item]
+    hooks = [item["chain"]["name"] for item in items if "hook" in item.get("chain", ())]
+    reachable = _reachable(hooks, rules)
+    facts = [fact for item in items if "set" in item for fact in _set_facts(item["set"])]
+    for rule in rules:
+        if rule["chain"] in reachable:
+            facts += _rule_facts(rule["chain"], rule["expr"])
+    return KernelRules(frozenset(facts))
+
+
+def _reachable(hooks: Iterable[str], rules: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    targets: dict[str, set[str]] = defaultdict(set)
+    for rule in rules:
+        targets[rule["chain"]] |= {target for target in map(_target, rule["expr"]) if target}
+    found: set[str] = set()
+    ahead = list(hooks)
+    while ahead:
+        chain = ahead.pop()
+        if chain not in found:
+            found.add(chain)
+            ahead += targets[chain]
+    return frozenset(found)
+
+
+def _target(expression: Mapping[str, Any]) -> str:
+    step = expression.get("jump") or expression.get("goto") or {}
+    return str(step.get("target", ""))
+
+
+def _set_facts(nft_set: Mapping[str, Any]) -> Iterator[Fact]:
+    name = str(nft_set["name"])
+    if name.startswith(PREFIX):
+        yield Fact(Kind.IPSET, name, "ipset", "exists")
+        for element in nft_set.get("elem", ()):
+            yield Fact(Kind.IPSET, name, "entries", _address(element))
+
+
+def _rule_facts(chain: str, expressions: list[Mapping[str, Any]]) -> Iterator[Fact]:
+    own = _POLICY_CHAIN.match(chain)
+    if own and own[2]:
+        yield Fact(Kind.POLICY, own[1], "rich_rules", _rule_text(expressions))
+    elif own and "accept" in expressions[-1]:
+        yield Fact(Kind.POLICY, own[1], "target", "ACCEPT")
+    for target in filter(None, map(_target, expressions)):
+        if (policy := _POLICY_CHAIN.match(target)) and not policy[2]:
+            for entrance in _interfaces(expressions) or [ANY]:
+                yield Fact(Kind.POLICY, policy[1], "entered by", entrance)
+        elif zone := _ZONE_CHAIN.match(target):
+            for interface in _interfaces(expressions):
+                yield Fact(Kind.ZONE, zone[1], "interfaces", interface)
+
+
+def _interfaces(expressions: Iterable[Mapping[str, Any]]) -> list[str]:
+    found: list[str] = []
+    for expression in expressions:
+        match = expression.get("match", {})
+        if match.get("left", {}).get("meta", {}).get("key") in ("iifname", "oifname"):
+            names = match["right"]
+            found += names["set"] if isinstance(names, dict) else [names]
+    return found
+
+
+def _rule_text(expressions: list[Mapping[str, Any]]) -> str:
+    """The rich rule that makes such an nft rule, or the nft rule itself if it is none of ours."""
+    parts: dict[str, Any] = {}
+    for expression in expressions:
+        if "match" in expression and expression["match"]["op"] == "==":
+            parts.update(_match_parts(expression["match"]["left"], expression["match"]["right"]))
+        elif "accept" in expression:
+            parts["verdict"] = "accept"
+        elif "counter" not in expression:
+            parts["other"] = True
+    verdict = parts.pop("verdict", None)
+    try:
+        if verdict == "accept":
+            return str(RichRule(**parts))
+    except TypeError:
+        pass  # A part that no rule of ours has: shown as it stands in the kernel.
+    return json.dumps(expressions, sort_keys=True)
+
+
+def _match_parts(left: Mapping[str, Any], right: Any) -> dict[str, Any]:
+    payload = left.get("payload", {})
+    protocol, field = payload.get("protocol"), payload.get("field")
+    if protocol in ("ip", "ip6") and field == "saddr":
+        source = _address(right)
+        by = {"ipset": source[1:]} if source.startswith("@") else {"address": source}
+        return {"family": 4 if protocol == "ip" else 6, **by}
+    if protocol in ("tcp", "udp", "sctp") and field in ("dport", "sport"):
+        low, high = right["range"] if isinstance(right, dict) else (right, right)
+        return {
+            "protocol": Protocol(protocol),
+            "port": PortRange(low, high),
+            "source_port": field == "sport",
+        }
+    if left.get("meta", {}).get("key") == "nfproto":
+        return {"family": 4 if right == "ipv4" else 6}
+    return {"other": True}
+
+
+def _address(element: Any) -> str:
+    """An address, a prefix, a range or a set's name, as text."""
+    if isinstance(element, dict):
+        if "prefix" in element:
+            return f"{element['prefix']['addr']}/{element['prefix']['len']}"
+        if "range" in element:
+            return "-".join(element["range"])
+        if "elem" in element:
+            return _address(element["elem"]["val"])
+    return str(element)

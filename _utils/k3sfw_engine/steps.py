@@ -1,0 +1,62 @@
+"""What can be done to firewalld, as data. A plan is a list of these; one place carries them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Union
+
+from .objects import FirewalldObject, Key, Settings
+
+
+@dataclass(frozen=True)
+class WritePermanent:
+    """Make the permanent object so; ``exists`` tells whether there is a file of it."""
+
+    object: FirewalldObject
+    exists: bool
+
+
+@dataclass(frozen=True)
+class RemovePermanent:
+    """Delete the permanent object."""
+
+    key: Key
+
+
+@dataclass(frozen=True)
+class Reload:
+    """Reload firewalld, and put back what others had at runtime only.
+
+    ``restore_table``: the kernel has lost firewalld's table, without which no reload succeeds.
+    """
+
+    reason: str
+    restore_table: bool = False
+
+
+@dataclass(frozen=True)
+class SetRuntime:
+    """Change some settings of a runtime zone or policy."""
+
+    key: Key
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class ChangeEntries:
+    """Add entries to a runtime ipset or remove some, one by one."""
+
+    name: str
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RefillEntries:
+    """Flush a runtime ipset and fill it anew."""
+
+    name: str
+    entries: tuple[str, ...]
+
+
+Step = Union[WritePermanent, RemovePermanent, Reload, SetRuntime, ChangeEntries, RefillEntries]
