@@ -1,0 +1,152 @@
+"""What others have changed at runtime only, kept over a reload.
+
+A reload makes runtime equal to the permanent configuration. Whatever differed before in an object
+that is not ours is made to differ again, in the same way: additions come back, and so do removals.
+Two things cannot be kept: how long a rule with a time-out had left (firewalld does not tell, so it
+comes back without one), and that somebody's new permanent object was not active yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .bus import Bus, Call
+from .errors import FirewalldRefused
+from .objects import DEFAULTS, RUNTIME_SETTINGS, Key, Kind
+
+# D-Bus signature of an empty list of each setting that is not a list of texts.
+_SIGNATURES = {"ports": "a(ss)", "source_ports": "a(ss)", "forward_ports": "a(ssss)"}
+
+_DIRECT = {
+    "chains": ("getAllChains", "addChain", "removeChain", "sss"),
+    "rules": ("getAllRules", "addRule", "removeRule", "sssias"),
+    "passthroughs": ("getAllPassthroughs", "addPassthrough", "removePassthrough", "sas"),
+}
+
+_Variants = Mapping[str, tuple[str, Any]]
+
+
+@dataclass(frozen=True)
+class ForeignRuntime:
+    """The runtime configuration of everybody else, as firewalld gave it."""
+
+    zones: Mapping[str, _Variants]
+    policies: Mapping[str, _Variants]
+    ipsets: Mapping[str, tuple[str, ...]]
+    direct: Mapping[str, tuple[Any, ...]]
+
+
+def read_foreign_runtime(bus: Bus, ours: frozenset[Key]) -> ForeignRuntime:
+    """Read the runtime configuration of all objects that are not ours."""
+    zones, policies, ipsets, *direct = bus.call_all(
+        [
+            Call("getZones", "zone"),
+            Call("getPolicies", "policy"),
+            Call("getIPSets", "ipset"),
+            *(Call(methods[0], "direct") for methods in _DIRECT.values()),
+        ]
+    )
+    return ForeignRuntime(
+        zones=_each(bus, "zone", "getZoneSettings2", _foreign(Kind.ZONE, zones, ours)),
+        policies=_each(bus, "policy", "getPolicySettings", _foreign(Kind.POLICY, policies, ours)),
+        ipsets={
+            name: tuple(entries)
+            for name, entries in _each(
+                bus, "ipset", "getEntries", _foreign(Kind.IPSET, ipsets, ours)
+            ).items()
+        },
+        # firewalld will drop the direct interface one day; then there is nothing to keep.
+        direct={
+            what: () if isinstance(found, FirewalldRefused) else tuple(found)
+            for what, found in zip(_DIRECT, direct)
+        },
+    )
+
+
+def put_back(bus: Bus, before: ForeignRuntime, after: ForeignRuntime) -> tuple[str, ...]:
+    """Make the runtime configuration of others again what it was; sentences about what failed."""
+    failed = []
+    for call in _restoring(before, after):
+        (answer,) = bus.call_all([call])
+        if isinstance(answer, FirewalldRefused):
+            failed.append(
+                f"a runtime change of somebody else could not be put back after the reload: "
+                f"{call.method} {' '.join(map(str, call.arguments))}: {answer.error}"
+            )
+    return tuple(failed)
+
+
+def _foreign(kind: Kind, names: Any, ours: frozenset[Key]) -> list[str]:
+    if isinstance(names, FirewalldRefused):
+        raise names
+    return [name for name in names if (kind, name) not in ours]
+
+
+def _each(bus: Bus, interface: str, method: str, names: list[str]) -> dict[str, Any]:
+    answers = bus.call_all(Call(method, interface, "s", (name,)) for name in names)
+    # An ipset with a time-out keeps its entries to itself.
+    return {
+        name: answer
+        for name, answer in zip(names, answers)
+        if not isinstance(answer, FirewalldRefused)
+    }
+
+
+def _restoring(before: ForeignRuntime, after: ForeignRuntime) -> Iterator[Call]:
+    for name, entries in before.ipsets.items():
+        for entry in entries:
+            if name in after.ipsets and entry not in after.ipsets[name]:
+                yield Call("addEntry", "ipset", "ss", (name, entry))
+        for entry in after.ipsets.get(name, ()):
+            if entry not in entries:
+                yield Call("removeEntry", "ipset", "ss", (name, entry))
+    yield from _direct_calls(before, after)
+    zones = _differences(Kind.ZONE, before.zones, after.zones)
+    # An interface can be in one zone only: all leave first, then all arrive.
+    for name, settings in zones.items():
+        leaving = {
+            key: (signature, [item for item in _items(after.zones[name], key) if item in value])
+            for key, (signature, value) in settings.items()
+            if key in ("interfaces", "sources")
+        }
+        if leaving:
+            yield Call("setZoneSettings2", "zone", "sa{sv}", (name, leaving))
+    for name, settings in zones.items():
+        yield Call("setZoneSettings2", "zone", "sa{sv}", (name, settings))
+    for name, settings in _differences(Kind.POLICY, before.policies, after.policies).items():
+        yield Call("setPolicySettings", "policy", "sa{sv}", (name, settings))
+
+
+def _direct_calls(before: ForeignRuntime, after: ForeignRuntime) -> Iterator[Call]:
+    for what, (_get, add, remove, signature) in _DIRECT.items():
+        for item in before.direct[what]:
+            if item not in after.direct[what]:
+                yield Call(add, "direct", signature, tuple(item))
+        for item in after.direct[what]:
+            if item not in before.direct[what]:
+                yield Call(remove, "direct", signature, tuple(item))
+
+
+def _differences(
+    kind: Kind, before: Mapping[str, _Variants], after: Mapping[str, _Variants]
+) -> dict[str, dict[str, tuple[str, Any]]]:
+    found: dict[str, dict[str, tuple[str, Any]]] = {}
+    for name, old in before.items():
+        for key in sorted(RUNTIME_SETTINGS[kind]):
+            if name in after and _items(old, key) != _items(after[name], key):
+                found.setdefault(name, {})[key] = old.get(key) or _empty(kind, key)
+    return found
+
+
+def _items(settings: _Variants, key: str) -> Any:
+    """A setting's value in a form that compares: firewalld gives lists in any order."""
+    value = settings[key][1] if key in settings else False
+    return sorted(value) if isinstance(value, list) else value or []
+
+
+def _empty(kind: Kind, key: str) -> tuple[str, Any]:
+    if isinstance(DEFAULTS[kind][key], bool):
+        return ("b", False)
+    return (_SIGNATURES.get(key, "as"), [])

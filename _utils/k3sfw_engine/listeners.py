@@ -1,0 +1,57 @@
+"""Who listens on this host, from procfs. No subprocess, nothing is ever bound."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import psutil
+
+from .rows import PortRange, Protocol
+
+_SOCKET_TYPES = {Protocol.TCP: socket.SOCK_STREAM, Protocol.UDP: socket.SOCK_DGRAM}
+
+
+@dataclass(frozen=True, order=True)
+class Listener:
+    """A socket that takes new peers, and the name of its process (``kernel`` if it has none)."""
+
+    protocol: Protocol
+    port: int
+    process: str
+
+
+def read_listeners() -> tuple[Listener, ...]:
+    """Read all TCP and UDP listeners of this network namespace."""
+    names: dict[int | None, str] = {None: "kernel"}
+    found = set()
+    for connection in psutil.net_connections(kind="inet"):
+        waiting = connection.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)
+        if connection.raddr or not connection.laddr or not waiting:
+            continue
+        if connection.pid not in names:
+            names[connection.pid] = _process_name(connection.pid)
+        for protocol, socket_type in _SOCKET_TYPES.items():
+            if connection.type == socket_type:
+                found.add(Listener(protocol, connection.laddr.port, names[connection.pid]))
+    return tuple(sorted(found))
+
+
+def listening_on(
+    listeners: Iterable[Listener], protocol: Protocol, ports: Iterable[PortRange]
+) -> tuple[Listener, ...]:
+    """The listeners on any of these ports."""
+    ports = tuple(ports)
+    return tuple(
+        each
+        for each in listeners
+        if each.protocol is protocol and any(each.port in span for span in ports)
+    )
+
+
+def _process_name(pid: int | None) -> str:
+    try:
+        return str(psutil.Process(pid).name())
+    except psutil.Error:  # It ended while we looked.
+        return f"process {pid}"

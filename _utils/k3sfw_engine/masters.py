@@ -1,0 +1,40 @@
+"""The addresses of this minion's Salt masters."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+
+import netaddr
+
+from .errors import EngineError
+
+
+def resolve_masters(names: Iterable[str]) -> tuple[netaddr.IPAddress, ...]:
+    """Look up names or addresses of masters, all families.
+
+    Raises ``EngineError`` that names each one which cannot be found.
+    """
+    found: set[netaddr.IPAddress] = set()
+    unknown: list[str] = []
+    for name in names:
+        try:
+            answers = socket.getaddrinfo(_host(name), None, type=socket.SOCK_STREAM)
+        except OSError as error:
+            unknown.append(
+                f"the address of the Salt master {name} is not known ({error}), so its way back "
+                "to this minion cannot be kept open. Mend: make the name resolve, or give the "
+                "address in the minion's configuration"
+            )
+        else:
+            found |= {netaddr.IPAddress(answer[4][0]) for answer in answers}
+    if unknown:
+        raise EngineError(unknown)
+    return tuple(sorted(found))
+
+
+def _host(name: str) -> str:
+    """The host of ``host``, ``host:port``, ``[address]:port`` or a bare IPv6 address."""
+    if name.startswith("["):
+        return name[1:].partition("]")[0]
+    return name.partition(":")[0] if name.count(":") == 1 else name

@@ -1,0 +1,89 @@
+"""The kernel's rules of firewalld, read with nft."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from types import TracebackType
+
+from .errors import FirewalldUnavailable
+from .kernel import KernelRules, read_nft
+
+_DEADLINE = 10.0
+
+
+_TABLE = ("inet", "firewalld")
+
+
+class Listing:
+    """A listing that runs while we talk to firewalld. Use it as a context manager."""
+
+    def __init__(self) -> None:
+        self._process = _nft("-j", "list", "table", *_TABLE)
+
+    def __enter__(self) -> Listing:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def rules(self) -> KernelRules:
+        """What the kernel holds of our objects."""
+        try:
+            listing, error = self._process.communicate(timeout=_DEADLINE)
+        except subprocess.TimeoutExpired as expired:
+            self._stop()
+            raise FirewalldUnavailable(
+                f"nft did not list the kernel's rules within {_DEADLINE:.0f} seconds",
+                "see what keeps the kernel's rule set busy (nft monitor), then try again",
+            ) from expired
+        if self._process.returncode == 0:
+            return read_nft(listing)
+        if b"No such file or directory" in error:
+            return KernelRules(table=False)
+        raise _failed("list the kernel's rules", error)
+
+    def _stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+
+def restore_table() -> None:
+    """Make firewalld's table, empty, where somebody flushed it away (``nft flush ruleset``).
+
+    A reload begins with its deletion, and fails where it is not there (measured on 1.3.3).
+    """
+    _listing, error = (process := _nft("add", "table", *_TABLE)).communicate(timeout=_DEADLINE)
+    if process.returncode != 0:
+        raise _failed("make the table inet firewalld", error)
+
+
+def _nft(*arguments: str) -> subprocess.Popen[bytes]:
+    nft = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if nft is None:
+        raise FirewalldUnavailable(
+            "nft is not installed, so what the kernel holds cannot be read",
+            "install the package nftables",
+        )
+    return subprocess.Popen(
+        [nft, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={"LC_ALL": "C"},
+    )
+
+
+def _failed(what: str, error: bytes) -> FirewalldUnavailable:
+    reason = error.decode(errors="replace").strip().splitlines()[:1]
+    return FirewalldUnavailable(
+        f"nft cannot {what} ({' '.join(reason)})",
+        "run the minion as root, with a kernel and an nft that support nf_tables",
+    )

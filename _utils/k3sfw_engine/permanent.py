@@ -1,0 +1,216 @@
+"""firewalld's permanent configuration, read from its files.
+
+The files are what the next start loads. firewalld's own view of them, on D-Bus, is five seconds
+late after an edit (its watcher waits that long) and misses a file that a full disk cut short.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .objects import (
+    PREFIX,
+    FirewalldObject,
+    Key,
+    Kind,
+    Objects,
+    RichRule,
+    Value,
+    by_key,
+    make_object,
+    parse_rich_rule,
+)
+from .rows import PortRange, Protocol
+
+# The first folder hides what has the same name in the second.
+FOLDERS = (Path("/etc/firewalld"), Path("/usr/lib/firewalld"))
+_SUBFOLDERS = {Kind.IPSET: "ipsets", Kind.ZONE: "zones", Kind.POLICY: "policies"}
+
+# Elements that hold one value, and the setting that it belongs to.
+_VALUES: Mapping[str, tuple[str, str]] = {
+    "interface": ("interfaces", "name"),
+    "service": ("services", "name"),
+    "icmp-block": ("icmp_blocks", "name"),
+    "protocol": ("protocols", "value"),
+    "ingress-zone": ("ingress_zones", "name"),
+    "egress-zone": ("egress_zones", "name"),
+}
+_FLAGS = {
+    "masquerade": "masquerade",
+    "forward": "forward",
+    "icmp-block-inversion": "icmp_block_inversion",
+}
+_PORTS = {"port": "ports", "source-port": "source_ports", "forward-port": "forward_ports"}
+
+
+@dataclass(frozen=True)
+class Permanent:
+    """The objects whose names begin with k3s, those that cannot be read, and bound interfaces."""
+
+    objects: Objects
+    damaged: frozenset[Key]
+    interface_zones: Mapping[str, str]
+
+
+def read_permanent(folders: tuple[Path, ...] = FOLDERS) -> Permanent:
+    """Read the permanent configuration."""
+    objects: list[FirewalldObject] = []
+    damaged: set[Key] = set()
+    interface_zones: dict[str, str] = {}
+    for kind in Kind:
+        for name, path in _files(kind, folders).items():
+            if kind is not Kind.ZONE and not name.startswith(PREFIX):
+                continue
+            try:
+                root = ElementTree.fromstring(path.read_bytes())
+                each = make_object(kind, name, _settings(kind, root))
+            except (ElementTree.ParseError, OSError, ValueError):
+                if name.startswith(PREFIX):
+                    damaged.add((kind, name))
+                continue
+            if kind is Kind.ZONE:
+                interface_zones.update(dict.fromkeys(each.items("interfaces"), name))
+            if name.startswith(PREFIX):
+                objects.append(each)
+    return Permanent(by_key(objects), frozenset(damaged), interface_zones)
+
+
+def write_offline(each: FirewalldObject, folder: Path = FOLDERS[0]) -> None:
+    """Write an object's file, whole or not at all. Only for a firewalld that does not run."""
+    root = ElementTree.Element(each.kind.value, _attributes(each))
+    for setting in ("short", "description"):
+        ElementTree.SubElement(root, setting).text = str(each.settings[setting])
+    for element, setting in _FLAGS.items():
+        if each.settings.get(setting):
+            ElementTree.SubElement(root, element)
+    for element, (setting, attribute) in _VALUES.items():
+        for value in each.items(setting) if setting in each.settings else ():
+            ElementTree.SubElement(root, element, {attribute: value})
+    if each.kind is Kind.IPSET:
+        for option in each.items("options"):
+            name, _equals, value = option.partition("=")
+            ElementTree.SubElement(root, "option", {"name": name, "value": value})
+        for entry in each.items("entries"):
+            ElementTree.SubElement(root, "entry").text = entry
+    if each.kind is Kind.POLICY:
+        root.extend(_rule_element(rule) for rule in each.items("rich_rules"))
+    ElementTree.indent(root)
+    path = folder / _SUBFOLDERS[each.kind] / f"{each.name}.xml"
+    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".new", delete=False) as file:
+        file.write(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
+def remove_offline(kind: Kind, name: str, folder: Path = FOLDERS[0]) -> None:
+    """Delete an object's file. Only for a firewalld that does not run."""
+    (folder / _SUBFOLDERS[kind] / f"{name}.xml").unlink(missing_ok=True)
+
+
+def remove_backups(kind: Kind, name: str, folder: Path = FOLDERS[0]) -> None:
+    """Delete the copy that firewalld keeps of a file that it removed."""
+    (folder / _SUBFOLDERS[kind] / f"{name}.xml.old").unlink(missing_ok=True)
+
+
+def _files(kind: Kind, folders: tuple[Path, ...]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in reversed(folders):
+        for path in sorted((folder / _SUBFOLDERS[kind]).glob("*.xml")):
+            found[path.stem] = path
+    return found
+
+
+def _settings(kind: Kind, root: ElementTree.Element) -> dict[str, Value]:
+    settings: dict[str, Value] = {}
+    lists: dict[str, list[str]] = {}
+    if kind is Kind.IPSET:
+        settings["type"] = root.get("type", "")
+    if "target" in root.attrib:
+        settings["target"] = root.attrib["target"]
+    if "priority" in root.attrib:
+        settings["priority"] = int(root.attrib["priority"])
+    for element in root:
+        if element.tag in ("short", "description"):
+            settings[element.tag] = element.text or ""
+        elif element.tag in _FLAGS:
+            settings[_FLAGS[element.tag]] = True
+        else:
+            for setting, value in _list_item(kind, element):
+                lists.setdefault(setting, []).append(value)
+    settings.update({setting: tuple(values) for setting, values in lists.items()})
+    return settings
+
+
+def _list_item(kind: Kind, element: ElementTree.Element) -> Iterator[tuple[str, str]]:
+    if element.tag in _VALUES:
+        setting, attribute = _VALUES[element.tag]
+        yield setting, element.get(attribute, "")
+    elif element.tag in _PORTS:
+        parts = [element.get(key, "") for key in ("port", "protocol", "to-port", "to-addr")]
+        yield _PORTS[element.tag], "/".join(part for part in parts if part)
+    elif element.tag == "entry":
+        yield "entries", element.text or ""
+    elif element.tag == "option":
+        yield "options", f"{element.get('name', '')}={element.get('value', '')}"
+    elif element.tag == "source":
+        yield "sources", next(iter(element.attrib.values()), "")
+    elif element.tag == "rule":
+        yield "rules_str" if kind is Kind.ZONE else "rich_rules", _rule_text(element)
+
+
+def _attributes(each: FirewalldObject) -> dict[str, str]:
+    if each.kind is Kind.IPSET:
+        return {"type": str(each.settings["type"])}
+    if each.kind is Kind.ZONE:
+        return {}  # Ours has the default target, which has no name in a file.
+    return {key: str(each.settings[key]) for key in ("priority", "target")}
+
+
+def _rule_element(text: str) -> ElementTree.Element:
+    rule = parse_rich_rule(text)
+    element = ElementTree.Element("rule", {"family": f"ipv{rule.family}"})
+    for key, value in (("ipset", rule.ipset), ("address", rule.address)):
+        if value:
+            ElementTree.SubElement(element, "source", {key: value})
+    if rule.port is not None:
+        attributes = {"port": str(rule.port), "protocol": rule.protocol.value}
+        ElementTree.SubElement(element, "source-port" if rule.source_port else "port", attributes)
+    ElementTree.SubElement(element, "accept")
+    return element
+
+
+def _rule_text(rule: ElementTree.Element) -> str:
+    """The rule as firewalld writes it if it is of a form that we make, else its XML."""
+    parts: dict[str, object] = {}
+    accepted = False
+    for element in rule:
+        attributes = dict(element.attrib)
+        if element.tag == "source" and len(attributes) == 1:
+            parts.update(attributes)
+        elif element.tag in ("port", "source-port") and "port" not in parts:
+            low, _dash, high = attributes.pop("port", "").partition("-")
+            parts["port"] = PortRange(int(low), int(high or low))
+            parts["protocol"] = Protocol(attributes.pop("protocol", ""))
+            parts["source_port"] = element.tag == "source-port"
+            parts.update(attributes)
+        elif element.tag == "accept" and not len(element):
+            accepted = True
+        else:
+            parts["other"] = True
+    attributes = dict(rule.attrib)
+    parts["family"] = {"ipv4": 4, "ipv6": 6}.get(attributes.pop("family", ""))
+    parts.update(attributes)
+    if accepted and parts["family"]:
+        try:
+            return str(RichRule(**parts))  # type: ignore[arg-type]
+        except TypeError:
+            pass  # An attribute that no rule of ours has: shown as it stands in the file.
+    return ElementTree.tostring(rule, encoding="unicode").strip()

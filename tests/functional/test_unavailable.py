@@ -1,0 +1,113 @@
+"""Where firewalld, its bus or nft cannot be used: one sentence with the mend, nothing done."""
+
+import time
+
+import pytest
+
+
+def not_running(node):
+    node.host.stop_firewalld()
+
+
+def not_installed(node):
+    node.host.stop_firewalld()
+    node.run("mount", "-t", "tmpfs", "tmpfs", "/usr/local/sbin")
+    node.run("sh", "-c", "cp -a /usr/sbin /run/sbin; rm /run/sbin/firewalld")
+    node.run("mount", "--bind", "/run/sbin", "/usr/sbin")
+
+
+def masked(node):
+    node.host.stop_firewalld()
+    node.run("mount", "-t", "tmpfs", "tmpfs", "/etc/systemd/system")
+    node.path("/etc/systemd/system/firewalld.service").symlink_to("/dev/null")
+
+
+def failed(node):
+    node.host.stop_firewalld()
+    node.path("/etc/firewalld/zones/broken.xml").write_text(
+        "<zone><service name='nonesuch'/></zone>"
+    )
+    node.host.start_firewalld(state="FAILED")
+
+
+def frozen(node):
+    node.freeze_firewalld()
+
+
+def panic(node):
+    node.firewall_cmd("--panic-on")
+
+
+def bus_gone(node):
+    node.host.kill("dbus-daemon", 9)
+    node.path("/run/dbus/system_bus_socket").unlink(missing_ok=True)
+
+
+def nft_missing(node):
+    node.run("sh", "-c", "cp -a /usr/sbin /run/sbin; rm /run/sbin/nft")
+    node.run("mount", "--bind", "/run/sbin", "/usr/sbin")
+
+
+CASES = [
+    (not_running, "firewalld is not running. Mend: systemctl enable --now firewalld"),
+    (not_installed, "firewalld is not installed. Mend: salt MINION state.apply k3s.firewall"),
+    (masked, "firewalld is masked"),
+    (failed, "firewalld is in state FAILED"),
+    (frozen, "did not answer within 8 seconds"),
+    (panic, "firewalld is in panic mode"),
+    (bus_gone, "the system D-Bus cannot be reached"),
+    (nft_missing, "nft is not installed"),
+]
+
+
+@pytest.mark.parametrize(("make", "sentence"), CASES, ids=[make.__name__ for make, _s in CASES])
+@pytest.mark.parametrize("function", ["apply", "compare", "remove"])
+def test_one_sentence_with_the_mend_within_20_seconds_and_nothing_done(
+    node, pillar, make, sentence, function
+):
+    make(node)
+    files = node.files()
+    began = time.monotonic()
+    answer = node.try_call(function, None if function == "remove" else pillar)
+    assert time.monotonic() - began < 20
+    (refused,) = answer["refused"]
+    assert sentence in refused
+    assert "Mend: " in refused
+    assert node.files() == files
+
+
+def test_a_wanted_panic_is_never_lifted(node, pillar):
+    node.call("apply", pillar)
+    node.firewall_cmd("--panic-on")
+    node.try_call("apply", pillar)
+    node.try_call("remove")
+    assert node.run("firewall-cmd", "--query-panic").strip() == "yes"
+
+
+def test_a_stopped_firewalld_is_not_started_by_our_calls(node, pillar):
+    node.host.stop_firewalld()
+    node.try_call("apply", pillar)
+    assert "firewalld" not in [process.name for process in node.host.processes()]
+
+
+def test_two_runs_at_the_same_time_wait_for_each_other(node, pillar):
+    holder = node.host.popen(
+        ["python3", "-c", HOLD_THE_LOCK.format(seconds=3)],
+    )
+    try:
+        node.run("sh", "-c", "until [ -e /run/held ]; do sleep 0.02; done")
+        began = time.monotonic()
+        node.call("apply", pillar)
+        assert time.monotonic() - began > 2
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+HOLD_THE_LOCK = """
+import fcntl, time
+file = open("/run/k3sfw.lock", "w")
+fcntl.flock(file, fcntl.LOCK_EX)
+open("/run/held", "w").close()
+time.sleep({seconds})
+"""
