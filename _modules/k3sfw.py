@@ -1,0 +1,460 @@
+"""
+The host firewall of a K3s cluster, from port tables in pillar.
+
+:depends: netaddr, jeepney and psutil in the Python that runs the minion
+:platform: Linux with firewalld 0.9 or newer
+
+The tables stand in pillar below ``k3s``; the role of the node is the grain ``k3s_role``. Grains are
+set by the minion itself: where an agent must not be able to claim that it is a server, pin its role
+by minion id in pillar (``k3s:nodes:ID:role``).
+"""
+
+import importlib
+import sys
+
+try:
+    import netaddr
+
+    import k3sfw_engine
+    from k3sfw_engine import ports, tables, transaction
+    from k3sfw_engine.desired import desired
+    from k3sfw_engine.errors import BadTables, EngineError
+    from k3sfw_engine.explain import Question, explain as explain_packet
+    from k3sfw_engine.listeners import read_listeners
+    from k3sfw_engine.rows import Protocol, Role
+    from k3sfw_engine.script import script as write_script
+
+    _MISSING = ""
+except ModuleNotFoundError as error:
+    _MISSING = str(error.name)
+
+import salt.pillar
+from salt.exceptions import CommandExecutionError, SaltClientError, SaltInvocationError
+
+__version__ = "0.1.0"
+__virtualname__ = "k3sfw"
+
+
+def __virtual__():
+    """
+    Load where all that the engine needs is there, and the engine is of the same version.
+    """
+    if _MISSING.startswith("k3sfw_engine"):
+        return (
+            False,
+            f"k3sfw: its engine ({_MISSING}) is not on this minion; run saltutil.sync_all, or "
+            f"install the Python package k3sfw into {sys.executable}",
+        )
+    if _MISSING:
+        return (
+            False,
+            f"k3sfw: the Python package {_MISSING} is missing in {sys.executable}; run "
+            f"state.apply k3s.requirements, or salt-call pip.install {_MISSING} "
+            f"bin_env={sys.executable}",
+        )
+    engine = importlib.import_module("k3sfw_engine").__version__
+    if engine != __version__:
+        return (
+            False,
+            f"k3sfw: this module is {__version__} and its engine is {engine} "
+            f"({k3sfw_engine.__file__}); run saltutil.sync_all, remove the copy that is not "
+            "wanted, and restart the minion",
+        )
+    return __virtualname__
+
+
+def role():
+    """
+    The role of this node: the grain ``k3s_role``, which pillar must not contradict.
+
+    Returns ``server`` or ``agent``. Raises ``CommandExecutionError`` if there is none, or if pillar
+    pins another one.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' k3sfw.role
+    """
+    return _node_tables()[1].value
+
+
+def nodes():
+    """
+    The nodes of the cluster as this node knows them.
+
+    Returns ``{minion id: {role: server|agent, addresses: [...]}}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' k3sfw.nodes
+    """
+    return {
+        node.name: {
+            "role": node.role.value,
+            "addresses": [str(address) for address in node.addresses],
+        }
+        for node in _node_tables()[0].nodes
+    }
+
+
+def rows():
+    """
+    The rows of both tables that open this node.
+
+    Returns a list of maps with ``table``, ``name``, ``protocol``, ``port``, ``source``,
+    ``destination`` and ``description``, all texts; the port of a row without one is empty.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' k3sfw.rows --out=json
+    """
+    parsed, own_role = _node_tables()
+    return [
+        {
+            "table": row.table,
+            "name": row.name,
+            "protocol": row.protocol.value,
+            "port": ",".join(map(str, row.ports)),
+            "source": ",".join(map(str, row.sources)),
+            "destination": row.destination.value,
+            "description": row.description,
+        }
+        for row in parsed.rows_of(own_role)
+    ]
+
+
+def plan():
+    """
+    What an apply would change, and how; nothing is touched.
+
+    Returns ``{changes: {layer: {object: {setting: {old, new}}}}, steps: [...], reloads: [...],
+    notices: [...]}``. Of a setting that is a list, ``old`` has what goes and ``new`` what comes.
+    ``reloads`` gives the reason if firewalld must be reloaded.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' k3sfw.plan
+    """
+    found, _observed = _engine(transaction.compare, *_node_tables())
+    return {
+        "changes": found.changes,
+        "steps": [str(step) for step in found.steps],
+        "reloads": list(found.reloads),
+        "notices": list(found.notices),
+    }
+
+
+def apply(test=None, refresh=True):
+    """
+    Make firewalld have exactly the rules of the tables, at runtime and permanently.
+
+    test
+        ``True`` only tells what would change. The default is the minion's ``test`` setting.
+
+    refresh
+        ``False`` takes the pillar that the minion holds in memory. By default it is compiled anew,
+        as the nodes of the cluster may have changed since.
+
+    Returns ``{result, changes, comment, reloads, notices}``: ``result`` is ``True``, or ``None`` if
+    something would change; ``changes`` as in :py:func:`plan`. Raises ``CommandExecutionError`` with
+    every reason if the tables are refused, if firewalld cannot be used, or if the read-back differs
+    from what is wanted.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' k3sfw.apply test=True
+    """
+    dry = _is_test(test)
+    return _outcome(_engine(transaction.apply, *_node_tables(refresh), test=dry), dry)
+
+
+def prepare(test=None, refresh=True):
+    """
+    Write the rules into the permanent configuration while firewalld does not run, so that its start
+    on a live node closes nothing that the tables open, and does not cut the minion off its master.
+
+    A firewall that starts has seen none of the connections that stand, so the master's next packet
+    on an idle one is new to it (salt issue 49519). A policy lets such packets of the configured
+    masters in. Where firewalld runs already, nothing is done.
+
+    test, refresh
+        As for :py:func:`apply`.
+
+    Returns and raises as :py:func:`apply`.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' k3sfw.prepare
+    """
+    dry = _is_test(test)
+    return _outcome(
+        _engine(
+            transaction.prepare,
+            *_node_tables(refresh),
+            masters=_masters(),
+            master_ports=[__opts__["publish_port"], __opts__["master_port"]],
+            test=dry,
+        ),
+        dry,
+    )
+
+
+def remove(test=None):
+    """
+    Take every object that k3sfw made out of firewalld, and nothing else.
+
+    It needs no tables, so it also works on a node whose pillar is gone.
+
+    test
+        ``True`` only tells what would change. The default is the minion's ``test`` setting.
+
+    Returns and raises as :py:func:`apply`.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' k3sfw.remove
+    """
+    dry = _is_test(test)
+    return _outcome(_engine(transaction.remove, test=dry), dry)
+
+
+def status():
+    """
+    Whether runtime, permanent configuration and kernel are in step with the tables.
+
+    Returns ``{in_step: bool, role, rows: int, nodes: int, runtime: {...}, permanent: {...},
+    kernel: {...}, notices: [...]}``; each layer has ``in_step`` and the ``differences``. The return
+    code is 0 if all are in step, else 2.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' k3sfw.status
+    """
+    parsed, own_role = _node_tables()
+    found, observed = _engine(transaction.compare, parsed, own_role)
+    layers = {
+        layer: {
+            "in_step": layer not in found.changes,
+            "differences": found.changes.get(layer, {}),
+        }
+        for layer in ports.LAYERS
+    }
+    if observed.kernel is None:
+        layers["kernel"]["in_step"] = None
+    if found.changes:
+        __context__["retcode"] = ports.RETCODES["FAIL"]
+    return {
+        "in_step": not found.changes,
+        "role": own_role.value,
+        "rows": len(parsed.rows_of(own_role)),
+        "nodes": len(parsed.nodes),
+        **layers,
+        "notices": list(found.notices),
+    }
+
+
+def explain(source, port=None, protocol="tcp"):
+    """
+    Which row lets a packet to this node in, and by which rule.
+
+    source
+        The address that it comes from.
+
+    port
+        The port of this node that it goes to; none with protocol ``any``.
+
+    protocol
+        ``tcp`` (default), ``udp``, ``sctp`` or ``any``.
+
+    Returns ``{verdict, source, rows: [...], accepted_by: [...]}``. The verdict is ``open`` if a row
+    lets it in; ``not in the tables`` if none does: then the firewalld zone of the interface that it
+    comes in by decides, and those are the operator's own.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt s1 k3sfw.explain source=192.0.2.21 port=2379
+    """
+    try:
+        question = Question(
+            netaddr.IPAddress(source, flags=netaddr.INET_PTON),
+            Protocol(str(protocol).lower()),
+            None if port is None else int(port),
+        )
+    except (netaddr.AddrFormatError, TypeError, ValueError) as error:
+        raise SaltInvocationError(
+            f"source={source!r} port={port!r} protocol={protocol!r}: {error}. Mend: give one "
+            "address, a port from 1 to 65535 and tcp, udp, sctp or any"
+        ) from error
+    parsed, own_role = _node_tables()
+    found = explain_packet(question, parsed, desired(parsed, own_role))
+    return {
+        "verdict": "open" if found.rows else "not in the tables",
+        "source": list(found.who) or ["nobody whom the tables know"],
+        "rows": [f"{row.path}: {row.description}" for row in found.rows],
+        "accepted_by": list(found.accepted_by)
+        or ["no rule of k3sfw; the zone of the interface that it comes in by decides"],
+    }
+
+
+def script():
+    """
+    The rules of this node as plain ``firewall-cmd`` lines, for people and for auditors.
+
+    On a host that has none of the objects yet, running it gives what :py:func:`apply` gives.
+
+    Returns the text of a shell script.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt s1 k3sfw.script --out=newline_values_only
+    """
+    return write_script(desired(*_node_tables()).objects)
+
+
+def check_ports(full=False):
+    """
+    Whether every row of this node is in force at runtime, permanently and in the kernel, whether
+    somebody listens on its ports, and who.
+
+    full
+        ``True`` adds ``checks``: one flat map for every question, with ``from``, ``to``,
+        ``address``, ``protocol``, ``port``, ``description``, ``expect``, ``status``, ``by``,
+        ``evidence`` and ``hint``.
+
+    Returns ``{status, summary, problems, counts}``, the worst first. Return codes: 0 OK, 1 WARN,
+    2 FAIL, 3 could not check, 4 bad tables.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' k3sfw.check_ports
+        salt s1 k3sfw.check_ports full=True --out=json
+    """
+    try:
+        parsed, own_role = _parse()
+        found, observed = transaction.compare(parsed, own_role)
+    except EngineError as error:
+        bad_tables = isinstance(error, BadTables)
+        __context__["retcode"] = 4 if bad_tables else ports.RETCODES["UNKNOWN"]
+        return {
+            "status": "UNKNOWN",
+            "summary": "the tables were refused" if bad_tables else "nothing could be checked",
+            "problems": list(error.sentences),
+            "counts": {},
+        }
+    checks = ports.check_locally(
+        __opts__["id"],
+        desired(parsed, own_role),
+        found.changes,
+        read_listeners(),
+        kernel_read=observed.kernel is not None,
+    )
+    result = ports.report(checks, full=full)
+    result["problems"] += found.notices
+    __context__["retcode"] = ports.RETCODES[result["status"]]
+    return result
+
+
+def _is_test(test):
+    return bool(__opts__.get("test", False)) if test is None else bool(test)
+
+
+def _outcome(outcome, dry):
+    return {
+        "result": None if dry and outcome.changes else True,
+        "changes": outcome.changes,
+        "comment": outcome.comment(test=dry),
+        "reloads": list(outcome.reloads),
+        "notices": list(outcome.notices),
+    }
+
+
+def _node_tables(refresh=True):
+    """The tables of this node and its role, or an error that names every fault."""
+    return _engine(_parse, refresh)
+
+
+def _parse(refresh=True):
+    pillar = _pillar(refresh)
+    if pillar.get("_errors"):
+        raise EngineError(
+            f"the pillar of {__opts__['id']} does not render: {error}. Mend: correct that file on "
+            "the master"
+            for error in pillar["_errors"]
+        )
+    own_role = __grains__.get("k3s_role")
+    parsed = tables.parse_tables(_plain(pillar.get("k3s")), minion_id=__opts__["id"], role=own_role)
+    return parsed, Role(own_role.lower())
+
+
+def _pillar(refresh):
+    """
+    The pillar of this minion, compiled anew if wanted: what the minion holds in memory is as old as
+    its last start or refresh, and nodes join and leave. A state run has just compiled it.
+    """
+    if not refresh:
+        return __pillar__
+    try:
+        return salt.pillar.get_pillar(
+            __opts__,
+            __grains__.value(),
+            __opts__["id"],
+            saltenv=__opts__.get("saltenv"),
+            pillarenv=__opts__.get("pillarenv"),
+        ).compile_pillar()
+    except SaltClientError as error:
+        raise CommandExecutionError(
+            f"the pillar of {__opts__['id']} cannot be fetched from its master ({error}). Mend: "
+            "see that the master answers (salt-call test.ping)"
+        ) from error
+
+
+def _engine(function, *arguments, **options):
+    """Call the engine; what it refuses becomes Salt's error."""
+    try:
+        return function(*arguments, **options)
+    except EngineError as error:
+        raise CommandExecutionError("\n".join(error.sentences)) from error
+
+
+def _masters():
+    """What the minion's configuration says about its masters; none where it has no master."""
+    if __opts__.get("file_client") == "local":
+        return []
+    configured = __opts__.get("master_ip") or __opts__.get("master") or []
+    return [configured] if isinstance(configured, str) else list(configured)
+
+
+def _plain(value):
+    """
+    Copy pillar to plain types: since Salt 3008 it is made of types that mask what they hold when
+    they are printed (salt issue 69599).
+    """
+    if hasattr(value, "items"):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value

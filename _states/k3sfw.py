@@ -1,0 +1,72 @@
+"""
+The host firewall of a K3s cluster as a state.
+
+.. code-block:: yaml
+
+    k3s_firewall:
+      k3sfw.managed: []
+
+The port tables stand in pillar below ``k3s``; see the execution module ``k3sfw``.
+"""
+
+from salt.exceptions import CommandExecutionError
+
+__virtualname__ = "k3sfw"
+
+
+def __virtual__():
+    """
+    Load where the execution module does.
+    """
+    if "k3sfw.apply" in __salt__:
+        return __virtualname__
+    return (False, "k3sfw: the execution module k3sfw is not loaded; salt-call k3sfw.role says why")
+
+
+def managed(name):
+    """
+    Make firewalld have exactly the rules that the port tables give this node.
+
+    name
+        A name for people; nothing depends on it.
+
+    ``changes`` is ``{layer: {object: {setting: {old, new}}}}`` for the layers ``runtime``,
+    ``permanent`` and ``kernel``. When something changed, or could not be, an event
+    ``k3sfw/managed`` tells the master, so that a scheduled run may be silent else.
+    """
+    ret = _run(name, "k3sfw.apply", refresh=False)
+    happened = ret["changes"] or not ret["result"]
+    if happened and not __opts__["test"] and __opts__.get("file_client") != "local":
+        __salt__["event.fire_master"](ret, "k3sfw/managed")
+    return ret
+
+
+def prepared(name):
+    """
+    Before firewalld is started on a live node: have the rules in its permanent configuration.
+
+    name
+        A name for people; nothing depends on it.
+
+    Where firewalld runs already, there is nothing to prepare.
+    """
+    return _run(name, "k3sfw.prepare", refresh=False)
+
+
+def absent(name):
+    """
+    Take everything that k3sfw made out of firewalld, and nothing else.
+
+    name
+        A name for people; nothing depends on it.
+    """
+    return _run(name, "k3sfw.remove")
+
+
+def _run(name, function, **options):
+    ret = {"name": name, "result": False, "changes": {}, "comment": ""}
+    try:
+        outcome = __salt__[function](test=__opts__["test"], **options)
+    except CommandExecutionError as error:
+        return {**ret, "comment": str(error)}
+    return {**ret, **{key: outcome[key] for key in ("result", "changes", "comment")}}

@@ -1,0 +1,39 @@
+# The rules of the port tables on this node.
+#
+# Where no service manager runs (containers, the lab), a firewalld that answers on D-Bus is enough.
+include:
+  - k3s.requirements
+
+{%- set systemd = grains.get('init') == 'systemd' %}
+{%- if systemd %}
+
+# Before the package: installing it starts firewalld on Debian, and a start on a live node with no
+# rules would cut off its peers, and this minion off its master.
+k3s_firewall_prepared:
+  k3sfw.prepared:
+    - require:
+      - sls: k3s.requirements
+
+k3s_firewalld_package:
+  pkg.installed:
+    - pkgs:
+      - firewalld
+      - nftables
+    - require:
+      - k3sfw: k3s_firewall_prepared
+
+k3s_firewalld_service:
+  service.running:
+    - name: firewalld
+    - enable: True
+    - require:
+      - pkg: k3s_firewalld_package
+{%- endif %}
+
+k3s_firewall:
+  k3sfw.managed:
+    - require:
+      - sls: k3s.requirements
+{%- if systemd %}
+      - service: k3s_firewalld_service
+{%- endif %}
