@@ -1,0 +1,68 @@
+#!py
+"""
+Keeps a node in step: a highstate of its own every ``interval`` seconds, as ``k3s:schedule`` in
+pillar says.
+"""
+
+from pathlib import Path
+
+JOB = "k3s_highstate"
+SETTINGS = {
+    "enabled": ("true or false", lambda value: isinstance(value, bool)),
+    "interval": ("whole seconds, 1 or more", lambda value: type(value) is int and value >= 1),
+    "splay": ("whole seconds, 0 or more", lambda value: type(value) is int and value >= 0),
+}
+
+
+def run():
+    pillar = __pillar__.get("k3s")
+    schedule = pillar.get("schedule") if isinstance(pillar, dict) else None
+    faults = _faults(schedule)
+    if faults:
+        # In the name as well: in test mode this state replaces its comment.
+        failure = [{"name": "; ".join(faults)}, {"comment": "\n".join(faults)}]
+        return {"k3s_schedule": {"test.fail_without_changes": failure}}
+    offline = {"offline": not _minion_runs()}
+    if not schedule["enabled"]:
+        return {"k3s_schedule": {"schedule.absent": [{"name": JOB}, offline]}}
+    job = [
+        {"name": JOB},
+        # Never beside another run of states: state.highstate then ends at once, without a word
+        # in the log, and the next interval makes up for it. With queue it would run afterwards,
+        # but as a new job, which reports to the master.
+        {"function": "state.highstate"},
+        {"maxrunning": 1},
+        {"seconds": schedule["interval"]},
+        {"splay": schedule["splay"]},
+        # It would run beside the state run that adds the job, and without splay: when a
+        # cluster's minions are restarted, all of them would ask the master at once.
+        {"run_on_start": False},
+        {"return_job": False},
+        offline,
+    ]
+    return {"k3s_schedule": {"schedule.present": job}}
+
+
+def _faults(schedule):
+    if not isinstance(schedule, dict):
+        return [f"k3s:schedule is {schedule!r}: give a map of {', '.join(SETTINGS)}"]
+    unknown = [
+        f"k3s:schedule:{name} is not known: there are {', '.join(SETTINGS)}"
+        for name in sorted(map(str, schedule))
+        if name not in SETTINGS
+    ]
+    wrong = [
+        f"k3s:schedule:{name} is {schedule.get(name)!r}: give {expected}"
+        for name, (expected, is_valid) in SETTINGS.items()
+        if not is_valid(schedule.get(name))
+    ]
+    return unknown + wrong
+
+
+def _minion_runs():
+    # Without a minion, as under salt-call --local, nobody takes a job: it is then written where
+    # the minion reads it at its next start.
+    try:
+        return Path("/proc", Path(__opts__["pidfile"]).read_text().strip(), "comm").exists()
+    except OSError:
+        return False
