@@ -1,0 +1,34 @@
+# make demo   raise the lab, apply the rules, see the packets
+# make test   everything that CI runs
+# make stop   end the lab
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PYTEST_OPTIONS ?=
+
+.PHONY: demo test check stop bench machine
+
+demo: machine $(VENV)/complete
+	$(PYTHON) -m lab.demo
+
+test: machine check
+	$(PYTHON) -m pytest $(PYTEST_OPTIONS)
+
+check: $(VENV)/complete
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+bench: machine $(VENV)/complete
+	$(PYTHON) -m bench
+
+stop: $(VENV)/complete
+	$(PYTHON) -m lab down
+
+machine:
+	./lab/machine.sh
+
+$(VENV)/complete: setup.cfg pyproject.toml
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
