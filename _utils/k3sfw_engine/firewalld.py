@@ -153,7 +153,7 @@ def execute(bus: Bus, steps: Iterable[Step]) -> None:
     """
     for kind, group in groupby(steps, key=type):
         if kind is WritePermanent:
-            _write_permanent(bus, [step for step in group if isinstance(step, WritePermanent)])
+            _write_permanent(bus, (each for each in group if isinstance(each, WritePermanent)))
         else:
             for step in group:
                 _execute_one(bus, step)
@@ -267,17 +267,17 @@ def _variant(setting: str, value: Value) -> tuple[str, Any]:
     return (signature, list(value))
 
 
-def _write_permanent(bus: Bus, steps: list[WritePermanent]) -> None:
-    """Add or update, all in one go.
+def _write_permanent(bus: Bus, steps: Iterable[WritePermanent]) -> None:
+    """Add and update in the given order: what refers to an object comes after it.
 
-    firewalld sees an edit of its files five seconds late; what it knows decides in the end.
+    firewalld sees an edit of its files five seconds late, so what it knows decides in the end.
     """
-    known = [step.object for step in steps if step.exists]
-    unknown = [step.object for step in steps if not step.exists]
-    gone = _update_permanent(bus, known)
-    there = _add_permanent(bus, [*unknown, *gone])
-    if _update_permanent(bus, there):
-        raise FirewalldRefused("update", f"{there[0].name} comes and goes while we write it")
+    for exists, group in groupby(steps, key=lambda step: step.exists):
+        objects = [step.object for step in group]
+        if exists:
+            _add_permanent(bus, _update_permanent(bus, objects))
+        else:
+            _update_permanent(bus, _add_permanent(bus, objects))
 
 
 def _add_permanent(bus: Bus, objects: list[FirewalldObject]) -> list[FirewalldObject]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +17,18 @@ import netaddr
 from .objects import DEFAULTS, PREFIX, FirewalldObject, Kind, Objects, RichRule
 from .rows import PortRange, Protocol
 
-# The chains that firewalld makes of a policy and of a zone.
+# The chains that firewalld makes of a policy and of a zone, in every version. How packets get into
+# them changes from version to version (1.3, 2.3 and 2.5 do it in three ways), so that is followed
+# and not known.
 # https://github.com/firewalld/firewalld/blob/main/src/firewall/core/nftables.py
 _POLICY_CHAIN = re.compile(rf"filter_(?:IN|FWD)_policy_({PREFIX}[^_]*)(_allow)?\Z")
 _ZONE_CHAIN = re.compile(rf"filter_IN_({PREFIX}[^_]*)\Z")
+
 ANY = "any"
+_SOMETIMES = "on some condition"
+
+# Respects in which the kernel must hold no more than it should; more ways in are firewalld's own.
+_EXACT = ("entries", "rich_rules", "target")
 
 
 @dataclass(frozen=True, order=True)
@@ -84,7 +90,11 @@ def kernel_drift(kernel: KernelRules | None, runtime: Objects) -> Drift:
     explained = _with_rules_of_others(runtime)
     drift = Drift(
         expected - kernel.facts,
-        frozenset(fact for fact in kernel.facts - expected if fact.name not in explained),
+        frozenset(
+            fact
+            for fact in kernel.facts - expected
+            if fact.respect in _EXACT and fact.name not in explained
+        ),
     )
     same = _same_addresses(drift)
     return Drift(
@@ -145,7 +155,7 @@ def _expected(runtime: Objects) -> Iterator[Fact]:
                 yield Fact(kind, name, "entries", text)
         elif kind is Kind.ZONE:
             for interface in interfaces[name]:
-                yield Fact(kind, name, "interfaces", interface)
+                yield Fact(kind, name, "entered by", interface)
         else:
             yield from _expected_of_policy(each, interfaces)
 
@@ -169,38 +179,73 @@ def _expected_of_policy(
 
 
 def read_nft(listing: str | bytes) -> KernelRules:
-    """Turn ``nft -j list table inet firewalld`` into facts about our objects.
-
-    Only what a packet can reach counts: a chain that nothing jumps to any more does nothing.
-    """
+    """Turn ``nft -j list table inet firewalld`` into facts about our objects."""
     items = json.loads(listing)["nftables"]
     rules = [item["rule"] for item in items if "rule" in item]
-    hooks = [item["chain"]["name"] for item in items if "hook" in item.get("chain", ())]
-    reachable = _reachable(hooks, rules)
+    chains = [item["chain"] for item in items if "chain" in item]
+    ways = _Ways(
+        hooks=frozenset(chain["name"] for chain in chains if "hook" in chain),
+        callers=_callers(rules),
+    )
     facts = [fact for item in items if "set" in item for fact in _set_facts(item["set"])]
+    for chain in chains:
+        facts += _entrance_facts(chain["name"], ways)
     for rule in rules:
-        if rule["chain"] in reachable:
-            facts += _rule_facts(rule["chain"], rule["expr"])
+        facts += _rule_facts(rule["chain"], rule["expr"], ways)
     return KernelRules(frozenset(facts))
 
 
-def _reachable(hooks: Iterable[str], rules: Iterable[Mapping[str, Any]]) -> frozenset[str]:
-    targets: dict[str, set[str]] = defaultdict(set)
+@dataclass(frozen=True)
+class _Ways:
+    """Where packets start, and from where and on which condition a chain is entered."""
+
+    hooks: frozenset[str]
+    callers: Mapping[str, list[tuple[str, frozenset[str]]]]
+
+    def into(self, chain: str) -> frozenset[str]:
+        """The interfaces by which a packet gets into the chain, ``any`` for whatever interface."""
+        found: set[str] = set()
+        seen: set[tuple[str, frozenset[str]]] = set()
+        ahead = [(chain, frozenset[str]())]
+        while ahead:
+            state = ahead.pop()
+            if state in seen:
+                continue
+            seen.add(state)
+            at, condition = state
+            if at in self.hooks:
+                found |= condition or {ANY}
+            ahead += [(caller, condition | more) for caller, more in self.callers.get(at, ())]
+        return frozenset(found)
+
+
+def _callers(
+    rules: Iterable[Mapping[str, Any]],
+) -> dict[str, list[tuple[str, frozenset[str]]]]:
+    callers: dict[str, list[tuple[str, frozenset[str]]]] = {}
     for rule in rules:
-        targets[rule["chain"]] |= {target for target in map(_target, rule["expr"]) if target}
-    found: set[str] = set()
-    ahead = list(hooks)
-    while ahead:
-        chain = ahead.pop()
-        if chain not in found:
-            found.add(chain)
-            ahead += targets[chain]
-    return frozenset(found)
+        conditions = [
+            _interfaces(expression["match"]) or [_SOMETIMES]
+            for expression in rule["expr"]
+            if "match" in expression
+        ]
+        names = frozenset(name for each in conditions for name in each)
+        for target in filter(None, map(_target, rule["expr"])):
+            callers.setdefault(target, []).append((rule["chain"], names))
+    return callers
 
 
 def _target(expression: Mapping[str, Any]) -> str:
     step = expression.get("jump") or expression.get("goto") or {}
     return str(step.get("target", ""))
+
+
+def _interfaces(match: Mapping[str, Any]) -> list[str]:
+    """The interfaces that a match names, if it is about interfaces."""
+    if match["left"].get("meta", {}).get("key") not in ("iifname", "oifname"):
+        return []
+    names = match["right"]
+    return list(names["set"]) if isinstance(names, dict) else [names]
 
 
 def _set_facts(nft_set: Mapping[str, Any]) -> Iterator[Fact]:
@@ -211,29 +256,27 @@ def _set_facts(nft_set: Mapping[str, Any]) -> Iterator[Fact]:
             yield Fact(Kind.IPSET, name, "entries", _address(element))
 
 
-def _rule_facts(chain: str, expressions: list[Mapping[str, Any]]) -> Iterator[Fact]:
+def _entrance_facts(chain: str, ways: _Ways) -> Iterator[Fact]:
+    policy, zone = _POLICY_CHAIN.match(chain), _ZONE_CHAIN.match(chain)
+    if policy and not policy[2]:
+        own = (Kind.POLICY, policy[1])
+    elif zone:
+        own = (Kind.ZONE, zone[1])
+    else:
+        return
+    for entrance in ways.into(chain) - {_SOMETIMES}:
+        yield Fact(*own, "entered by", entrance)
+
+
+def _rule_facts(chain: str, expressions: list[Mapping[str, Any]], ways: _Ways) -> Iterator[Fact]:
     own = _POLICY_CHAIN.match(chain)
-    if own and own[2]:
+    # A chain that nothing jumps to any more does nothing.
+    if own is None or not ways.into(chain):
+        return
+    if own[2]:
         yield Fact(Kind.POLICY, own[1], "rich_rules", _rule_text(expressions))
-    elif own and "accept" in expressions[-1]:
+    elif "accept" in expressions[-1]:
         yield Fact(Kind.POLICY, own[1], "target", "ACCEPT")
-    for target in filter(None, map(_target, expressions)):
-        if (policy := _POLICY_CHAIN.match(target)) and not policy[2]:
-            for entrance in _interfaces(expressions) or [ANY]:
-                yield Fact(Kind.POLICY, policy[1], "entered by", entrance)
-        elif zone := _ZONE_CHAIN.match(target):
-            for interface in _interfaces(expressions):
-                yield Fact(Kind.ZONE, zone[1], "interfaces", interface)
-
-
-def _interfaces(expressions: Iterable[Mapping[str, Any]]) -> list[str]:
-    found: list[str] = []
-    for expression in expressions:
-        match = expression.get("match", {})
-        if match.get("left", {}).get("meta", {}).get("key") in ("iifname", "oifname"):
-            names = match["right"]
-            found += names["set"] if isinstance(names, dict) else [names]
-    return found
 
 
 def _rule_text(expressions: list[Mapping[str, Any]]) -> str:

@@ -3,7 +3,6 @@
 import copy
 import json
 import os
-import re
 import signal
 import sys
 import time
@@ -20,9 +19,19 @@ SERVER = HostSpec("s1", "server", 11)
 OUTSIDER = HostSpec("out", "plain", 99, firewalld=False)
 
 
+# A folder with the files of another firewalld (dpkg --extract of its two packages), to run all of
+# these tests against it.
+OTHER_FIREWALLD = os.environ.get("K3SFW_FIREWALLD")
+
+
 @pytest.fixture
 def lab():
     with Lab(f"func{os.getpid()}", (SERVER, OUTSIDER), salt=False, ephemeral=True) as raised:
+        if OTHER_FIREWALLD:
+            server = raised.host(SERVER.name)
+            server.stop_firewalld()
+            server.run(["cp", "-a", f"{OTHER_FIREWALLD}/.", "/"])
+            server.start_firewalld()
         yield raised
 
 
@@ -104,15 +113,17 @@ class Node:
     def nft(self, *arguments):
         return self.run("nft", *arguments)
 
-    def rule_handle(self, chain, text):
-        """The handle of the one rule of firewalld's table that has this text."""
-        listing = self.nft("-a", "list", "chain", "inet", "firewalld", chain)
-        (handle,) = [
-            re.search(r"# handle (\d+)$", line)[1]
-            for line in listing.splitlines()
-            if text in line.split("#")[0]
-        ]
-        return handle
+    def rule_handles(self, text):
+        """Chain and handle of every rule of firewalld's table that ends with this text."""
+        chain, found = "", []
+        for line in self.nft("-a", "list", "table", "inet", "firewalld").splitlines():
+            rule, _hash, comment = line.strip().partition(" # handle ")
+            if rule.startswith("chain "):
+                chain = rule.split()[1]
+            elif rule.endswith(text):
+                found.append((chain, comment))
+        assert found, f"no rule ends with {text}"
+        return found
 
     def path(self, name):
         return self.host.path(name)

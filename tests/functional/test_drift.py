@@ -65,8 +65,7 @@ def kernel_element_added(node):
 
 
 def kernel_rule_lost(node):
-    chain = "filter_IN_policy_k3s-rows_allow"
-    handle = node.rule_handle(chain, "@k3s-server-4")
+    ((chain, handle),) = node.rule_handles("ip saddr @k3s-server-4 tcp dport 2379-2380 accept")
     node.nft("delete", "rule", "inet", "firewalld", chain, "handle", handle)
 
 
@@ -76,9 +75,9 @@ def kernel_rule_added(node):
 
 
 def kernel_jump_lost(node):
-    chain = "filter_INPUT_POLICIES_pre"
-    handle = node.rule_handle(chain, "filter_IN_policy_k3s-rows")
-    node.nft("delete", "rule", "inet", "firewalld", chain, "handle", handle)
+    # Versions of firewalld differ in which chains jump to a policy's.
+    for chain, handle in node.rule_handles("jump filter_IN_policy_k3s-rows"):
+        node.nft("delete", "rule", "inet", "firewalld", chain, "handle", handle)
 
 
 def kernel_flushed(node):
