@@ -172,6 +172,12 @@ def with_return_path(
     return replace(wanted, objects={**wanted.objects, policy.key: policy})
 
 
+def by_address(rule: RichRule, objects: Objects) -> tuple[str, ...]:
+    """The same rule for each entry of its ipset, where a running firewalld lacks that ipset."""
+    entries = objects[Kind.IPSET, rule.ipset].items("entries")
+    return tuple(str(replace(rule, ipset="", address=address)) for address in entries)
+
+
 def set_name(name: str, family: int) -> str:
     """The ipset of these addresses in one family."""
     return f"k3s-{name}-{family}"
@@ -189,7 +195,9 @@ def _pods_by_interface(tables: Tables, rows: Iterable[Row]) -> bool:
 
     An address can be claimed from outside, an interface of this node cannot.
     """
-    return bool(INTERFACES[tables.flannel_backend]) and any(map(is_pod_row, rows))
+    return bool(INTERFACES[tables.flannel_backend]) and any(
+        is_pod_row(row) and Source(SourceKind.PODS) in row.sources for row in rows
+    )
 
 
 # What an ipset holds, by name and family. None is everyone: firewalld refuses /0 in an ipset, so
@@ -223,7 +231,7 @@ def _entries(networks: Iterable[netaddr.IPNetwork]) -> tuple[str, ...]:
 
 
 def _rules_of(row: Row, tables: Tables, sets: _Sets) -> Iterator[RichRule]:
-    """One rule for every port range, family and source of the row that has addresses."""
+    """One rule for every port range, family and source of the row."""
     for source in row.sources:
         for family in FAMILIES:
             for ipset, address in _matches(source, family, tables, sets):
@@ -235,11 +243,8 @@ def _matches(source: Source, family: int, tables: Tables, sets: _Sets) -> Iterat
     """The ipset or the address by which a rule of this family knows the source."""
     if source.kind in NODE_SETS or source.kind is SourceKind.GROUP:
         name = NODE_SETS.get(source.kind, f"group-{source.value}")
-        entries = sets[name, family]
-        if entries is None:
-            yield "", ""
-        elif entries:
-            yield set_name(name, family), ""
+        # An empty ipset has its rule too, so that who joins it needs no other change.
+        yield ("" if sets[name, family] is None else set_name(name, family)), ""
         return
     networks = {
         SourceKind.PODS: tables.pod_cidrs,

@@ -24,6 +24,8 @@ class Observed:
         Permanent objects whose file cannot be read.
     interface_zones
         By layer, the zone of each interface that is bound to one.
+    users
+        For a permanent object of ours, the objects of others that name it.
     kernel
         The rules that the kernel holds of our objects; ``None`` where they cannot be read (the
         iptables backend).
@@ -33,6 +35,7 @@ class Observed:
     permanent: Objects
     damaged: frozenset[Key] = frozenset()
     interface_zones: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    users: Mapping[Key, tuple[str, ...]] = field(default_factory=dict)
     kernel: KernelRules | None = None
 
     @property

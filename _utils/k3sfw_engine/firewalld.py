@@ -104,6 +104,7 @@ def observe(bus: Bus) -> Observed:
                 "runtime": _interface_zones(_answered(active)),
                 "permanent": permanent.interface_zones,
             },
+            users=permanent.users,
             kernel=listing.rules() if nftables else None,
         )
 
@@ -142,6 +143,7 @@ def observe_again(bus: Bus, before: Observed, steps: Iterable[Step]) -> Observed
             runtime={**before.runtime, **read_runtime(bus, touched)},
             permanent=permanent.objects,
             damaged=permanent.damaged,
+            users=permanent.users,
             kernel=None if before.kernel is None else listing.rules(),
         )
 
@@ -272,7 +274,7 @@ def _write_permanent(bus: Bus, steps: Iterable[WritePermanent]) -> None:
 
     firewalld sees an edit of its files five seconds late, so what it knows decides in the end.
     """
-    for exists, group in groupby(steps, key=lambda step: step.exists):
+    for (exists, _kind), group in groupby(steps, key=lambda step: (step.exists, step.object.kind)):
         objects = [step.object for step in group]
         if exists:
             _add_permanent(bus, _update_permanent(bus, objects))

@@ -8,20 +8,31 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import netaddr
 
-from .objects import DEFAULTS, PREFIX, FirewalldObject, Kind, Objects, RichRule
+from .objects import (
+    DEFAULTS,
+    PREFIX,
+    FirewalldObject,
+    Kind,
+    Objects,
+    RichRule,
+    is_rich_rule_of_ours,
+)
 from .rows import PortRange, Protocol
 
 # The chains that firewalld makes of a policy and of a zone, in every version. How packets get into
 # them changes from version to version (1.3, 2.3 and 2.5 do it in three ways), so that is followed
 # and not known.
 # https://github.com/firewalld/firewalld/blob/main/src/firewall/core/nftables.py
-_POLICY_CHAIN = re.compile(rf"filter_(?:IN|FWD)_policy_({PREFIX}[^_]*)(_allow)?\Z")
+_POLICY_CHAIN = re.compile(
+    rf"filter_(?:IN|FWD)_policy_({PREFIX}[^_]*)(_pre|_log|_deny|_allow|_post)?\Z"
+)
 _ZONE_CHAIN = re.compile(rf"filter_IN_({PREFIX}[^_]*)\Z")
 
 ANY = "any"
@@ -93,7 +104,9 @@ def kernel_drift(kernel: KernelRules | None, runtime: Objects) -> Drift:
         frozenset(
             fact
             for fact in kernel.facts - expected
-            if fact.respect in _EXACT and fact.name not in explained
+            if fact.respect in _EXACT
+            and (fact.kind, fact.name) in runtime
+            and fact.name not in explained
         ),
     )
     same = _same_addresses(drift)
@@ -104,15 +117,20 @@ def kernel_drift(kernel: KernelRules | None, runtime: Objects) -> Drift:
 
 
 def _with_rules_of_others(runtime: Objects) -> frozenset[str]:
-    """Policies to which somebody added a port or the like: the kernel rightly has more of them."""
+    """Policies to which somebody added what we never make: the kernel rightly has more of them."""
     return frozenset(
         name
         for (kind, name), each in runtime.items()
-        for setting, empty in DEFAULTS[kind].items()
         if kind is Kind.POLICY
-        and setting not in ("rich_rules", "ingress_zones", "egress_zones")
-        and isinstance(empty, (tuple, bool))
-        and each.settings[setting] != empty
+        and (
+            any(not is_rich_rule_of_ours(rule) for rule in each.items("rich_rules"))
+            or any(
+                each.settings[setting] != empty
+                for setting, empty in DEFAULTS[kind].items()
+                if isinstance(empty, (tuple, bool))
+                and setting not in ("rich_rules", "ingress_zones", "egress_zones")
+            )
+        )
     )
 
 
@@ -169,7 +187,7 @@ def _expected_of_policy(
         return  # firewalld makes no chains of a policy whose zones are not in use.
     for entrance in entrances or [ANY]:
         yield Fact(Kind.POLICY, policy.name, "entered by", entrance)
-    for rule in policy.items("rich_rules"):
+    for rule in filter(is_rich_rule_of_ours, policy.items("rich_rules")):
         yield Fact(Kind.POLICY, policy.name, "rich_rules", rule)
     if policy.settings["target"] == "ACCEPT":
         yield Fact(Kind.POLICY, policy.name, "target", "ACCEPT")
@@ -187,11 +205,12 @@ def read_nft(listing: str | bytes) -> KernelRules:
         hooks=frozenset(chain["name"] for chain in chains if "hook" in chain),
         callers=_callers(rules),
     )
+    into = cache(ways.into)
     facts = [fact for item in items if "set" in item for fact in _set_facts(item["set"])]
     for chain in chains:
-        facts += _entrance_facts(chain["name"], ways)
+        facts += _entrance_facts(chain["name"], into)
     for rule in rules:
-        facts += _rule_facts(rule["chain"], rule["expr"], ways)
+        facts += _rule_facts(rule["chain"], rule["expr"], into)
     return KernelRules(frozenset(facts))
 
 
@@ -217,6 +236,9 @@ class _Ways:
                 found |= condition or {ANY}
             ahead += [(caller, condition | more) for caller, more in self.callers.get(at, ())]
         return frozenset(found)
+
+
+_Into = Callable[[str], frozenset[str]]
 
 
 def _callers(
@@ -256,7 +278,7 @@ def _set_facts(nft_set: Mapping[str, Any]) -> Iterator[Fact]:
             yield Fact(Kind.IPSET, name, "entries", _address(element))
 
 
-def _entrance_facts(chain: str, ways: _Ways) -> Iterator[Fact]:
+def _entrance_facts(chain: str, into: _Into) -> Iterator[Fact]:
     policy, zone = _POLICY_CHAIN.match(chain), _ZONE_CHAIN.match(chain)
     if policy and not policy[2]:
         own = (Kind.POLICY, policy[1])
@@ -264,19 +286,25 @@ def _entrance_facts(chain: str, ways: _Ways) -> Iterator[Fact]:
         own = (Kind.ZONE, zone[1])
     else:
         return
-    for entrance in ways.into(chain) - {_SOMETIMES}:
+    for entrance in into(chain) - {_SOMETIMES}:
         yield Fact(*own, "entered by", entrance)
 
 
-def _rule_facts(chain: str, expressions: list[Mapping[str, Any]], ways: _Ways) -> Iterator[Fact]:
+def _rule_facts(chain: str, expressions: list[Mapping[str, Any]], into: _Into) -> Iterator[Fact]:
     own = _POLICY_CHAIN.match(chain)
     # A chain that nothing jumps to any more does nothing.
-    if own is None or not ways.into(chain):
+    if own is None or not into(chain):
         return
     if own[2]:
         yield Fact(Kind.POLICY, own[1], "rich_rules", _rule_text(expressions))
-    elif "accept" in expressions[-1]:
+    elif [*expressions[-1]] == ["accept"] and not _conditions(expressions):
         yield Fact(Kind.POLICY, own[1], "target", "ACCEPT")
+    elif not _POLICY_CHAIN.match(_target(expressions[-1])):
+        yield Fact(Kind.POLICY, own[1], "rich_rules", _rule_text(expressions))
+
+
+def _conditions(expressions: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [expression for expression in expressions if "match" in expression]
 
 
 def _rule_text(expressions: list[Mapping[str, Any]]) -> str:
@@ -306,12 +334,13 @@ def _match_parts(left: Mapping[str, Any], right: Any) -> dict[str, Any]:
         by = {"ipset": source[1:]} if source.startswith("@") else {"address": source}
         return {"family": 4 if protocol == "ip" else 6, **by}
     if protocol in ("tcp", "udp", "sctp") and field in ("dport", "sport"):
-        low, high = right["range"] if isinstance(right, dict) else (right, right)
-        return {
-            "protocol": Protocol(protocol),
-            "port": PortRange(low, high),
-            "source_port": field == "sport",
-        }
+        ports = right.get("range") if isinstance(right, dict) else [right, right]
+        if ports:
+            return {
+                "protocol": Protocol(protocol),
+                "port": PortRange(*ports),
+                "source_port": field == "sport",
+            }
     if left.get("meta", {}).get("key") == "nfproto":
         return {"family": 4 if right == "ipv4" else 6}
     return {"other": True}

@@ -23,13 +23,15 @@ class Listener:
 
 
 def read_listeners() -> tuple[Listener, ...]:
-    """Read all TCP and UDP listeners of this network namespace."""
+    """Read the TCP and UDP listeners that other hosts could reach."""
     names: dict[int | None, str] = {None: "kernel"}
     found = set()
     for connection in psutil.net_connections(kind="inet"):
         waiting = connection.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)
         if connection.raddr or not connection.laddr or not waiting:
             continue
+        if connection.laddr.ip.startswith("127.") or connection.laddr.ip == "::1":
+            continue  # Nobody outside can reach it.
         if connection.pid not in names:
             names[connection.pid] = _process_name(connection.pid)
         for protocol, socket_type in _SOCKET_TYPES.items():

@@ -20,14 +20,16 @@ def resolve_masters(names: Iterable[str]) -> tuple[netaddr.IPAddress, ...]:
     for name in names:
         try:
             answers = socket.getaddrinfo(_host(name), None, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             unknown.append(
                 f"the address of the Salt master {name} is not known ({error}), so its way back "
                 "to this minion cannot be kept open. Mend: make the name resolve, or give the "
                 "address in the minion's configuration"
             )
         else:
-            found |= {netaddr.IPAddress(answer[4][0]) for answer in answers}
+            # A link-local address carries its interface behind a percent sign.
+            hosts = {str(answer[4][0]).partition("%")[0] for answer in answers}
+            found |= {netaddr.IPAddress(host) for host in hosts}
     if unknown:
         raise EngineError(unknown)
     return tuple(sorted(found))

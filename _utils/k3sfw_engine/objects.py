@@ -177,7 +177,8 @@ class RichRule:
 _RICH_RULE = re.compile(
     r'rule family="ipv(?P<family>[46])"'
     r'(?: source (?P<by>ipset|address)="(?P<source>[^"]*)")?'
-    r'(?: (?P<element>port|source-port) port="(?P<port>[0-9-]+)" protocol="(?P<protocol>[a-z]+)")?'
+    r'(?: (?P<element>port|source-port) port="(?P<port>[0-9]+(?:-[0-9]+)?)"'
+    r' protocol="(?P<protocol>[a-z]+)")?'
     r" accept\Z"
 )
 
@@ -196,3 +197,8 @@ def parse_rich_rule(text: str) -> RichRule:
         port=PortRange(int(low), int(high or low)) if low else None,
         source_port=match["element"] == "source-port",
     )
+
+
+def is_rich_rule_of_ours(text: str) -> bool:
+    """Whether the rule is of a form that we make."""
+    return _RICH_RULE.match(text) is not None

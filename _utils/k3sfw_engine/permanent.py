@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .objects import (
     PREFIX,
@@ -50,11 +51,20 @@ _PORTS = {"port": "ports", "source-port": "source_ports", "forward-port": "forwa
 
 @dataclass(frozen=True)
 class Permanent:
-    """The objects whose names begin with k3s, those that cannot be read, and bound interfaces."""
+    """The objects whose names begin with k3s, and what of others has to do with them.
+
+    damaged
+        Objects of such a name that cannot be read.
+    interface_zones
+        The zone of each interface that is bound to one.
+    users
+        For an object of such a name, the objects of other names that refer to it.
+    """
 
     objects: Objects
     damaged: frozenset[Key]
     interface_zones: Mapping[str, str]
+    users: Mapping[Key, tuple[str, ...]]
 
 
 def read_permanent(folders: tuple[Path, ...] = FOLDERS) -> Permanent:
@@ -62,22 +72,38 @@ def read_permanent(folders: tuple[Path, ...] = FOLDERS) -> Permanent:
     objects: list[FirewalldObject] = []
     damaged: set[Key] = set()
     interface_zones: dict[str, str] = {}
+    users: dict[Key, tuple[str, ...]] = {}
     for kind in Kind:
         for name, path in _files(kind, folders).items():
-            if kind is not Kind.ZONE and not name.startswith(PREFIX):
+            named_like_ours = name.startswith(PREFIX)
+            if kind is Kind.IPSET and not named_like_ours:
                 continue
             try:
                 root = ElementTree.fromstring(path.read_bytes())
                 each = make_object(kind, name, _settings(kind, root))
-            except (ElementTree.ParseError, OSError, ValueError):
-                if name.startswith(PREFIX):
+            except (ElementTree.ParseError, OSError, ValueError, LookupError):
+                if named_like_ours:
                     damaged.add((kind, name))
                 continue
             if kind is Kind.ZONE:
                 interface_zones.update(dict.fromkeys(each.items("interfaces"), name))
-            if name.startswith(PREFIX):
+            if named_like_ours:
                 objects.append(each)
-    return Permanent(by_key(objects), frozenset(damaged), interface_zones)
+            else:
+                for key in _names(root):
+                    users[key] = (*users.get(key, ()), f"{kind.value} {name}")
+    return Permanent(by_key(objects), frozenset(damaged), interface_zones, users)
+
+
+def _names(root: ElementTree.Element) -> Iterator[Key]:
+    """The objects named like ours that another one refers to."""
+    for element in root.iter():
+        ipset = element.get("ipset", "")
+        zone = element.get("name", "") if element.tag in ("ingress-zone", "egress-zone") else ""
+        if ipset.startswith(PREFIX):
+            yield Kind.IPSET, ipset
+        if zone.startswith(PREFIX):
+            yield Kind.ZONE, zone
 
 
 def write_offline(each: FirewalldObject, folder: Path = FOLDERS[0]) -> None:
@@ -189,28 +215,32 @@ def _rule_element(text: str) -> ElementTree.Element:
 
 def _rule_text(rule: ElementTree.Element) -> str:
     """The rule as firewalld writes it if it is of a form that we make, else its XML."""
-    parts: dict[str, object] = {}
-    accepted = False
-    for element in rule:
+    try:
+        return str(_rich_rule(rule))
+    except (TypeError, ValueError):
+        return ElementTree.tostring(rule, encoding="unicode").strip()
+
+
+def _rich_rule(rule: ElementTree.Element) -> RichRule:
+    """Raises ``TypeError`` or ``ValueError`` for a rule with a part that none of ours has."""
+    parts: dict[str, Any] = dict(rule.attrib)
+    parts["family"] = {"ipv4": 4, "ipv6": 6}.get(parts.pop("family", ""))
+    if parts["family"] is None:
+        raise ValueError("of both families")
+    elements = {element.tag: element for element in rule}
+    accept = elements.pop("accept", None)
+    if len(elements) + 1 != len(rule) or accept is None or len(accept):
+        raise ValueError("not a plain acceptance")
+    for tag, element in elements.items():
         attributes = dict(element.attrib)
-        if element.tag == "source" and len(attributes) == 1:
+        if tag == "source" and len(attributes) == 1:
             parts.update(attributes)
-        elif element.tag in ("port", "source-port") and "port" not in parts:
+        elif tag in ("port", "source-port"):
             low, _dash, high = attributes.pop("port", "").partition("-")
             parts["port"] = PortRange(int(low), int(high or low))
             parts["protocol"] = Protocol(attributes.pop("protocol", ""))
-            parts["source_port"] = element.tag == "source-port"
+            parts["source_port"] = tag == "source-port"
             parts.update(attributes)
-        elif element.tag == "accept" and not len(element):
-            accepted = True
         else:
-            parts["other"] = True
-    attributes = dict(rule.attrib)
-    parts["family"] = {"ipv4": 4, "ipv6": 6}.get(attributes.pop("family", ""))
-    parts.update(attributes)
-    if accepted and parts["family"]:
-        try:
-            return str(RichRule(**parts))  # type: ignore[arg-type]
-        except TypeError:
-            pass  # An attribute that no rule of ours has: shown as it stands in the file.
-    return ElementTree.tostring(rule, encoding="unicode").strip()
+            raise ValueError(f"{tag} is in no rule of ours")
+    return RichRule(**parts)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import netaddr
 
-from .desired import Desired, RowRule, keep_members, without_interfaces
+from .desired import Desired, by_address, keep_members, without_interfaces
 from .difference import (
     Observed,
     differing_settings,
@@ -18,7 +18,7 @@ from .difference import (
     plain_settings,
     title,
 )
-from .errors import ForeignObject
+from .errors import EngineError, ForeignObject
 from .kernel import kernel_drift
 from .objects import (
     CONTENT,
@@ -29,6 +29,7 @@ from .objects import (
     Objects,
     by_key,
     is_ours,
+    parse_rich_rule,
 )
 from .steps import (
     ChangeEntries,
@@ -80,37 +81,32 @@ def make_plan(wanted: Desired, observed: Observed, *, narrow: bool = True) -> Pl
     if not narrow:
         wanted = keep_members(wanted, ours(observed.runtime), ours(observed.permanent))
     wanted, notices = _leave_bound_interfaces(wanted, observed)
-    runtime_wanted = _runtime_wanted(wanted, observed.runtime)
-    changes = layer_changes(wanted.objects, runtime_wanted, observed)
-    if not changes:
-        return Plan((), {}, notices)
-
-    drift = kernel_drift(observed.kernel, ours(observed.runtime))
-    reason = _reload_reason(runtime_wanted, observed.runtime, drift.rules)
-    steps: list[Step] = []
-    runtime, permanent = observed.runtime, observed.readable
+    gone = obsolete(wanted.objects, observed.readable)
+    _refuse_used(gone, observed)
+    lost_rules = kernel_drift(observed.kernel, ours(observed.runtime)).rules
+    runtime_wanted = _runtime_wanted(wanted.objects, observed.runtime)
+    if _reload_reason(runtime_wanted, observed.runtime, lost_rules):
+        runtime_wanted = wanted.objects
+    reason = _reload_reason(runtime_wanted, observed.runtime, lost_rules)
+    permanent_steps = [
+        *_permanent_steps(wanted.objects, observed.readable),
+        *(RemovePermanent(key) for key in _referring_first(gone)),
+    ]
     if reason:
-        gone = obsolete(wanted.objects, permanent)
-        steps += [RemovePermanent(key) for key in _referring_first(gone) if key[0] != Kind.IPSET]
-        # Of objects that are there, the reload brings back what is in force now. New ones come
-        # complete: a rule a time takes firewalld five milliseconds, all in one load nearly none,
-        # and an object that only ever accepts cannot cut anybody off.
-        before = {key: _in_force(want, runtime.get(key)) for key, want in runtime_wanted.items()}
-        steps += _permanent_steps(before, permanent)
+        # What needs a reload comes in with it, whole: a rule a time takes firewalld five
+        # milliseconds, all in one load nearly none.
         table_lost = observed.kernel is not None and not observed.kernel.table
-        steps.append(Reload(reason, restore_table=table_lost))
-        ipsets = {key: each for key, each in gone.items() if key[0] is Kind.IPSET}
-        runtime = permanent = {**ipsets, **before}
-    emptied = frozenset() if reason else drift.ipsets
-    steps += _runtime_steps(runtime_wanted, runtime, emptied)
-    steps += _permanent_steps(wanted.objects, permanent)
-    steps += _obsolete_steps(wanted.objects, runtime, permanent)
-    return Plan(tuple(steps), changes, notices)
+        steps = [*permanent_steps, Reload(reason, restore_table=table_lost)]
+    else:
+        steps = [*_runtime_steps(runtime_wanted, observed), *permanent_steps]
+    changes = layer_changes(wanted.objects, runtime_wanted, observed)
+    return Plan(tuple(steps) if changes else (), changes, notices)
 
 
 def removal_plan(observed: Observed) -> Plan:
     """Compute the steps that take every object of ours away, and nothing else."""
     permanent = ours(observed.readable)
+    _refuse_used(permanent, observed)
     damaged = {key for key in observed.damaged if key in ours(observed.runtime)}
     runtime = ours(observed.runtime)
     steps: list[Step] = [RemovePermanent(key) for key in _referring_first({*permanent, *damaged})]
@@ -148,6 +144,18 @@ def _refuse_foreign(wanted: Objects, observed: Observed) -> None:
         raise ForeignObject(sentences)
 
 
+def _refuse_used(going: Iterable[Key], observed: Observed) -> None:
+    """An object that somebody's own refers to cannot go: no reload would succeed any more."""
+    sentences = [
+        f"the {title(key)} cannot be removed, as the permanent {user} of somebody else names it. "
+        f"Mend: take it out there, then apply again"
+        for key in going
+        for user in observed.users.get(key, ())
+    ]
+    if sentences:
+        raise EngineError(sentences)
+
+
 def _leave_bound_interfaces(wanted: Desired, observed: Observed) -> tuple[Desired, tuple[str, ...]]:
     zone = next(each for each in wanted.objects.values() if each.kind is Kind.ZONE)
     bound = {
@@ -166,28 +174,26 @@ def _leave_bound_interfaces(wanted: Desired, observed: Observed) -> tuple[Desire
     return (without_interfaces(wanted, bound) if bound else wanted), notices
 
 
-def _runtime_wanted(wanted: Desired, runtime: Objects) -> Objects:
+def _runtime_wanted(wanted: Objects, runtime: Objects) -> Objects:
     """What runtime shall have: all that is wanted, or addresses for ipsets it does not know yet."""
-    missing = {key for key in wanted.objects if key not in runtime}
+    missing = {key for key in wanted if key not in runtime}
     if not missing or any(kind is not Kind.IPSET for kind, _name in missing):
-        return wanted.objects
-    rules = {
-        str(each.rule): _by_address(each, wanted.objects)
-        for each in wanted.rules
-        if (Kind.IPSET, each.rule.ipset) in missing
+        return wanted
+    instead = {
+        text: by_address(rule, wanted)
+        for each in wanted.values()
+        if each.kind is Kind.POLICY
+        for text in each.items("rich_rules")
+        for rule in [parse_rich_rule(text)]
+        if (Kind.IPSET, rule.ipset) in missing
     }
-    if sum(map(len, rules.values())) > _ADDRESSES_IN_PLACE_OF_AN_IPSET:
-        return wanted.objects
+    if sum(map(len, instead.values())) > _ADDRESSES_IN_PLACE_OF_AN_IPSET:
+        return wanted
     return {
-        key: _with_rules(each, rules) if each.kind is Kind.POLICY else each
-        for key, each in wanted.objects.items()
+        key: _with_rules(each, instead) if each.kind is Kind.POLICY else each
+        for key, each in wanted.items()
         if key not in missing
     }
-
-
-def _by_address(each: RowRule, objects: Objects) -> tuple[str, ...]:
-    entries = objects[Kind.IPSET, each.rule.ipset].items("entries")
-    return tuple(str(replace(each.rule, ipset="", address=address)) for address in entries)
 
 
 def _with_rules(policy: FirewalldObject, instead: Mapping[str, tuple[str, ...]]) -> FirewalldObject:
@@ -216,59 +222,55 @@ def _reload_reason(wanted: Objects, runtime: Objects, lost_rules: bool) -> str:
     return "the kernel has lost rules that firewalld believes to be there" if lost_rules else ""
 
 
-def _in_force(want: FirewalldObject, have: FirewalldObject | None) -> FirewalldObject:
-    """The object with what is in force of it now; as it is wanted where it is new."""
-    if have is None:
-        return want
-    content = CONTENT[want.kind]
-    return want.with_settings({content: have.settings[content]})
-
-
 def _permanent_steps(wanted: Objects, permanent: Objects) -> Iterator[Step]:
     for key, want in by_key(wanted.values()).items():
         if key not in permanent or differing_settings(want, permanent[key]):
             yield WritePermanent(want, exists=key in permanent)
 
 
-def _obsolete_steps(wanted: Objects, runtime: Objects, permanent: Objects) -> Iterator[Step]:
-    for key in _referring_first(obsolete(wanted, permanent)):
-        yield RemovePermanent(key)
-    for (_kind, name), each in obsolete(wanted, runtime).items():
-        if each.kind is Kind.IPSET and each.settings["entries"]:
+def _runtime_steps(wanted: Objects, observed: Observed) -> Iterator[Step]:
+    """First everything that opens, then everything that closes: a row that changes has no gap."""
+    runtime = observed.runtime
+    lost_entries = kernel_drift(observed.kernel, ours(runtime)).ipsets
+    closing: list[Step] = []
+    for key, want in by_key(wanted.values()).items():
+        opens, closes = (
+            _entry_steps(want, runtime[key], refill=want.name in lost_entries)
+            if want.kind is Kind.IPSET
+            else _setting_steps(want, runtime[key])
+        )
+        yield from opens
+        closing += closes
+    yield from reversed(closing)
+    for (kind, name), each in obsolete(wanted, runtime).items():
+        # It goes with the next reload, whoever makes it.
+        if kind is Kind.IPSET and each.settings["entries"]:
             yield RefillEntries(name, ())
 
 
-def _runtime_steps(wanted: Objects, runtime: Objects, emptied: frozenset[str]) -> Iterator[Step]:
-    """First everything that opens, then everything that closes: a row that changes has no gap."""
-    closing: list[Step] = []
-    for key, want in by_key(wanted.values()).items():
-        have = runtime[key]
-        if want.kind is Kind.IPSET:
-            opens, closes = _entry_steps(want, have, refill=want.name in emptied)
-            yield from opens
-            closing += closes
-            continue
-        final = {setting: want.settings[setting] for setting in differing_settings(want, have)}
-        content = CONTENT[want.kind]
-        both = tuple(sorted({*have.items(content), *want.items(content)}))
-        if both != have.items(content):
-            yield SetRuntime(key, {content: both})
-            if both == want.items(content):
-                del final[content]
-        if final:
-            closing.append(SetRuntime(key, final))
-    yield from reversed(closing)
+_OpensAndCloses = tuple[list[Step], list[Step]]
 
 
-def _entry_steps(
-    want: FirewalldObject, have: FirewalldObject, *, refill: bool
-) -> tuple[list[Step], list[Step]]:
+def _setting_steps(want: FirewalldObject, have: FirewalldObject) -> _OpensAndCloses:
+    final = {setting: want.settings[setting] for setting in differing_settings(want, have)}
+    content = CONTENT[want.kind]
+    both = tuple(sorted({*have.items(content), *want.items(content)}))
+    opens: list[Step] = []
+    if both != have.items(content):
+        opens.append(SetRuntime(want.key, {content: both}))
+        if both == want.items(content):
+            del final[content]
+    return opens, [SetRuntime(want.key, final)] if final else []
+
+
+def _entry_steps(want: FirewalldObject, have: FirewalldObject, *, refill: bool) -> _OpensAndCloses:
     new, old = set(want.items("entries")), set(have.items("entries"))
     add, remove = tuple(sorted(new - old)), tuple(sorted(old - new))
     many = len(add) + len(remove) > _ENTRIES_ONE_BY_ONE or (len(add) > 1 and not old)
     # firewalld refuses an entry that overlaps one which is still there.
     if refill or many or _overlap(add, remove):
-        return [RefillEntries(want.name, want.items("entries"))], []
+        steps: list[Step] = [RefillEntries(want.name, want.items("entries"))]
+        return ([], steps) if remove and not add else (steps, [])
     opens: list[Step] = [ChangeEntries(want.name, add=add)] if add else []
     closes: list[Step] = [ChangeEntries(want.name, remove=remove)] if remove else []
     return opens, closes

@@ -8,7 +8,15 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
-from .desired import PODS_TO_ANY, PODS_TO_HOST, ROWS, ZONE, Desired, is_pod_row
+from .desired import (
+    PODS_TO_ANY,
+    PODS_TO_HOST,
+    ROWS,
+    ZONE,
+    Desired,
+    by_address,
+    is_pod_row,
+)
 from .listeners import Listener, listening_on
 from .rows import Protocol, Row
 
@@ -175,26 +183,30 @@ def _check(
 def _lacks(row: Row, wanted: Desired, differences: Mapping[str, Any]) -> Iterator[str]:
     """What one layer lacks for the row to be in force."""
     if wanted.pods_by_interface and is_pod_row(row):
-        objects = {f"zone {ZONE}", f"policy {PODS_TO_HOST}", f"policy {PODS_TO_ANY}"}
+        titles = {f"zone {ZONE}", f"policy {PODS_TO_HOST}", f"policy {PODS_TO_ANY}"}
         rules: frozenset[str] = frozenset()
     else:
         own = [each.rule for each in wanted.rules if each.row is row]
-        rules = frozenset(map(str, own))
-        objects = {f"policy {ROWS}", *(f"ipset {rule.ipset}" for rule in own if rule.ipset)}
-    for title in sorted(objects & set(differences)):
+        titles = {f"policy {ROWS}", *(f"ipset {rule.ipset}" for rule in own if rule.ipset)}
+        instead = (by_address(rule, wanted.objects) for rule in own if rule.ipset)
+        rules = frozenset(map(str, own)).union(*instead)
+    for title in sorted(titles & set(differences)):
         difference = differences[title]
         if difference.get("old", ...) is None:
             yield f"{title} is missing"
-            continue
-        for setting, change in difference.items():
-            new = change["new"]
-            missing = (
-                [item for item in new if item in rules or setting != "rich_rules"]
-                if (isinstance(new, list))
-                else [new]
-            )
-            if missing:
+        for setting, change in _settings(difference):
+            missing = _listed(change["new"])
+            if setting == "rich_rules":
+                missing = [rule for rule in missing if rule in rules]
+            if missing and _blocks(setting, change["new"]):
                 yield f"{title} lacks {setting} {', '.join(map(str, missing))}"
+
+
+def _blocks(setting: str, new: Any) -> bool:
+    """Whether a packet is kept out by the lack of this, rather than let in or left alone."""
+    if setting == "target":
+        return new in ("ACCEPT", ["ACCEPT"])
+    return setting not in ("short", "description", "masquerade", "forward")
 
 
 def _exposed(node: str, wanted: Desired, changes: Mapping[str, Any]) -> Iterator[PortCheck]:
@@ -202,13 +214,13 @@ def _exposed(node: str, wanted: Desired, changes: Mapping[str, Any]) -> Iterator
     for layer in LAYERS:
         for title, difference in changes.get(layer, {}).items():
             for setting, change in _settings(difference):
-                extra = change["old"] if isinstance(change["old"], list) else []
-                if extra and setting not in ("short", "description"):
+                extra = _listed(change["old"])
+                if extra and (isinstance(change["old"], list) or change["old"] in (True, "ACCEPT")):
                     yield PortCheck(
-                        source="?",
+                        source="",
                         to=node,
                         address="",
-                        protocol="",
+                        protocol=title,
                         port="",
                         description=title,
                         expect="closed",
@@ -218,6 +230,10 @@ def _exposed(node: str, wanted: Desired, changes: Mapping[str, Any]) -> Iterator
                         f"{', '.join(map(str, extra))}",
                         hint=f"salt {node} state.apply k3s.firewall",
                     )
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _settings(difference: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

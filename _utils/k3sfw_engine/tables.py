@@ -135,7 +135,7 @@ class _Reader:
         for name, members in self.mapping(path, value).items():
             if not isinstance(name, str) or not _GROUP_NAME.match(name):
                 self.fault(
-                    f"{path}:{name}",
+                    _below(path, name),
                     "a group's name has 1 to 20 lower-case letters, digits and hyphens",
                 )
             elif name in keywords:
@@ -166,7 +166,7 @@ class _Reader:
                 )
                 continue
             named = self.mapping(f"{path}:{table}", tables[table])
-            for name in sorted(named, key=str):
+            for name in sorted(named, key=_legible):
                 row = self.row(table, name, named[name], groups, backend)
                 if row is not None:
                     rows.append(row)
@@ -181,11 +181,13 @@ class _Reader:
         groups: Mapping[str, Any],
         backend: FlannelBackend | None,
     ) -> Row | None:
-        path = f"{ROOT}:ports:{table}:{name}"
+        path = _below(f"{ROOT}:ports:{table}", name)
         before = len(self.faults)
         if not isinstance(name, str) or not _ROW_NAME.match(name):
             self.fault(path, "a row's name has letters, digits, '_', '.' and '-', at most 64")
         columns = self.mapping(path, value)
+        if len(self.faults) > before:
+            return None
         self.unknown_keys(
             path,
             columns,
@@ -217,6 +219,12 @@ class _Reader:
         only_for = columns.get("flannel_backend")
         if only_for is not None:
             only_for = self.choice(f"{path}:flannel_backend", only_for, FlannelBackend)
+        if protocol is Protocol.ANY and any(_is_everyone(source, groups) for source in sources):
+            self.fault(
+                path,
+                "any protocol from everyone would open the whole node",
+                "name protocol and port, or a narrower source",
+            )
         if len(self.faults) > before or protocol is None or destination is None:
             return None
         if only_for is not None and only_for is not backend:
@@ -305,7 +313,7 @@ class _Reader:
         if isinstance(value, Mapping) and not entries:
             self.fault(path, "no node is known, not even this one", mend)
         nodes = []
-        for name in sorted(entries, key=str):
+        for name in sorted(entries, key=_legible):
             node = self.node(name, entries[name], node_cidrs)
             if node is not None:
                 nodes.append(node)
@@ -314,26 +322,29 @@ class _Reader:
     def node(
         self, name: object, value: object, node_cidrs: tuple[netaddr.IPNetwork, ...]
     ) -> Node | None:
-        path = f"{ROOT}:nodes:{name}"
+        path = _below(f"{ROOT}:nodes", name)
         before = len(self.faults)
-        if not isinstance(name, str) or not _MINION_ID.match(name):
+        if not isinstance(name, str) or not name.isprintable() or not _MINION_ID.match(name):
             self.fault(path, f"{_short(name)} is not a minion id")
         columns = self.mapping(path, value)
+        if len(self.faults) > before:
+            return None
         self.unknown_keys(path, columns, {"role", "addresses", "claimed"})
-        claimed = _texts(columns.get("claimed", ()))
         role = self.choice(f"{path}:role", columns.get("role"), Role)
         addresses = self.each(f"{path}:addresses", columns.get("addresses"), self.address)
         if len(self.faults) > before:
-            if claimed:
+            # Addresses that are not those which the minion claims were written by hand.
+            if "claimed" in columns and columns.get("addresses") == columns["claimed"]:
                 self.believe_less(name, before)
             return None
+        claimed = _addresses(columns.get("claimed"))
         for address in addresses:
             inside = any(address in network for network in node_cidrs)
-            if node_cidrs and not inside and str(address) in claimed:
+            if node_cidrs and not inside and address in claimed:
                 self.notices.append(
                     f"{path}: {name} claims {address}, which is in none of {ROOT}:node_cidrs "
                     f"({', '.join(map(str, node_cidrs))}); it is not let in. Mend: add its "
-                    f"network there, or pin the address below {path}:addresses"
+                    "network there, or correct node-ip on that node"
                 )
                 addresses = [kept for kept in addresses if kept != address]
         if role is None:
@@ -355,7 +366,12 @@ class _Reader:
     def unheard_minions(self, value: object, nodes: tuple[Node, ...]) -> None:
         """Accepted minions of which the master holds no grains: each may be a node."""
         known = {node.name for node in nodes}
-        silent = sorted(_texts(value) - known)
+        path = f"{ROOT}:unheard_minions"
+        if not isinstance(value, (list, tuple)):
+            self.fault(path, f"{_short(value)} is not a list of minion ids")
+            return
+        named = [self.text(f"{path}:{index}", item) for index, item in enumerate(value)]
+        silent = sorted(set(named) - known)
         if silent:
             self.unsure.append(
                 f"the master holds no grains of the accepted minions {', '.join(silent)}; start "
@@ -373,7 +389,13 @@ class _Reader:
                 "configuration, then run saltutil.refresh_grains",
             )
             return
-        own_role = self.choice("grain k3s_role", role, Role)
+        own_role = next((each for each in Role if each.value == str(role).lower()), None)
+        if own_role is None:
+            self.fault(
+                ROOT,
+                f"the grain k3s_role of minion {minion_id} is {_short(role)}",
+                "set it to server or agent, then run saltutil.refresh_grains",
+            )
         if own_role is None or not isinstance(entries, Mapping) or not entries:
             return
         path = f"{ROOT}:nodes:{minion_id}"
@@ -381,7 +403,7 @@ class _Reader:
         if minion_id not in entries:
             self.fault(
                 path,
-                f"this node is not among the nodes ({', '.join(sorted(map(str, entries)))})",
+                f"this node is not among the nodes ({', '.join(sorted(map(_legible, entries)))})",
                 "add it, with its role and addresses",
             )
         elif own is not None and own.role is not own_role:
@@ -404,7 +426,7 @@ class _Reader:
             self.fault(f"{path}:expected_nodes", f"{_short(expected)} is not a number of nodes")
         elif len(nodes) < expected:
             self.unsure.append(
-                f"{len(nodes)} nodes are known and {path}:expected_nodes is {expected}"
+                f"{len(nodes)} nodes are known and {path}:expected_nodes is {_short(expected)}"
             )
 
     # -- the leaves -----------------------------------------------------------------------------
@@ -419,7 +441,7 @@ class _Reader:
         for key in tree:
             if key not in known:
                 self.fault(
-                    f"{path}:{key}", "is not known", f"known here: {', '.join(sorted(known))}"
+                    _below(path, key), "is not known", f"known here: {', '.join(sorted(known))}"
                 )
 
     def text(self, path: str, value: object, *, empty: bool = False) -> str:
@@ -472,10 +494,31 @@ class _Reader:
             return None
 
 
-def _texts(value: object) -> frozenset[str]:
-    """The texts of a list; anything else names none."""
-    items = value if isinstance(value, (list, tuple)) else ()
-    return frozenset(item for item in items if isinstance(item, str))
+def _is_everyone(source: Source, groups: Mapping[str, tuple[netaddr.IPNetwork, ...]]) -> bool:
+    networks = {
+        SourceKind.GROUP: groups.get(source.value, ()),
+        SourceKind.CIDR: (source.value,) if source.value else (),
+    }.get(source.kind, ())
+    return any(netaddr.IPNetwork(network).prefixlen == 0 for network in networks)
+
+
+def _addresses(value: object) -> frozenset[netaddr.IPAddress]:
+    """What can be read of a list of addresses, however they are spelled."""
+    found = set()
+    for item in value if isinstance(value, (list, tuple)) else ():
+        try:
+            found.add(parse_address(item))
+        except ValueError:
+            continue  # It cannot be in force, so it need not be judged.
+    return frozenset(found)
+
+
+def _below(path: str, key: object) -> str:
+    return f"{path}:{_legible(key)}"
+
+
+def _legible(key: object) -> str:
+    return key if isinstance(key, str) else _short(key)
 
 
 def _short(value: object) -> str:
@@ -484,4 +527,6 @@ def _short(value: object) -> str:
         text = repr(value)
     except ValueError:  # Python refuses to write out integers of more than some thousand digits.
         text = "an integer of very many digits"
+    except RecursionError:
+        text = "a value that is nested too deeply to show"
     return text if len(text) <= 60 else f"{text[:57]}..."

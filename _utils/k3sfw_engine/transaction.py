@@ -95,6 +95,7 @@ def prepare(
                 permanent=permanent.objects,
                 damaged=permanent.damaged,
                 interface_zones={"permanent": permanent.interface_zones},
+                users=permanent.users,
             ),
             narrow=not tables.unsure,
         )
@@ -103,7 +104,8 @@ def prepare(
                 write_offline(step.object)
             elif isinstance(step, RemovePermanent):
                 remove_offline(*step.key)
-    return Outcome(plan.changes, notices=(*_notices(tables), *plan.notices))
+    changes = {layer: found for layer, found in plan.changes.items() if layer == "permanent"}
+    return Outcome(changes, notices=(*_notices(tables), *plan.notices))
 
 
 def remove(*, test: bool = False) -> Outcome:
