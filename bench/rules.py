@@ -66,7 +66,8 @@ def main() -> None:
             reload.append(_timed(lambda host=host: host.run(["firewall-cmd", "--reload"])))
     theirs = [_states(_firewalld_present()) for _run in range(RUNS)]
     ours = [_states(None) for _run in range(RUNS)]
-    joins, counts = _joins()
+    joins = _joins(6)
+    counts = _connections()
 
     middle = statistics.median
     their_first, their_noop = (middle(each[index] for each in theirs) for index in (0, 1))
@@ -112,8 +113,22 @@ def _states(sls: dict[str, Any] | None) -> tuple[float, float]:
         return _apply(host), _apply(host)
 
 
-def _joins() -> tuple[list[float], dict[str, int]]:
-    """Milliseconds of each apply that lets one node more in, and what became of connections."""
+def _joins(first: int, host: Host | None = None) -> list[float]:
+    """Milliseconds of each apply that lets one node more in."""
+    if host is None:
+        with _server() as (host, _client):
+            _configure(host, None, _pillar(first - 1))
+            _apply(host)
+            return _joins(first, host)
+    taken = []
+    for nodes in range(first, first + RUNS):
+        _configure(host, None, _pillar(nodes))
+        taken.append(_apply(host))
+    return taken
+
+
+def _connections() -> dict[str, int]:
+    """What becomes of new connections, one after the other, while nodes join."""
     with _server() as (host, client):
         _configure(host, None, _pillar(5))
         _apply(host)
@@ -121,16 +136,13 @@ def _joins() -> tuple[list[float], dict[str, int]]:
         server.stdout.readline()
         asking = client.popen(["python3", "-c", ASK], stdout=-1)
         asking.stdout.readline()
-        taken = []
-        for nodes in range(6, 6 + RUNS):
-            _configure(host, None, _pillar(nodes))
-            taken.append(_apply(host))
+        _joins(6, host)
         asking.terminate()
-        counts = json.loads(asking.stdout.read())
+        counts: dict[str, int] = json.loads(asking.stdout.read())
         asking.wait()
         server.kill()
         server.wait()
-    return taken, counts
+    return counts
 
 
 def _configure(host: Host, sls: dict[str, Any] | None, pillar: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from .bus import CONFIG_PATH, PROPERTIES, SERVICE, Bus, Call
+from .desired import ZONE
 from .difference import Observed
 from .errors import EngineError, FirewalldRefused, FirewalldUnavailable
 from .nft import Listing, restore_table
@@ -65,39 +66,29 @@ def observe(bus: Bus) -> Observed:
     Raises ``FirewalldUnavailable`` if firewalld is not in a state in which its answers count.
     """
     with Listing() as listing:
-        state, panic, backend, ipsets, policies, zones, active = bus.call_all(
+        state, panic, ipsets, policies, active, zone = bus.call_all(
             [
                 Call("Get", PROPERTIES, "ss", (SERVICE, "state")),
                 Call("queryPanicMode"),
-                Call(
-                    "Get",
-                    PROPERTIES,
-                    "ss",
-                    (f"{SERVICE}.config", "FirewallBackend"),
-                    path=CONFIG_PATH,
-                ),
                 Call("getIPSets", "ipset"),
                 Call("getPolicies", "policy"),
-                Call("getZones", "zone"),
                 Call("getActiveZones", "zone"),
+                Call("getZoneSettings2", "zone", "s", (ZONE,)),
             ]
         )
         _refuse_unusable(state, panic, policies)
         names = [
             (kind, name)
-            for kind, found in (
-                (Kind.IPSET, ipsets),
-                (Kind.ZONE, zones),
-                (Kind.POLICY, policies),
-            )
+            for kind, found in ((Kind.IPSET, ipsets), (Kind.POLICY, policies))
             for name in _answered(found)
             if name.startswith(PREFIX)
         ]
-        runtime = read_runtime(bus, names)
+        runtime = {**read_runtime(bus, names)}
+        if not isinstance(zone, FirewalldRefused):
+            runtime[Kind.ZONE, ZONE] = _runtime_object(Kind.ZONE, ZONE, zone)
         permanent = read_permanent()
-        nftables = _plain(_answered(backend)) == "nftables"
         return Observed(
-            runtime=runtime,
+            runtime=by_key(runtime.values()),
             permanent=permanent.objects,
             damaged=permanent.damaged,
             interface_zones={
@@ -105,7 +96,7 @@ def observe(bus: Bus) -> Observed:
                 "permanent": permanent.interface_zones,
             },
             users=permanent.users,
-            kernel=listing.rules() if nftables else None,
+            kernel=listing.rules() if permanent.nftables else None,
         )
 
 

@@ -8,7 +8,7 @@ comes back without one), and that somebody's new permanent object was not active
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,35 +34,26 @@ class ForeignRuntime:
 
     zones: Mapping[str, _Variants]
     policies: Mapping[str, _Variants]
-    ipsets: Mapping[str, tuple[str, ...]]
+    ipsets: Mapping[str, list[str]]
     direct: Mapping[str, tuple[Any, ...]]
 
 
 def read_foreign_runtime(bus: Bus, ours: frozenset[Key]) -> ForeignRuntime:
     """Read the runtime configuration of all objects that are not ours."""
-    zones, policies, ipsets, *direct = bus.call_all(
-        [
-            Call("getZones", "zone"),
-            Call("getPolicies", "policy"),
-            Call("getIPSets", "ipset"),
-            *(Call(methods[0], "direct") for methods in _DIRECT.values()),
-        ]
+    zones, policies, ipsets = bus.call_all(
+        [Call("getZones", "zone"), Call("getPolicies", "policy"), Call("getIPSets", "ipset")]
     )
-    return ForeignRuntime(
-        zones=_each(bus, "zone", "getZoneSettings2", _foreign(Kind.ZONE, zones, ours)),
-        policies=_each(bus, "policy", "getPolicySettings", _foreign(Kind.POLICY, policies, ours)),
-        ipsets={
-            name: tuple(entries)
-            for name, entries in _each(
-                bus, "ipset", "getEntries", _foreign(Kind.IPSET, ipsets, ours)
-            ).items()
-        },
-        # firewalld will drop the direct interface one day; then there is nothing to keep.
-        direct={
-            what: () if isinstance(found, FirewalldRefused) else tuple(found)
-            for what, found in zip(_DIRECT, direct)
-        },
+    return _read(
+        bus,
+        _foreign(Kind.ZONE, zones, ours),
+        _foreign(Kind.POLICY, policies, ours),
+        _foreign(Kind.IPSET, ipsets, ours),
     )
+
+
+def read_again(bus: Bus, before: ForeignRuntime) -> ForeignRuntime:
+    """Read the same objects once more."""
+    return _read(bus, list(before.zones), list(before.policies), list(before.ipsets))
 
 
 def put_back(bus: Bus, before: ForeignRuntime, after: ForeignRuntime) -> tuple[str, ...]:
@@ -84,14 +75,29 @@ def _foreign(kind: Kind, names: Any, ours: frozenset[Key]) -> list[str]:
     return [name for name in names if (kind, name) not in ours]
 
 
-def _each(bus: Bus, interface: str, method: str, names: list[str]) -> dict[str, Any]:
-    answers = bus.call_all(Call(method, interface, "s", (name,)) for name in names)
-    # An ipset with a time-out keeps its entries to itself.
-    return {
-        name: answer
-        for name, answer in zip(names, answers)
-        if not isinstance(answer, FirewalldRefused)
-    }
+def _read(bus: Bus, zones: list[str], policies: list[str], ipsets: list[str]) -> ForeignRuntime:
+    calls = [
+        *(Call("getZoneSettings2", "zone", "s", (name,)) for name in zones),
+        *(Call("getPolicySettings", "policy", "s", (name,)) for name in policies),
+        *(Call("getEntries", "ipset", "s", (name,)) for name in ipsets),
+        *(Call(methods[0], "direct") for methods in _DIRECT.values()),
+    ]
+    # An object that is gone, or an ipset that keeps its entries to itself for their time-outs,
+    # has nothing to be put back; nor has the direct interface once firewalld drops it.
+    answers: Iterator[Any] = (
+        None if isinstance(answer, FirewalldRefused) else answer for answer in bus.call_all(calls)
+    )
+
+    def by_name(names: Iterable[str]) -> dict[str, Any]:
+        found = {name: next(answers) for name in names}
+        return {name: answer for name, answer in found.items() if answer is not None}
+
+    return ForeignRuntime(
+        zones=by_name(zones),
+        policies=by_name(policies),
+        ipsets=by_name(ipsets),
+        direct={what: tuple(next(answers) or ()) for what in _DIRECT},
+    )
 
 
 def _restoring(before: ForeignRuntime, after: ForeignRuntime) -> Iterator[Call]:

@@ -59,12 +59,15 @@ class Permanent:
         The zone of each interface that is bound to one.
     users
         For an object of such a name, the objects of other names that refer to it.
+    nftables
+        Whether firewalld makes its rules with nftables.
     """
 
     objects: Objects
     damaged: frozenset[Key]
     interface_zones: Mapping[str, str]
     users: Mapping[Key, tuple[str, ...]]
+    nftables: bool
 
 
 def read_permanent(folders: tuple[Path, ...] = FOLDERS) -> Permanent:
@@ -92,7 +95,21 @@ def read_permanent(folders: tuple[Path, ...] = FOLDERS) -> Permanent:
             else:
                 for key in _names(root):
                     users[key] = (*users.get(key, ()), f"{kind.value} {name}")
-    return Permanent(by_key(objects), frozenset(damaged), interface_zones, users)
+    return Permanent(
+        by_key(objects), frozenset(damaged), interface_zones, users, _has_nftables(folders[0])
+    )
+
+
+def _has_nftables(folder: Path) -> bool:
+    """firewalld's own answer comes from this file too; nftables is its default."""
+    try:
+        lines = (folder / "firewalld.conf").read_text(errors="replace").splitlines()
+    except OSError:
+        return True
+    values = [
+        line.split("=", 1)[1].strip() for line in lines if line.startswith("FirewallBackend=")
+    ]
+    return not values or values[-1] == "nftables"
 
 
 def _names(root: ElementTree.Element) -> Iterator[Key]:

@@ -17,7 +17,7 @@ from .desired import desired, with_return_path
 from .difference import Observed
 from .errors import EngineError, NotConverged
 from .firewalld import execute, observe, observe_again
-from .foreign import put_back, read_foreign_runtime
+from .foreign import put_back, read_again, read_foreign_runtime
 from .masters import resolve_masters
 from .objects import is_ours
 from .permanent import read_permanent, remove_offline, write_offline
@@ -170,7 +170,7 @@ def _reload(bus: Bus, steps: Iterable[Step], observed: Observed) -> tuple[str, .
     )
     before = read_foreign_runtime(bus, ours)
     execute(bus, steps)
-    return put_back(bus, before, read_foreign_runtime(bus, ours))
+    return put_back(bus, before, read_again(bus, before))
 
 
 def _read_back(left: Plan) -> None:

@@ -1,6 +1,6 @@
 """Versions of firewalld lead packets into our chains in different ways; none of them is drift.
 
-``data/nft_listing_VERSION.json`` is what nft 1.0.6 listed after ``TREE`` was applied to s1 with that
+``data/nft_listing_VERSION.json``: what nft 1.0.6 listed after ``TREE`` was applied to s1 with that
 firewalld, without the chains of the tables mangle and nat.
 """
 
