@@ -1,0 +1,58 @@
+"""Answers on ports of this host, TCP and UDP, with its own name; run inside a host of a lab.
+
+Its argument is JSON: ``{"name": ..., "addresses": [...], "ports": [...]}``. It says ``ready`` on
+stdout when every port is open, and ends with its terminal. It must not know what is expected.
+"""
+
+import json
+import resource
+import selectors
+import socket
+import sys
+
+
+def main():
+    given = json.loads(sys.argv[1])
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    waiting = selectors.DefaultSelector()
+    for address in given["addresses"]:
+        for port in given["ports"]:
+            for protocol in ("tcp", "udp"):
+                answer = f"{given['name']} {protocol}/{port}".encode()
+                waiting.register(opened(protocol, address, port), selectors.EVENT_READ, answer)
+    print("ready", flush=True)
+    while True:
+        for key, _events in waiting.select():
+            reply(key.fileobj, key.data)
+
+
+def opened(protocol, address, port):
+    # Bound to one address: an answer from another one of this host would reach nobody.
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    opening = socket.socket(family, kind)
+    opening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    opening.setblocking(False)
+    opening.bind((address, port))
+    if protocol == "tcp":
+        opening.listen(128)
+    return opening
+
+
+def reply(asked, answer):
+    # A question that was taken back meanwhile is nobody's loss.
+    try:
+        if asked.type == socket.SOCK_STREAM:
+            connection, _address = asked.accept()
+            with connection:
+                connection.send(answer)
+        else:
+            _data, address = asked.recvfrom(1)
+            asked.sendto(answer, address)
+    except OSError:
+        pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Who is in the cluster, who says so, and what the operator's own pillar file changes."""
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+import pytest
+from packets import reach
+from packets.tables import PORTS, ROWS, is_listed, opened_by
+
+from lab.spec import HostSpec
+from lab.wait import wait_until
+from tests.functional.conftest import ReloadCounter
+
+pytestmark = pytest.mark.cluster
+
+# The server and the agent that are asked.
+ASKED = ("s1", "a1")
+JOINING = HostSpec("a3", "agent", 23)
+
+
+def test_every_node_knows_the_nodes_of_the_cluster_and_no_others(applied):
+    everyone = {
+        name: {"role": host.role, "addresses": [host.ipv4, host.ipv6]}
+        for name, host in applied.nodes.items()
+    }
+    assert applied.salt("*", "k3sfw.nodes") == dict.fromkeys(everyone, everyone)
+
+
+def test_a_node_that_joins_is_let_in_by_one_apply_without_a_reload(applied, packets):
+    with counting_reloads(applied) as reloads:
+        joined = applied.join(JOINING)
+        as_node = reach.host_as_source(joined)
+        as_outsider = replace(as_node, kind="outsider")
+        packets.check(is_listed, as_outsider)
+
+        applied.converge()
+        packets.check(is_listed, as_node)
+
+        applied.leave("a3")
+        applied.converge()
+        assert set(applied.salt(["s1"], "k3sfw.nodes")["s1"]) == set(applied.nodes)
+        assert set(reloads().values()) == {0}
+
+
+def test_a_minion_of_another_cluster_is_no_node_of_this_one(applied, packets):
+    with claimed(applied, "a2", "k3s_cluster", "other"):
+        applied.converge()
+        known = applied.salt(["s1", "a2"], "k3sfw.nodes")
+        assert set(known["s1"]) == set(applied.nodes) - {"a2"}
+        assert set(known["a2"]) == {"a2"}
+        as_outsider = replace(reach.host_as_source(applied.host("a2")), kind="outsider")
+        packets.check(is_listed, as_outsider)
+
+
+def test_a_node_that_claims_another_role_than_its_pin_gains_nothing_and_is_told(applied, packets):
+    pin = {"k3s": {"nodes": {"a2": {"role": "agent"}}}}
+    with applied.site(pin), claimed(applied, "a2", "k3s_role", "server"):
+        returned = applied.apply()
+        refused = returned.pop("a2")
+        assert refused["result"] is False
+        assert refused["changes"] == {}
+        assert "pillar says agent and the grain k3s_role of the node says" in refused["comment"]
+        assert {state["result"] for state in returned.values()} == {True}
+        assert applied.salt(["s1"], "k3sfw.nodes")["s1"]["a2"]["role"] == "agent"
+        packets.check(is_listed)
+
+
+def test_http_switched_off_closes_port_80_and_nothing_else(applied, packets):
+    with applied_with(applied, {"ports": {"cluster": {"http": {"enabled": False}}}}):
+        packets.check(opened_by([row for row in ROWS if row[1] != "80"]))
+
+
+def test_the_wireguard_backend_has_its_ports_in_the_place_of_vxlan(applied, packets):
+    wireguard = ("UDP", "51820-51821", "Any", "Any")
+    with applied_with(applied, {"flannel_backend": "wireguard-native"}):
+        packets.check(opened_by([*WITHOUT_VXLAN, wireguard]))
+
+
+def test_the_host_gw_backend_has_no_port_of_its_own(applied, packets):
+    with applied_with(applied, {"flannel_backend": "host-gw"}):
+        packets.check(opened_by(WITHOUT_VXLAN))
+
+
+def test_clients_narrowed_to_networks_close_the_manager_to_everybody_else(applied, packets):
+    nodes_only = ["192.0.2.0/26", "2001:db8::/122"]
+    with applied_with(applied, {"groups": {"clients": nodes_only}}):
+        packets.check(opened_by(ROWS, clients=("server", "agent")))
+
+
+WITHOUT_VXLAN = [row for row in ROWS if row[1] != "8472"]
+
+
+@pytest.fixture(scope="module")
+def packets(cluster):
+    """A server and an agent that answer on all ports, asked by every kind of host."""
+    with ExitStack() as stack:
+        targets = [cluster.host(name) for name in ASKED]
+        for host in targets:
+            stack.enter_context(reach.responding(host, PORTS))
+        yield Packets([cluster.host(name) for name in ("s2", "a2", "out")], targets)
+
+
+class Packets:
+    """Some hosts, and the nodes that they ask."""
+
+    def __init__(self, hosts, targets):
+        self._sources = [reach.host_as_source(host) for host in hosts]
+        self._targets = targets
+
+    def check(self, is_open, *sources):
+        """Fail unless exactly this is open to these sources, or to the hosts."""
+        reach.check(reach.pairs(sources or self._sources, self._targets), PORTS, is_open)
+
+
+@contextmanager
+def applied_with(cluster, k3s):
+    """This in the operator's pillar file, applied without a reload on the nodes that are asked."""
+    with cluster.site({"k3s": k3s}), counting_reloads(cluster) as reloads:
+        cluster.converge(*ASKED)
+        assert set(reloads().values()) == {0}
+        yield
+
+
+@contextmanager
+def counting_reloads(cluster):
+    """Counts the reloads of firewalld on each node that there is by now."""
+    with ExitStack() as stack:
+        counters = {
+            name: stack.enter_context(ReloadCounter(host)) for name, host in cluster.nodes.items()
+        }
+        yield lambda: {name: counter.count() for name, counter in counters.items()}
+
+
+@contextmanager
+def claimed(cluster, name, grain, value):
+    """A node that says something else of itself, as whoever has the node can make it do."""
+
+    def is_known(wanted):
+        return cluster.salt_run("cache.grains", name)[name][grain] == wanted
+
+    true = cluster.salt_run("cache.grains", name)[name][grain]
+    cluster.salt([name], "grains.set", grain, value)
+    try:
+        wait_until(lambda: is_known(value), f"{name}'s claim did not reach the master", timeout=20)
+        yield
+    finally:
+        cluster.salt([name], "grains.delkey", grain)
+        wait_until(lambda: is_known(true), f"{name} did not take its claim back", timeout=20)

@@ -1,0 +1,158 @@
+"""Both tables, proven by packets: exactly the listed sources reach exactly the listed ports."""
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+import pytest
+from packets import pods, reach
+from packets.pods import POD, SERVICE, ip, no_wait
+from packets.reach import Source
+from packets.tables import FREE, KINDS, OTHER_FREE, PORTS, ROWS, UNLISTED, is_listed, ports_of
+
+from lab.spec import HostSpec
+
+pytestmark = pytest.mark.cluster
+
+
+def test_before_any_apply_nothing_of_the_tables_is_open(unapplied, places):
+    check(places.pairs(), nothing)
+
+
+def test_what_somebody_opens_on_the_nodes_is_seen_from_everywhere(applied, places):
+    """Of the checker: no source is deaf, by neither protocol, in neither family."""
+    opened = [f"--add-port={FREE}/{protocol}" for protocol in reach.PROTOCOLS]
+    closed = [f"--remove-port={FREE}/{protocol}" for protocol in reach.PROTOCOLS]
+
+    def is_open(question):
+        return question.port == FREE or question.source.kind in ("pod", "service")
+
+    applied.on_every_node(lambda host: host.run(["firewall-cmd", *opened]))
+    try:
+        check(places.pairs(), is_open, {FREE, OTHER_FREE})
+    finally:
+        applied.on_every_node(lambda host: host.run(["firewall-cmd", *closed]))
+
+
+def test_a_wrong_answer_of_either_sign_is_reported(places):
+    """Of the checker: nothing that differs from the tables is passed over."""
+    asked = reach.questions(places.pairs(), {10250})
+    answers = {question: "open" if is_listed(question) else "silence" for question in asked}
+    assert reach.differences(answers, is_listed) == []
+    for question, answer in answers.items():
+        if (question.source.name, question.target.name, question.family) == ("s2", "a1", 4):
+            answers[question] = "open" if answer == "silence" else "silence"
+    assert reach.differences(answers, is_listed) == [
+        "tcp/10250 over IPv4 closed (silence), should be open: s2 -> a1",
+        "udp/10250 over IPv4 open, should be closed: s2 -> a1",
+    ]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=" ".join)
+def test_the_ports_of_a_row_are_open_to_exactly_its_sources(answers, row):
+    if ports_of(row):
+        asked = {q: answer for q, answer in answers.items() if q.port in ports_of(row)}
+    else:
+        asked = {q: answer for q, answer in answers.items() if q.source.kind in KINDS[row[2]]}
+    assert "open" in asked.values()
+    reach.report(asked, is_listed)
+
+
+def test_a_port_that_no_row_lists_is_closed_to_all_but_pods_and_services(answers):
+    asked = {question: answer for question, answer in answers.items() if question.port in UNLISTED}
+    reach.report(asked, is_listed)
+
+
+def test_a_pod_or_service_address_claimed_from_outside_opens_nothing(applied, places):
+    addresses = (*pods.addresses(POD, 200, 7), *pods.addresses(SERVICE, 200, 7))
+    with places.claimed(addresses) as claiming:
+        check(places.pairs_from(claiming))
+
+
+def test_the_tables_hold_after_somebodys_reload(applied, places):
+    applied.on_every_node(lambda host: host.run(["firewall-cmd", "--reload"]))
+    check(places.pairs())
+
+
+def test_the_tables_hold_after_a_restart_of_firewalld(applied, places):
+    applied.on_every_node(lambda host: host.restart_firewalld())
+    check(places.pairs())
+
+
+def test_the_tables_hold_when_a_node_has_joined_and_when_it_has_left(applied, places):
+    joined = applied.join(HostSpec("a3", "agent", 23))
+    applied.converge()
+    with reach.responding(joined, PORTS):
+        assert {"a3"} < {target.name for _source, target in places.pairs()}
+        check(places.pairs())
+
+    applied.leave("a3")
+    with places.claimed([joined.ipv4, joined.ipv6]) as claiming:
+        # Until the others are told, whoever has its address is taken for it; so this sees it.
+        check(places.pairs_from(replace(claiming, kind="agent")))
+        applied.converge()
+        check([*places.pairs(), *places.pairs_from(claiming)])
+
+
+@pytest.fixture
+def unapplied(cluster):
+    """The cluster with nothing of ours in any firewall; what was applied is put back later."""
+    if cluster.is_applied:
+        cluster.salt("*", "k3sfw.remove")
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def places(cluster):
+    """Where it is asked from and who is asked; every node answers on all ports meanwhile."""
+    with ExitStack() as stack:
+        inside = []
+        for number, host in enumerate(cluster.nodes.values(), 1):
+            inside += stack.enter_context(pods.behind_a_bridge(host, number))
+            stack.enter_context(reach.responding(host, PORTS))
+        yield Places(cluster, inside)
+
+
+@pytest.fixture(scope="module")
+def answers(applied, places):
+    """What every source gets from every port of every node, for the tests that only look."""
+    return reach.ask(reach.questions(places.pairs(), PORTS), is_listed)
+
+
+class Places:
+    """Who asks and who is asked, in the cluster as it is at that time."""
+
+    def __init__(self, cluster, inside):
+        self._cluster = cluster
+        self._inside = inside
+
+    def pairs(self):
+        """Each node and the outsider with every other node, each pod with its own node."""
+        hosts = [self._cluster.host("out"), *self._cluster.nodes.values()]
+        return self.pairs_from(*map(reach.host_as_source, hosts), *self._inside)
+
+    def pairs_from(self, *sources):
+        return reach.pairs(sources, self._cluster.nodes.values())
+
+    @contextmanager
+    def claimed(self, addresses):
+        """The outsider with addresses that are not its own, and every node answering to them."""
+        out = self._cluster.host("out")
+        # Nodes that knew the address elsewhere must look for it anew.
+        heard = [f"neigh flush to {address}" for address in addresses]
+        heard += [f"route replace {address} dev eth0" for address in addresses]
+        forgotten = [f"route delete {address} dev eth0" for address in addresses]
+        ip(out, *(f"address add {address} dev eth0 {no_wait(address)}" for address in addresses))
+        self._cluster.on_every_node(lambda host: ip(host, *heard))
+        try:
+            yield Source("out as another", "outsider", out, tuple(addresses))
+        finally:
+            self._cluster.on_every_node(lambda host: ip(host, *forgotten))
+            ip(out, *(f"address delete {address} dev eth0" for address in addresses))
+
+
+def check(pairs, is_open=is_listed, ports=PORTS):
+    reach.check(pairs, ports, is_open)
+
+
+def nothing(_question):
+    return False

@@ -1,0 +1,178 @@
+"""firewalld starts for the first time under a live minion, which must not be cut off its master.
+
+The lab is one of its own: on a host where firewalld ran once, the kernel goes on following
+connections, and a start of firewalld cuts nothing off.
+"""
+
+import json
+import os
+import re
+
+import pytest
+
+from lab.cluster import Lab
+from lab.spec import HostSpec
+from lab.wait import wait_until
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"),
+]
+
+HOSTS = (
+    HostSpec("m", "master", 10),
+    HostSpec("a1", "agent", 21, firewalld=False),
+    HostSpec("a2", "agent", 22, firewalld=False),
+    HostSpec("a3", "agent", 23, firewalld=False),
+)
+
+# How a machine without systemd starts the real firewalld.
+INIT_SCRIPT = """#!/bin/sh
+case $1 in
+start)
+    setsid --fork firewalld --nofork --nopid </dev/null >/var/log/firewalld.out 2>&1
+    until firewall-cmd --state >/dev/null 2>&1; do sleep 0.1; done
+    ;;
+status)
+    firewall-cmd --state
+    ;;
+*)
+    exit 2
+    ;;
+esac
+"""
+
+
+@pytest.fixture(scope="module")
+def lab():
+    lab = Lab(f"first{os.getpid()}", HOSTS, ephemeral=True)
+    with lab:
+        salt(lab, "*", "saltutil.sync_all")
+        yield lab
+
+
+def salt(lab, target, *words):
+    done = lab.salt("--static", "--out=json", "--timeout=30", target, *words)
+    return json.loads(done.stdout)
+
+
+def connection(host):
+    """The local port of the connection by which the minion gets its jobs."""
+    shown = host.run(["ss", "-Htn", "state", "established", "dport", "=", ":4505"]).stdout
+    (port,) = re.findall(r":(\d+)\s+\S+:4505", shown)
+    return int(port)
+
+
+def idle_connection(host):
+    """The same, on a host whose kernel has not followed any connection yet."""
+    assert host.path("/proc/sys/net/netfilter/nf_conntrack_count").read_text() == "0\n"
+    return connection(host)
+
+
+def test_a_prepared_first_start_leaves_the_idle_minion_on_its_connection(lab):
+    host = lab.host("a1")
+    (state,) = salt(lab, "a1", "state.single", "k3sfw.prepared", "name=before")["a1"].values()
+    assert state["result"] is True, state["comment"]
+    assert "policy k3s-return-path" in state["changes"]["permanent"]
+    before = idle_connection(host)
+    host.start_firewalld()
+    assert salt(lab, "a1", "test.ping") == {"a1": True}
+    assert connection(host) == before
+
+
+def test_the_same_start_without_preparing_does_cut_the_minion_off(lab):
+    host = lab.host("a2")
+    before = idle_connection(host)
+    host.start_firewalld()
+    sent = lab.salt("--async", "a2", "test.ping").stdout
+    wait_until(
+        lambda: sends_in_vain(lab.master, host, before),
+        f"the master's packets to a2 are all taken: {sent}",
+        timeout=30,
+    )
+    (job,) = re.findall(r"\d{20}", sent)
+    answers = lab.master.run(["salt-run", "--out=json", "jobs.lookup_jid", job]).stdout
+    assert json.loads(answers) == {}
+    # The minion has not heard anything: as far as it knows, all is well.
+    assert connection(host) == before
+
+
+def sends_in_vain(master, host, port):
+    """Whether the master has sent the same bytes on this connection four times, unanswered."""
+    shown = master.run(["ss", "-Htin", "dst", f"{host.ipv4}:{port}"]).stdout
+    attempts = re.search(r"backoff:(\d+)", shown)
+    return attempts is not None and int(attempts[1]) >= 3
+
+
+@pytest.fixture(scope="module")
+def serviced(lab):
+    """A node with a service manager, in which firewalld has not been started yet.
+
+    That is an init script: no systemd can run in the lab. The grain says systemd all the same, so
+    that the SLS takes its other branch; Salt's own state starts the service by what it finds.
+    """
+    host = lab.host("a3")
+    host.run(["rm", "/usr/bin/systemctl", "/usr/sbin/runlevel"])
+    for path, text in {
+        "/etc/init.d/firewalld": INIT_SCRIPT,
+        "/usr/sbin/runlevel": "#!/bin/sh\necho N 2\n",
+    }.items():
+        host.path(path).write_text(text)
+        host.path(path).chmod(0o755)
+    host.run(["ln", "-s", "/etc/init.d/firewalld", "/etc/rc2.d/S01firewalld"])
+    host.path("/etc/salt/grains").write_text("init: systemd\n")
+    salt(lab, "a3", "saltutil.refresh_grains")
+    assert salt(lab, "a3", "grains.get", "init") == {"a3": "systemd"}
+    return host
+
+
+IN_ORDER = [
+    "k3s_requirements",
+    "k3s_firewall_prepared",
+    "k3s_firewalld_package",
+    "k3s_firewalld_service",
+    "k3s_firewall",
+]
+
+
+@pytest.fixture(scope="module")
+def first_apply(lab, serviced):
+    """What k3s.firewall says before and when it starts firewalld, and the connection meanwhile."""
+    before = idle_connection(serviced)
+    predicted = apply(lab, "test=True")
+    assert not list(serviced.path("/etc/firewalld").rglob("k3s*"))
+    assert "firewalld" not in serviced.daemons()
+    done = apply(lab)
+    return predicted, done, before
+
+
+def apply(lab, *options):
+    """The returns of k3s.firewall on a3 by the names of the states, in the order of the run."""
+    returned = salt(lab, "a3", "state.apply", "k3s.firewall", *options)["a3"].values()
+    in_order = sorted(returned, key=lambda state: state["__run_num__"])
+    return {state["__id__"]: state for state in in_order}
+
+
+def test_the_state_prepares_before_anything_can_start_and_manages_last(first_apply):
+    predicted, done, _before = first_apply
+    assert list(predicted) == list(done) == IN_ORDER
+    assert {name: state["result"] for name, state in done.items()} == dict.fromkeys(IN_ORDER, True)
+    assert done["k3s_firewalld_service"]["changes"] == {"firewalld": True}
+    # It came up with the rules that were prepared.
+    assert done["k3s_firewall"]["changes"] == {}
+
+
+def test_the_state_does_not_lose_the_minion_when_it_starts_firewalld(lab, serviced, first_apply):
+    _predicted, _done, before = first_apply
+    assert "firewalld" in serviced.daemons()
+    assert salt(lab, "a3", "test.ping") == {"a3": True}
+    assert connection(serviced) == before
+
+
+def test_a_dry_run_foresees_that_the_state_will_start_firewalld(first_apply):
+    predicted, done, _before = first_apply
+    for name in ("k3s_firewall_prepared", "k3s_firewall"):
+        assert predicted[name]["changes"] == done[name]["changes"]
+    assert predicted["k3s_firewall_prepared"]["result"] is None
+    failed = [state["comment"] for state in predicted.values() if state["result"] is False]
+    assert not failed

@@ -1,0 +1,80 @@
+"""A minion whose Python lacks what k3sfw imports: it is told so, and gets it without a network."""
+
+import importlib.metadata
+import json
+import os
+import shutil
+import site
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from lab import daemons
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"),
+]
+
+NODE = "a1"
+LACKING = "jeepney"
+ENVIRONMENT = "/var/lib/another-python"
+PYTHON = f"{ENVIRONMENT}/bin/python"
+
+
+@pytest.fixture(scope="module")
+def lacking(applied):
+    """A node with a Python that has what runs this, Salt among it, but for one package."""
+    host = applied.host(NODE)
+    host.run([sys.executable, "-m", "venv", "--without-pip", ENVIRONMENT])
+    (packages,) = host.path(ENVIRONMENT).glob("lib/python*/site-packages")
+    for folder in map(Path, site.getsitepackages()):
+        for entry in folder.iterdir():
+            if not entry.name.startswith(LACKING):
+                (packages / entry.name).symlink_to(entry)
+    yield host
+    shutil.rmtree(host.path(ENVIRONMENT))
+
+
+@pytest.fixture(scope="module")
+def wheels(applied):
+    """The package as a wheel on the master's file server, made of the one that is installed."""
+    folder = applied.lab.srv / "salt/k3s/wheels"
+    folder.mkdir(parents=True)
+    package = importlib.metadata.distribution(LACKING)
+    name = f"{LACKING}-{package.version}-py3-none-any.whl"
+    with zipfile.ZipFile(folder / name, "w") as wheel:
+        for file in package.files:
+            # What the installer has added is not of the wheel.
+            if file.suffix != ".pyc" and file.name not in ("INSTALLER", "REQUESTED"):
+                wheel.write(file.locate(), str(file))
+    yield
+    shutil.rmtree(folder)
+
+
+def salt_call(host, *words):
+    done = host.run(
+        [PYTHON, daemons.salt_program("salt-call"), "--out=json", *words], timeout=120, check=False
+    )
+    return done.stdout, done.stderr
+
+
+def test_a_minion_is_told_which_package_is_missing_and_how_to_install_it(lacking):
+    told = " ".join(salt_call(lacking, "k3sfw.role"))
+    assert f"the Python package {LACKING} is missing in {PYTHON}" in told
+    assert "run state.apply k3s.requirements" in told
+    assert "Traceback" not in told
+
+
+def test_what_is_missing_comes_from_the_master_and_the_rules_in_the_same_run(lacking, wheels):
+    for expected in ({LACKING}, set()):
+        returned = json.loads(salt_call(lacking, "state.apply", "k3s.firewall")[0])["local"]
+        assert {state["__id__"]: state["result"] for state in returned.values()} == {
+            "k3s_requirements": True,
+            "k3s_firewall": True,
+        }
+        (requirements,) = [s for s in returned.values() if s["__id__"] == "k3s_requirements"]
+        assert {name.split("==")[0] for name in requirements["changes"]} == expected
+    assert json.loads(salt_call(lacking, "k3sfw.role")[0]) == {"local": "agent"}

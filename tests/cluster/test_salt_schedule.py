@@ -1,0 +1,173 @@
+"""A node keeps itself in step: its schedule mends by itself, is silent, and never overlaps."""
+
+import json
+import os
+from contextlib import contextmanager
+
+import pytest
+from salt_views import Callers, Events, MinionLog, has_redis_rule, take_redis_rule
+
+from lab.wait import wait_until
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"),
+]
+
+NODE = "a2"
+EVERY_TWO_SECONDS = {"k3s": {"schedule": {"interval": 2, "splay": 0}}}
+OFF = {"k3s": {"schedule": {"enabled": False}}}
+# What the minion logs at info whenever its schedule starts the job, also one that ends at once.
+FIRED = "Running scheduled job: k3s_highstate"
+
+
+@pytest.fixture(scope="module")
+def talkative(applied):
+    """A node whose minion logs what its schedule does."""
+    host = applied.host(NODE)
+    applied.stop_minion(host)
+    applied.start_minion(host, log_level_logfile="info")
+    return host
+
+
+@pytest.fixture
+def scheduled(applied, talkative):
+    """The node with a highstate every two seconds; the first one of them is over."""
+    with every_two_seconds(applied, talkative):
+        wait_for_runs(talkative, 1)
+        yield talkative
+
+
+@contextmanager
+def every_two_seconds(cluster, host, **options):
+    """The schedule as pillar and k3s.schedule make it; it takes itself away at the end."""
+    with cluster.site(EVERY_TWO_SECONDS):
+        returned = cluster.salt(host.name, "state.apply", "k3s.schedule", **options)[host.name]
+        assert {state["result"] for state in returned.values()} == {True}
+        try:
+            yield
+        finally:
+            switch_off(cluster)
+            # The next test must not meet the last run.
+            wait_until(
+                lambda: not is_scheduled(host) and is_idle(host),
+                f"{host.name} goes on running",
+                timeout=60,
+            )
+
+
+def switch_off(cluster):
+    (cluster.lab.srv / "pillar/k3s/site.sls").write_text(json.dumps(OFF))
+
+
+def is_scheduled(host):
+    """Whether the minion would still have the job after a restart."""
+    return "k3s_highstate" in host.path("/etc/salt/minion.d/_schedule.conf").read_text()
+
+
+def is_idle(host):
+    """Whether the minion runs no job: each is a process beside the minion's only one."""
+    return sum(process.name == "salt-minion" for process in host.processes()) == 1
+
+
+def wait_for_runs(host, count):
+    """Wait until so many more runs of states came to their end: each leaves its result there."""
+    result = host.path("/var/cache/salt/minion/highstate.cache.p")
+    for _ in range(count):
+        before = result.stat().st_mtime_ns if result.exists() else None
+        wait_until(
+            lambda last=before: result.exists() and result.stat().st_mtime_ns != last,
+            "no scheduled run came to its end",
+            timeout=60,
+            every=0.05,
+        )
+
+
+def jobs(cluster):
+    """The jobs in the master's cache."""
+    cache = cluster.lab.master.path("/var/cache/salt/master/jobs")
+    return {path.parent.name for path in cache.glob("*/*/jid")}
+
+
+def test_a_rule_taken_away_by_hand_is_back_without_anybody_applying(applied, scheduled):
+    with Events(applied.lab.master) as events:
+        take_redis_rule(scheduled)
+        wait_until(lambda: has_redis_rule(scheduled), "the rule is not back", timeout=60)
+        wait_for_runs(scheduled, 1)
+        sent = events.new()
+    # The one thing that is said is what was mended.
+    assert [tag for tag, _data in sent] == ["k3sfw/managed"]
+    assert sent[0][1]["id"] == NODE
+    assert list(sent[0][1]["data"]["changes"]) == ["runtime"]
+
+
+def test_while_nothing_changes_a_scheduled_run_says_nothing_to_the_master(applied, scheduled):
+    known, log = jobs(applied), MinionLog(scheduled)
+    assert known
+    with Events(applied.lab.master) as events:
+        wait_for_runs(scheduled, 2)
+        assert events.new() == []
+    assert log.text().count(FIRED) >= 2
+    assert jobs(applied) == known
+
+
+def test_switched_off_in_pillar_the_job_takes_itself_away(applied, scheduled):
+    assert is_scheduled(scheduled)
+    switch_off(applied)
+    wait_until(lambda: not is_scheduled(scheduled), "the job is still there", timeout=60)
+    assert "k3s_highstate" not in applied.salt(NODE, "schedule.list")[NODE]
+
+
+@contextmanager
+def a_state_run_that_lasts(cluster, host):
+    """Somebody's state run on the host, from here until the function that this gives is called."""
+    sls = cluster.lab.srv / "salt/lasting.sls"
+    begun, goes_on = host.path("/run/begun"), host.path("/run/goes-on")
+    sls.write_text(
+        "lasting:\n"
+        "  cmd.run:\n"
+        "    - name: touch /run/begun; while test -e /run/goes-on; do sleep 0.05; done\n"
+    )
+    goes_on.touch()
+    try:
+        call = host.popen(["salt-call", "state.apply", "lasting"], stdout=-3)
+        wait_until(begun.exists, "the state run does not begin", timeout=60)
+        yield goes_on.unlink
+        assert call.wait(60) == 0
+    finally:
+        goes_on.unlink(missing_ok=True)
+        sls.unlink()
+
+
+def test_a_scheduled_run_gives_way_to_a_state_run_and_makes_up_for_it_later(applied, talkative):
+    log = MinionLog(talkative)
+    with a_state_run_that_lasts(applied, talkative) as end:
+        take_redis_rule(talkative)
+        # Of all state runs only the one that makes the schedule may go beside the other.
+        with every_two_seconds(applied, talkative, concurrent=True):
+            wait_until(
+                lambda: log.text().count(FIRED) >= 3, "the schedule does not fire", timeout=60
+            )
+            assert not has_redis_rule(talkative)
+            end()
+            wait_until(lambda: has_redis_rule(talkative), "the rule is not back", timeout=60)
+    assert "Traceback" not in log.text()
+    assert not [line for line in log.text().splitlines() if "[salt." in line and "[ERROR" in line]
+
+
+def test_five_applies_at_once_follow_one_another_and_all_succeed(applied):
+    host = applied.host("s3")
+    take_redis_rule(host)
+    with Callers(host) as callers:
+        calls = [
+            host.popen(["salt-call", "--out=json", "k3sfw.apply"], stdout=-1, stderr=-3)
+            for _ in range(5)
+        ]
+        outcomes = [json.loads(call.communicate(timeout=120)[0])["local"] for call in calls]
+        order = callers.in_order()
+    assert [outcome["result"] for outcome in outcomes] == [True] * 5
+    # One found the drift and mended it; those after it found nothing to do.
+    assert sorted(bool(outcome["changes"]) for outcome in outcomes) == [False] * 4 + [True]
+    # On the bus each has its calls in one piece, with nobody else's between them.
+    turns = [name for name, before in zip(order, [None, *order]) if name != before]
+    assert len(turns) == len(set(turns)) == 5

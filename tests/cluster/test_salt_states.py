@@ -1,0 +1,415 @@
+"""What an operator at the master may rely on: the states and functions of k3sfw, through Salt."""
+
+import json
+import os
+import shutil
+from collections import namedtuple
+
+import pytest
+import salt_views
+from salt_views import Events, everything, files, kernel, not_ours, runtime
+
+from lab.spec import HostSpec
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"),
+]
+
+MASK = "**********"
+SERVER_ROWS = {"etcd", "supervisor", "spegel"}
+ALL_OBJECTS = {
+    *(f"ipset k3s-{name}-{family}" for name in ("agent", "node", "server") for family in (4, 6)),
+    *(f"ipset k3s-group-clients-{family}" for family in (4, 6)),
+    *(f"policy k3s-{name}" for name in ("nodes-to-pods", "pods-to-any", "pods-to-host", "rows")),
+    "zone k3s",
+}
+
+Step = namedtuple("Step", "returned events before after")
+
+
+@pytest.fixture(scope="module")
+def cycle(applied):
+    """One life of all nodes, from nothing of ours: predicted, applied, and both once more."""
+    removed = applied.salt("*", "state.apply", "k3s.remove")
+    assert {state["result"] for states in removed.values() for state in states.values()} == {True}
+    steps = {}
+    with Events(applied.lab.master) as events:
+        before = applied.on_every_node(everything)
+        for name, test in (
+            ("predicted", True),
+            ("first", False),
+            ("second", False),
+            ("converged", True),
+        ):
+            returned = applied.apply(test=test)
+            after = applied.on_every_node(everything)
+            steps[name] = Step(returned, events.from_managed(), before, after)
+            before = after
+    return steps
+
+
+def results(returned):
+    return {minion: state["result"] for minion, state in returned.items()}
+
+
+def changes(returned):
+    return {minion: state["changes"] for minion, state in returned.items()}
+
+
+def on_all(cluster, value):
+    return dict.fromkeys(cluster.nodes, value)
+
+
+def state_of(returned, name):
+    """The return of the one state that is named like this in a return of state.apply."""
+    (found,) = [state for key, state in returned.items() if key.split("_|-")[1] == name]
+    return found
+
+
+# --- the life of a node ---
+
+
+def test_the_first_apply_succeeds_on_every_node(applied, cycle):
+    assert results(cycle["first"].returned) == on_all(applied, True)
+    for minion, change in changes(cycle["first"].returned).items():
+        assert set(change) == {"runtime", "permanent"}, minion
+        assert set(change["runtime"]) == set(change["permanent"]) == ALL_OBJECTS
+
+
+def test_a_dry_run_touches_nothing_and_predicts_the_real_run(applied, cycle):
+    assert results(cycle["predicted"].returned) == on_all(applied, None)
+    assert changes(cycle["predicted"].returned) == changes(cycle["first"].returned)
+    assert cycle["predicted"].after == cycle["predicted"].before
+
+
+def test_a_second_apply_changes_nothing_and_reloads_nothing(applied, cycle):
+    assert results(cycle["second"].returned) == on_all(applied, True)
+    assert changes(cycle["second"].returned) == on_all(applied, {})
+    # The handles of the kernel's rules are in it: a reload would have given others.
+    assert cycle["second"].after == cycle["second"].before
+
+
+def test_a_dry_run_on_a_converged_node_is_true(applied, cycle):
+    assert results(cycle["converged"].returned) == on_all(applied, True)
+    assert changes(cycle["converged"].returned) == on_all(applied, {})
+    assert cycle["converged"].after == cycle["converged"].before
+
+
+def test_an_event_is_sent_on_a_change_and_never_without_one(applied, cycle):
+    first = cycle["first"]
+    assert changes(first.events) == changes(first.returned)
+    assert results(first.events) == on_all(applied, True)
+    assert [cycle[name].events for name in ("predicted", "second", "converged")] == [{}, {}, {}]
+
+
+def test_a_drift_made_by_hand_is_reported_and_mended(applied):
+    host = applied.host("s1")
+    salt_views.lose_address(host, "192.0.2.21")
+    lost = {"ipset k3s-node-4": {"entries": {"old": [], "new": ["192.0.2.21"]}}}
+
+    status, code = applied.salt_call("s1", "k3sfw.status")
+    assert (status["in_step"], code) == (False, 2)
+    assert status["runtime"] == {"in_step": False, "differences": lost}
+    assert status["permanent"]["in_step"] is True
+    # The kernel does what firewalld believes.
+    assert status["kernel"]["in_step"] is True
+    report, code = applied.salt_call("s1", "k3sfw.check_ports")
+    assert (report["status"], code) == ("FAIL", 2)
+    assert "10250" in report["problems"][0]
+
+    with Events(applied.lab.master) as events:
+        mended = applied.apply("s1")
+        assert changes(mended) == {"s1": {"runtime": lost}}
+        assert changes(events.from_managed()) == changes(mended)
+    assert salt_views.has_address(host, "192.0.2.21")
+    status, code = applied.salt_call("s1", "k3sfw.status")
+    assert (status["in_step"], code) == (True, 0)
+
+
+def test_a_highstate_brings_requirements_firewall_and_schedule(applied):
+    try:
+        returned = applied.salt("s3", "state.highstate")["s3"]
+        # No service manager runs in the lab, so nobody asks for a package or a service.
+        names = ["k3s_requirements", "k3s_firewall", "k3s_schedule"]
+        assert [key.split("_|-")[1] for key in returned] == names
+        assert {state["result"] for state in returned.values()} == {True}
+        assert "k3s_highstate" in applied.salt("s3", "schedule.list")["s3"]
+    finally:
+        applied.salt("s3", "schedule.delete", "k3s_highstate")
+
+
+def test_remove_takes_everything_of_ours_and_the_schedule_away(applied):
+    host = applied.host("a2")
+    applied.salt("a2", "state.apply", "k3s.schedule")
+    before = everything(host)
+    predicted = applied.salt("a2", "state.apply", "k3s.remove", test=True)["a2"]
+    would = state_of(predicted, "k3s_firewall_removed")
+    assert would["result"] is None
+    assert everything(host) == before
+
+    removed = applied.salt("a2", "state.apply", "k3s.remove")["a2"]
+    assert {state["result"] for state in removed.values()} == {True}
+    assert state_of(removed, "k3s_firewall_removed")["changes"] == would["changes"]
+    assert set(would["changes"]["runtime"]) == set(would["changes"]["permanent"]) == ALL_OBJECTS
+
+    assert not [name for name in files(host) if "k3s" in name and not name.endswith(".old")]
+    assert "k3s" not in kernel(host)
+    assert not [name for _kind, name in runtime(host) if "k3s" in name]
+    assert "k3s_highstate" not in applied.salt("a2", "schedule.list")["a2"]
+
+    after = everything(host)
+    again = applied.salt("a2", "state.apply", "k3s.remove")["a2"]
+    assert {json.dumps(state["changes"]) for state in again.values()} == {"{}"}
+    assert everything(host) == after
+
+
+# --- what is not ours ---
+
+
+@pytest.fixture
+def bystander(applied):
+    """The name of a node without anything of ours, which gets its firewall back afterwards."""
+    host = applied.host("s2")
+    folder = host.path("/etc/firewalld")
+    copy = folder.with_name("firewalld.kept")
+    shutil.copytree(folder, copy)
+    applied.salt("s2", "state.apply", "k3s.remove")
+    yield "s2"
+    shutil.rmtree(folder)
+    copy.rename(folder)
+    host.restart_firewalld()
+    for job in ("k3s_highstate", "theirs"):
+        applied.salt("s2", "schedule.delete", job)
+
+
+def test_what_is_somebody_elses_survives_apply_highstate_and_remove(applied, bystander):
+    host = applied.host(bystander)
+    for arguments in (
+        ["--permanent", "--new-zone=office"],
+        ["--permanent", "--zone=office", "--add-source=198.51.100.0/24"],
+        ["--permanent", "--new-ipset=friends", "--type=hash:ip"],
+        ["--permanent", "--new-policy=theirs"],
+        ["--permanent", "--policy=theirs", "--add-ingress-zone=office"],
+        ["--permanent", "--policy=theirs", "--add-egress-zone=HOST"],
+        ["--permanent", "--zone=public", "--add-port=8443/tcp"],
+        ["--reload"],
+        # At runtime only from here on: the reload of a first apply would drop it.
+        ["--zone=public", "--add-port=9999/tcp"],
+        ["--zone=public", "--remove-service=ssh"],
+        ["--ipset=friends", "--add-entry=198.51.100.7"],
+        ["--policy=theirs", "--add-rich-rule=rule family=ipv4 source ipset=friends drop"],
+    ):
+        host.run(["firewall-cmd", *arguments])
+    applied.salt(bystander, "schedule.add", "theirs", "function=test.ping", hours=9)
+    before = not_ours(host)
+
+    for name in ("state.apply", "state.highstate"):
+        argument = ["k3s.firewall"] if name == "state.apply" else []
+        returned = applied.salt(bystander, name, *argument)[bystander]
+        assert {state["result"] for state in returned.values()} == {True}
+        assert not_ours(host) == before
+    applied.salt(bystander, "state.apply", "k3s.remove")
+    assert not_ours(host) == before
+    listed = applied.salt(bystander, "schedule.list")[bystander]
+    assert "theirs" in listed and "k3s_highstate" not in listed
+
+
+# --- a node that joins ---
+
+
+def test_a_new_node_needs_one_sync_and_its_peers_know_it_without_a_refresh(applied):
+    host = applied.lab.add_host(HostSpec("a3", "agent", 23))
+    applied.start_minion(host)
+    # Neither states nor pillar are there yet: the top files go by a grain that k3sfw brings.
+    unsynced = json.dumps(applied.salt("a3", "state.apply", "k3s.firewall"))
+    assert "k3sfw.managed" in unsynced and "Traceback" not in unsynced
+
+    # All that a first run needs, from the file server of the master.
+    applied.salt("a3", "saltutil.sync_all")
+    assert results(applied.apply("a3")) == {"a3": True}
+
+    known = {"role": "agent", "addresses": ["192.0.2.23", "2001:db8::23"]}
+    assert applied.salt("s1", "k3sfw.nodes")["s1"]["a3"] == known
+    planned = applied.salt("s1", "k3sfw.plan")["s1"]["changes"]["runtime"]
+    assert planned["ipset k3s-node-4"] == {"entries": {"old": [], "new": ["192.0.2.23"]}}
+
+
+# --- the functions ---
+
+# Each with its arguments, as `salt` takes several functions in one job.
+ASKED = {
+    "k3sfw.role": "",
+    "k3sfw.nodes": "",
+    "k3sfw.rows": "",
+    "k3sfw.plan": "",
+    "k3sfw.apply": "",
+    "k3sfw.remove": "test=True",
+    "k3sfw.status": "",
+    "k3sfw.check_ports": "full=True",
+    "k3sfw.script": "",
+    "pillar.items": "unmask=True",
+}
+
+
+def ask(cluster, target, asked):
+    """What several functions return in one job: {minion: {function: return}}."""
+    words = [word for arguments in asked.values() for word in (arguments, ",") if word]
+    return cluster.salt(target, ",".join(asked), *words[:-1])
+
+
+@pytest.fixture(scope="module")
+def answers(applied):
+    """What the functions say on nodes that are as they should be."""
+    return ask(applied, ["s1", "a1"], ASKED)
+
+
+def test_role_and_nodes_tell_who_is_in_the_cluster(applied, answers):
+    nodes = {
+        name: {"role": host.role, "addresses": [host.ipv4, host.ipv6]}
+        for name, host in applied.nodes.items()
+    }
+    for name, answer in answers.items():
+        assert answer["k3sfw.role"] == applied.host(name).role
+        assert answer["k3sfw.nodes"] == nodes
+
+
+def test_rows_are_those_of_the_nodes_role_with_all_their_columns(applied, answers):
+    for name, answer in answers.items():
+        rows = answer["k3sfw.rows"]
+        names = {row["name"] for row in rows if row["table"] == "cluster"}
+        assert names & SERVER_ROWS == (SERVER_ROWS if name == "s1" else set())
+        (grafana,) = [row for row in rows if row["name"] == "grafana"]
+        assert grafana == {
+            "table": "manager",
+            "name": "grafana",
+            "protocol": "tcp",
+            "port": "3000",
+            "source": "clients",
+            "destination": "any",
+            "description": "Grafana",
+        }
+
+
+def test_plan_apply_and_status_say_in_their_shapes_that_all_is_in_step(applied, answers):
+    nothing = {"changes": {}, "reloads": [], "notices": []}
+    in_step = {"in_step": True, "differences": {}}
+    comment = "firewalld and the kernel are as they should be"
+    for name, answer in answers.items():
+        assert answer["k3sfw.plan"] == {**nothing, "steps": []}
+        assert answer["k3sfw.apply"] == {**nothing, "result": True, "comment": comment}
+        assert answer["k3sfw.status"] == {
+            "in_step": True,
+            "role": applied.host(name).role,
+            "rows": 17 if name == "s1" else 14,
+            "nodes": 5,
+            "runtime": in_step,
+            "permanent": in_step,
+            "kernel": in_step,
+            "notices": [],
+        }
+
+
+def test_remove_tells_in_test_mode_what_would_go(answers):
+    for answer in answers.values():
+        removal = answer["k3sfw.remove"]
+        assert set(removal) == {"result", "changes", "comment", "reloads", "notices"}
+        assert removal["result"] is None
+        assert set(removal["changes"]["runtime"]) == ALL_OBJECTS
+
+
+def test_check_ports_answers_for_every_row_in_its_documented_shape(answers):
+    columns = "from to address protocol port description expect status by evidence hint"
+    for answer in answers.values():
+        report = answer["k3sfw.check_ports"]
+        assert set(report) == {"status", "summary", "problems", "counts", "checks"}
+        # Nobody listens in the lab: that is worth a warning, and no more.
+        rows = answer["k3sfw.status"]["rows"]
+        assert report["status"] == "WARN"
+        assert report["counts"] == {"ok": 2, "no_listener": rows - 2}
+        assert len(report["checks"]) == rows
+        for check in report["checks"]:
+            assert sorted(check) == sorted(columns.split())
+
+
+def test_the_script_is_plain_firewall_cmd_with_every_value_readable(answers):
+    for name, answer in answers.items():
+        script = answer["k3sfw.script"]
+        lines = script.splitlines()
+        assert lines[0] == "#!/bin/sh"
+        assert all(line.startswith(("#", "set ", "firewall-cmd ")) for line in lines)
+        assert ("2379-2380" in script) == (name == "s1")
+        assert "6379" in script
+
+
+def test_nothing_that_is_shown_or_written_is_masked(applied, cycle, answers):
+    returned = [step.returned for step in cycle.values()]
+    assert MASK not in json.dumps([answers, returned])
+    for host in applied.nodes.values():
+        assert MASK not in kernel(host)
+        assert not [name for name, data in files(host).items() if MASK.encode() in data[0]]
+
+
+def test_an_agent_holds_no_row_that_is_for_servers(answers):
+    for name, answer in answers.items():
+        pillar = answer["pillar.items"]
+        held = set(pillar["k3s"]["ports"]["cluster"])
+        assert held & SERVER_ROWS == (SERVER_ROWS if name == "s1" else set())
+        text = json.dumps(pillar)
+        # Without the first, the second would prove nothing.
+        assert "10250" in text
+        assert ("2379" in text) == (name == "s1")
+
+
+def test_a_warning_and_a_refusal_have_return_codes_of_their_own(applied):
+    assert applied.salt_call("a1", "k3sfw.check_ports")[1] == 1
+    with applied.site({"k3s": {"ports": {"manager": {"kafka": {"port": 0}}}}}):
+        report, code = applied.salt_call("a1", "k3sfw.check_ports")
+    assert (report["status"], code) == ("UNKNOWN", 4)
+
+
+def test_plan_and_a_dry_apply_predict_what_a_new_row_changes(applied):
+    site = {"k3s": {"ports": {"manager": {"loki": {"protocol": "tcp", "port": 3100}}}}}
+    with applied.site(site):
+        dry = ask(applied, "s1", {"k3sfw.plan": "", "k3sfw.apply": "test=True"})["s1"]
+        done = applied.salt("s1", "k3sfw.apply")["s1"]
+    rules = [f'rule family="{f}" port port="3100" protocol="tcp" accept' for f in ("ipv4", "ipv6")]
+    change = {"policy k3s-rows": {"rich_rules": {"old": [], "new": rules}}}
+    assert dry["k3sfw.plan"]["changes"] == {"runtime": change, "permanent": change}
+    assert dry["k3sfw.plan"]["steps"] and not dry["k3sfw.plan"]["reloads"]
+    assert dry["k3sfw.apply"]["result"] is None
+    assert done["result"] is True
+    assert dry["k3sfw.apply"]["changes"] == done["changes"] == dry["k3sfw.plan"]["changes"]
+
+
+def test_explain_names_the_row_and_the_rule_or_says_that_there_is_none(applied):
+    peer = applied.salt("s1", "k3sfw.explain", applied.host("s2").ipv4, 2379)["s1"]
+    assert set(peer) == {"verdict", "source", "rows", "accepted_by"}
+    assert peer["verdict"] == "open"
+    assert "node s2 (server)" in peer["source"]
+    assert peer["rows"] == ["k3s:ports:cluster:etcd: Etcd Service"]
+    assert 'ipset="k3s-server-4"' in peer["accepted_by"][0]
+    agent = applied.salt("s1", "k3sfw.explain", applied.host("a1").ipv4, 2379)["s1"]
+    assert (agent["verdict"], agent["rows"]) == ("not in the tables", [])
+
+
+@pytest.mark.parametrize("question", [("nobody", 2379), ("192.0.2.21", 70000)])
+def test_explain_refuses_a_question_that_makes_no_sense(applied, question):
+    refused = applied.salt("s1", "k3sfw.explain", *question)["s1"]
+    assert isinstance(refused, str), refused
+    assert "Mend: give one address, a port from 1 to 65535" in refused
+    assert "Traceback" not in refused
+
+
+def test_a_function_refuses_bad_tables_with_a_sentence_and_a_return_code(applied):
+    fault = "pillar k3s:ports:manager:kafka:port: port 0 is not in 1-65535"
+    with applied.site({"k3s": {"ports": {"manager": {"kafka": {"port": 0}}}}}):
+        # One job each: what raises among several in one job, Salt shows with its traceback.
+        refusals = [applied.salt("a1", f"k3sfw.{name}")["a1"] for name in ("rows", "apply")]
+        called = applied.host("a1").run(
+            ["salt-call", "--retcode-passthrough", "k3sfw.status"], check=False
+        )
+    for text in (*refusals, called.stdout + called.stderr):
+        assert fault in text
+        assert "Traceback" not in text
+    assert called.returncode
