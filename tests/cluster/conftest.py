@@ -259,7 +259,8 @@ class Cluster:
 
     def _begin_minion(self, host, config):
         # A minion's own connection could take a port on which a test is about to listen.
-        host.run(["sysctl", "-q", "-w", f"net.ipv4.ip_local_reserved_ports={RESERVED}"])
+        reserve = f"echo {RESERVED} > /proc/sys/net/ipv4/ip_local_reserved_ports"
+        host.run(["sh", "-c", reserve])
         settings = {**daemons.minion_config(host.name, self.lab.master.ipv4), **config}
         _write_config(host, "/etc/salt/minion", settings)
         known = {"id": host.name, "conf_file": "/etc/salt/minion"}
