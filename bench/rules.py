@@ -23,38 +23,16 @@ from lab.cluster import Lab
 from lab.daemons import salt_program
 from lab.host import Host
 from lab.spec import HostSpec
+from lab.stream import stream
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SCRIPT = Path(__file__).with_name("source_script.sh")
 RUNS = 5
+_TABLES = ("cluster", "manager")
 CONFIGURATION = "/etc/salt/bench"
 
 SERVER = HostSpec("s1", "server", 11, minion=False)
 CLIENT = HostSpec("out", "plain", 99, firewalld=False)
-
-SERVE = """
-import socket
-server = socket.create_server(("", 6379), backlog=512)
-print("listening", flush=True)
-while True:
-    server.accept()[0].close()
-"""
-
-ASK = """
-import collections, json, signal, socket
-counts = collections.Counter()
-go_on = [True]
-signal.signal(signal.SIGTERM, lambda *_: go_on.clear())
-while go_on:
-    try:
-        socket.create_connection(("192.0.2.11", 6379), timeout=2).close()
-        counts["made"] += 1
-    except OSError:
-        counts["lost"] += 1
-    if counts["made"] == 1:
-        print("asking", flush=True)
-print(json.dumps(counts))
-"""
 
 
 def main() -> None:
@@ -132,17 +110,9 @@ def _connections() -> dict[str, int]:
     with _server() as (host, client):
         _configure(host, None, _pillar(5))
         _apply(host)
-        server = host.popen(["python3", "-c", SERVE], stdout=-1)
-        server.stdout.readline()
-        asking = client.popen(["python3", "-c", ASK], stdout=-1)
-        asking.stdout.readline()
-        _joins(6, host)
-        asking.terminate()
-        counts: dict[str, int] = json.loads(asking.stdout.read())
-        asking.wait()
-        server.kill()
-        server.wait()
-    return counts
+        with stream(client, host, 6379) as connections:
+            _joins(6, host)
+    return connections.counts
 
 
 def _configure(host: Host, sls: dict[str, Any] | None, pillar: dict[str, Any]) -> None:
@@ -195,9 +165,6 @@ def _pillar(nodes: int) -> dict[str, Any]:
             for number in range(1, nodes + 1)
         },
     }
-
-
-_TABLES = ("cluster", "manager")
 
 
 def _firewalld_present() -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""New connections from one host to another, one after the other, and what becomes of them.
+
+Connections that stand survive a change of the rules, so only new ones tell what it did.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from lab.host import Host
+
+_ANSWER = """
+import socket, sys
+server = socket.create_server(("", int(sys.argv[1])), backlog=512)
+print("listening", flush=True)
+while True:
+    server.accept()[0].close()
+"""
+
+_ASK = """
+import collections, errno, json, signal, socket, sys
+counts = collections.Counter()
+go_on = [True]
+signal.signal(signal.SIGTERM, lambda *_: go_on.clear())
+while go_on:
+    try:
+        socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=2).close()
+        counts["open"] += 1
+    except OSError as error:
+        counts[errno.errorcode.get(error.errno, type(error).__name__)] += 1
+    if sum(counts.values()) == 1:
+        print("asking", flush=True)
+print(json.dumps(counts))
+"""
+
+
+@dataclass
+class Stream:
+    """What became of the connections, once the stream has ended: ``open`` or the error's name."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@contextmanager
+def stream(client: Host, server: Host, port: int) -> Iterator[Stream]:
+    """Have connections made for as long as the block lasts; at least one is made before it."""
+    result = Stream()
+    arguments = [server.ipv4, str(port)]
+    with server.popen([sys.executable, "-c", _ANSWER, str(port)], stdout=subprocess.PIPE) as answer:
+        try:
+            _wait_for_line(answer)
+            with client.popen([sys.executable, "-c", _ASK, *arguments], stdout=-1) as ask:
+                try:
+                    _wait_for_line(ask)
+                    yield result
+                finally:
+                    ask.terminate()
+                    result.counts = json.loads(ask.communicate()[0])
+        finally:
+            answer.kill()
+
+
+def _wait_for_line(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    process.stdout.readline()
