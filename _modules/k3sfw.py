@@ -203,7 +203,7 @@ def prepare(test=None, refresh=True):
             transaction.prepare,
             *_node_tables(refresh),
             masters=_masters(),
-            master_ports=[__opts__["publish_port"], __opts__["master_port"]],
+            master_ports=[__opts__.get("publish_port", 4505), __opts__.get("master_port", 4506)],
             test=dry,
         ),
         dry,
@@ -297,6 +297,8 @@ def explain(source, port=None, protocol="tcp"):
             Protocol(str(protocol).lower()),
             None if port is None else int(port),
         )
+        if question.protocol is not Protocol.ANY and question.port not in range(1, 65536):
+            raise ValueError("there is no such port")
     except (netaddr.AddrFormatError, TypeError, ValueError) as error:
         raise SaltInvocationError(
             f"source={source!r} port={port!r} protocol={protocol!r}: {error}. Mend: give one "

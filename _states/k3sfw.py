@@ -23,17 +23,24 @@ def __virtual__():
     return (False, "k3sfw: the execution module k3sfw is not loaded; salt-call k3sfw.role says why")
 
 
-def managed(name):
+def managed(name, prepared=False):
     """
     Make firewalld have exactly the rules that the port tables give this node.
 
     name
         A name for people; nothing depends on it.
 
+    prepared
+        ``True`` says that :py:func:`prepared` and a start of the service come before: a firewalld
+        that does not run in test mode will then run, with all the rules.
+
     ``changes`` is ``{layer: {object: {setting: {old, new}}}}`` for the layers ``runtime``,
     ``permanent`` and ``kernel``. When something changed, or could not be, an event
     ``k3sfw/managed`` tells the master, so that a scheduled run may be silent else.
     """
+    if prepared and __opts__["test"] and not __salt__["service.status"]("firewalld"):
+        comment = "firewalld would be started with the rules that are prepared for it"
+        return {"name": name, "result": None, "changes": {}, "comment": comment}
     ret = _run(name, "k3sfw.apply", refresh=False)
     happened = ret["changes"] or not ret["result"]
     if happened and not __opts__["test"] and __opts__.get("file_client") != "local":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -330,38 +331,44 @@ class _Reader:
         if len(self.faults) > before:
             return None
         self.unknown_keys(path, columns, {"role", "addresses", "claimed"})
-        role = self.choice(f"{path}:role", columns.get("role"), Role)
-        addresses = self.each(f"{path}:addresses", columns.get("addresses"), self.address)
-        if len(self.faults) > before:
-            # Addresses that are not those which the minion claims were written by hand.
-            if "claimed" in columns and columns.get("addresses") == columns["claimed"]:
-                self.believe_less(name, before)
+        claimed = self.mapping(f"{path}:claimed", columns.get("claimed", {}))
+        before += len(self.unsure)
+        with self.believing_less(name, columns, claimed, "role"):
+            role = self.choice(f"{path}:role", columns.get("role"), Role)
+        with self.believing_less(name, columns, claimed, "addresses"):
+            addresses = self.each(f"{path}:addresses", columns.get("addresses"), self.address)
+        if role is None or len(self.faults) + len(self.unsure) > before:
             return None
-        claimed = _addresses(columns.get("claimed"))
+        believed = _addresses(claimed.get("addresses"))
         for address in addresses:
             inside = any(address in network for network in node_cidrs)
-            if node_cidrs and not inside and address in claimed:
+            if node_cidrs and not inside and address in believed:
                 self.notices.append(
                     f"{path}: {name} claims {address}, which is in none of {ROOT}:node_cidrs "
                     f"({', '.join(map(str, node_cidrs))}); it is not let in. Mend: add its "
                     "network there, or correct node-ip on that node"
                 )
                 addresses = [kept for kept in addresses if kept != address]
-        if role is None:
-            return None
         return Node(str(name), role, tuple(sorted(set(addresses))))
 
-    def believe_less(self, name: object, before: int) -> None:
-        """Turn the faults of an entry that a minion claimed into notices.
+    @contextmanager
+    def believing_less(
+        self, name: object, columns: Mapping[Any, Any], claimed: Mapping[Any, Any], column: str
+    ) -> Iterator[None]:
+        """Turn the faults of a column into notices if the minion itself, not a hand, wrote it.
 
         One broken minion must not take the firewall from all the others; nor is it let go, if it
         was a member before.
         """
-        self.notices += [
-            f"{fault}; minion {name} says so of itself" for fault in self.faults[before:]
-        ]
-        self.unsure.append(f"what minion {name} says of itself cannot be read")
-        del self.faults[before:]
+        before = len(self.faults)
+        yield
+        by_itself = column in claimed and columns.get(column) == claimed[column]
+        if len(self.faults) > before and by_itself:
+            self.notices += [
+                f"{fault}; minion {name} says so of itself" for fault in self.faults[before:]
+            ]
+            self.unsure.append(f"what minion {name} says of its {column} cannot be read")
+            del self.faults[before:]
 
     def unheard_minions(self, value: object, nodes: tuple[Node, ...]) -> None:
         """Accepted minions of which the master holds no grains: each may be a node."""

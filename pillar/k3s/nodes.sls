@@ -75,8 +75,8 @@ def _node(claim):
     return {
         "role": claim["role"],
         "addresses": claim["addresses"],
-        # What a grain says, also after a pin by hand replaced the addresses.
-        "claimed": copy.deepcopy(claim["addresses"]),
+        # What the grains say, also after a pin by hand replaced either.
+        "claimed": copy.deepcopy({"role": claim["role"], "addresses": claim["addresses"]}),
     }
 
 

@@ -32,6 +32,7 @@ k3s_firewalld_service:
 
 k3s_firewall:
   k3sfw.managed:
+    - prepared: {{ systemd }}
     - require:
       - sls: k3s.requirements
 {%- if systemd %}

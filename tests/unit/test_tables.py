@@ -542,7 +542,8 @@ def test_no_nodes_is_not_an_unknown_membership():
 
 def claiming(addresses, role="agent", name="a9", **more):
     """The good pillar with a minion that is known by its grains only."""
-    entry = {"role": role, "addresses": addresses, "claimed": copy.deepcopy(addresses), **more}
+    claimed = {"role": role, "addresses": addresses}
+    entry = {**claimed, "claimed": copy.deepcopy(claimed), **more}
     return pillar(nodes={**NODES, name: entry})
 
 
@@ -701,7 +702,11 @@ GOOD = pillar(
     unheard_minions=["a9"],
     nodes={
         **NODES,
-        "a3": {"role": "agent", "addresses": ["192.0.2.23"], "claimed": ["192.0.2.23"]},
+        "a3": {
+            "role": "agent",
+            "addresses": ["192.0.2.23"],
+            "claimed": {"role": "agent", "addresses": ["192.0.2.23"]},
+        },
     },
 )
 PATHS = list(paths_of(GOOD))
