@@ -9,7 +9,6 @@ set by the minion itself: where an agent must not be able to claim that it is a 
 by minion id in pillar (``k3s:nodes:ID:role``).
 """
 
-import importlib
 import sys
 
 try:
@@ -52,7 +51,7 @@ def __virtual__():
             f"state.apply k3s.requirements, or salt-call pip.install {_MISSING} "
             f"bin_env={sys.executable}",
         )
-    engine = importlib.import_module("k3sfw_engine").__version__
+    engine = k3sfw_engine.__version__
     if engine != __version__:
         return (
             False,

@@ -66,27 +66,31 @@ def observe(bus: Bus) -> Observed:
     Raises ``FirewalldUnavailable`` if firewalld is not in a state in which its answers count.
     """
     with Listing() as listing:
-        state, panic, ipsets, policies, active, zone = bus.call_all(
+        permanent = read_permanent()
+        # What has a file is most likely all there is, so it is asked for in the same breath.
+        likely = [key for key in permanent.objects if key[0] is not Kind.ZONE]
+        state, panic, ipsets, policies, active, zone, *answers = bus.call_all(
             [
                 Call("Get", PROPERTIES, "ss", (SERVICE, "state")),
                 Call("queryPanicMode"),
                 Call("getIPSets", "ipset"),
                 Call("getPolicies", "policy"),
                 Call("getActiveZones", "zone"),
-                Call("getZoneSettings2", "zone", "s", (ZONE,)),
+                _runtime_call(Kind.ZONE, ZONE),
+                *(_runtime_call(*key) for key in likely),
             ]
         )
         _refuse_unusable(state, panic, policies)
-        names = [
+        there = {
             (kind, name)
             for kind, found in ((Kind.IPSET, ipsets), (Kind.POLICY, policies))
             for name in _answered(found)
             if name.startswith(PREFIX)
-        ]
-        runtime = {**read_runtime(bus, names)}
-        if not isinstance(zone, FirewalldRefused):
-            runtime[Kind.ZONE, ZONE] = _runtime_object(Kind.ZONE, ZONE, zone)
-        permanent = read_permanent()
+        }
+        runtime = {**read_runtime(bus, there.difference(likely))}
+        for key, answer in ((Kind.ZONE, ZONE), zone), *zip(likely, answers):
+            if not isinstance(answer, FirewalldRefused):
+                runtime[key] = _runtime_object(*key, answer)
         return Observed(
             runtime=by_key(runtime.values()),
             permanent=permanent.objects,
@@ -103,40 +107,40 @@ def observe(bus: Bus) -> Observed:
 def read_runtime(bus: Bus, names: Iterable[Key]) -> Objects:
     """Read these objects from firewalld's runtime configuration."""
     names = list(names)
-    answers = bus.call_all(
-        Call(_RUNTIME_GETTERS[kind][1], _RUNTIME_GETTERS[kind][0], "s", (name,))
-        for kind, name in names
-    )
+    answers = bus.call_all(_runtime_call(*key) for key in names)
     return by_key(
         _runtime_object(kind, name, _answered(answer))
         for (kind, name), answer in zip(names, answers)
     )
 
 
-def observe_again(bus: Bus, before: Observed, steps: Iterable[Step]) -> Observed:
+def observe_again(
+    bus: Bus, before: Observed, runtime_steps: Iterable[Step], listing: Listing
+) -> Observed:
     """Read what these steps have touched once more; what they have not was read a moment ago.
 
-    A reload touches everything.
+    listing
+        Of the kernel's rules, begun after the last of the steps.
     """
-    steps = tuple(steps)
-    if any(isinstance(step, Reload) for step in steps):
-        return observe(bus)
-    with Listing() as listing:
-        touched = {step.key for step in steps if isinstance(step, SetRuntime)}
-        touched |= {
-            (Kind.IPSET, step.name)
-            for step in steps
-            if isinstance(step, (ChangeEntries, RefillEntries))
-        }
-        permanent = read_permanent()
-        return replace(
-            before,
-            runtime={**before.runtime, **read_runtime(bus, touched)},
-            permanent=permanent.objects,
-            damaged=permanent.damaged,
-            users=permanent.users,
-            kernel=None if before.kernel is None else listing.rules(),
-        )
+    touched = {
+        step.key if isinstance(step, SetRuntime) else (Kind.IPSET, step.name)
+        for step in runtime_steps
+        if isinstance(step, (SetRuntime, ChangeEntries, RefillEntries))
+    }
+    permanent = read_permanent()
+    return replace(
+        before,
+        runtime={**before.runtime, **read_runtime(bus, touched)},
+        permanent=permanent.objects,
+        damaged=permanent.damaged,
+        users=permanent.users,
+        kernel=None if before.kernel is None else listing.rules(),
+    )
+
+
+def _runtime_call(kind: Kind, name: str) -> Call:
+    interface, method = _RUNTIME_GETTERS[kind]
+    return Call(method, interface, "s", (name,))
 
 
 def execute(bus: Bus, steps: Iterable[Step]) -> None:

@@ -19,6 +19,7 @@ from .errors import EngineError, NotConverged
 from .firewalld import execute, observe, observe_again
 from .foreign import put_back, read_again, read_foreign_runtime
 from .masters import resolve_masters
+from .nft import Listing
 from .objects import is_ours
 from .permanent import read_permanent, remove_offline, write_offline
 from .plan import Plan, make_plan, removal_plan
@@ -145,13 +146,30 @@ def _run(make: Callable[[Observed], Plan], test: bool) -> Outcome:
         plan = make(observed)
         if not plan.steps:
             return Outcome(plan.changes, notices=plan.notices)
-        failed = _carry_out(bus, plan, observed)
-        _read_back(make(observe_again(bus, observed, plan.steps)))
+        failed: tuple[str, ...] = ()
+        if plan.reloads:
+            failed = _with_reload(bus, plan, observed)
+            after = observe(bus)
+        else:
+            after = _without_reload(bus, plan, observed)
+        _read_back(make(after))
     return Outcome(plan.changes, plan.reloads, (*plan.notices, *failed))
 
 
-def _carry_out(bus: Bus, plan: Plan, observed: Observed) -> tuple[str, ...]:
-    """Do it; sentences about what a reload has cost others after all."""
+def _without_reload(bus: Bus, plan: Plan, observed: Observed) -> Observed:
+    """Change runtime, then the permanent configuration; what is there afterwards."""
+    files = (WritePermanent, RemovePermanent)
+    runtime = [step for step in plan.steps if not isinstance(step, files)]
+    permanent = [step for step in plan.steps if isinstance(step, files)]
+    execute(bus, runtime)
+    # The kernel has all of its rules by now, so they are read while the files are written.
+    with Listing() as listing:
+        execute(bus, permanent)
+        return observe_again(bus, observed, runtime, listing)
+
+
+def _with_reload(bus: Bus, plan: Plan, observed: Observed) -> tuple[str, ...]:
+    """Do it; sentences about what the reload has cost others after all."""
     failed: tuple[str, ...] = ()
     for is_reload, steps in groupby(plan.steps, key=lambda step: isinstance(step, Reload)):
         if is_reload:
