@@ -8,6 +8,7 @@ from typing import Any
 
 import netaddr
 
+from .addresses import entry, without_contained
 from .desired import Desired, by_address, keep_members, without_interfaces
 from .difference import (
     Observed,
@@ -269,8 +270,12 @@ def _entry_steps(want: FirewalldObject, have: FirewalldObject, *, refill: bool) 
     many = len(add) + len(remove) > _ENTRIES_ONE_BY_ONE or (len(add) > 1 and not old)
     # firewalld refuses an entry that overlaps one which is still there.
     if refill or many or _overlap(add, remove):
-        steps: list[Step] = [RefillEntries(want.name, want.items("entries"))]
-        return ([], steps) if remove and not add else (steps, [])
+        networks = without_contained(netaddr.IPNetwork(text) for text in new | old)
+        both = tuple(sorted(entry(network) for network in networks)) if remove else ()
+        final: list[Step] = [RefillEntries(want.name, want.items("entries"))]
+        if not remove or both == want.items("entries"):
+            return final, []
+        return ([RefillEntries(want.name, both)] if add else []), final
     opens: list[Step] = [ChangeEntries(want.name, add=add)] if add else []
     closes: list[Step] = [ChangeEntries(want.name, remove=remove)] if remove else []
     return opens, closes
