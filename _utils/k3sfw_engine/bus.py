@@ -29,6 +29,9 @@ RUNTIME_PATH = "/org/fedoraproject/FirewallD1"
 CONFIG_PATH = "/org/fedoraproject/FirewallD1/config"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 
+# What the settings are that are lists of something else than texts.
+LIST_SIGNATURES = {"ports": "a(ss)", "source_ports": "a(ss)", "forward_ports": "a(ssss)"}
+
 # firewalld answers in milliseconds. What takes longer is frozen, or busy with a change of hundreds
 # of thousands of entries.
 DEADLINE = 8.0

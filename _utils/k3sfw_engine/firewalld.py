@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from .bus import CONFIG_PATH, PROPERTIES, SERVICE, Bus, Call
+from .bus import CONFIG_PATH, LIST_SIGNATURES, PROPERTIES, SERVICE, Bus, Call
 from .desired import ZONE
 from .difference import Observed
 from .errors import EngineError, FirewalldRefused, FirewalldUnavailable
@@ -38,9 +38,6 @@ from .steps import (
 # Measured: 1.2 s with 10,000 entries in ipsets, more than 25 s with 100,000.
 RELOAD_DEADLINE = 120.0
 _SECONDS_PER_ENTRY = 0.002
-
-# D-Bus types where they are not plain lists, texts, booleans and integers.
-_SIGNATURES = {"ports": "a(ss)", "source_ports": "a(ss)", "forward_ports": "a(ssss)"}
 
 _RUNTIME_GETTERS = {
     Kind.IPSET: ("ipset", "getIPSetSettings"),
@@ -258,7 +255,7 @@ def _variant(setting: str, value: Value) -> tuple[str, Any]:
         return ("i", value)
     if isinstance(value, str):
         return ("s", value)
-    signature = _SIGNATURES.get(setting, "as")
+    signature = LIST_SIGNATURES.get(setting, "as")
     # An object of ours never has ports of its own; what others put there is only ever taken away.
     assert signature == "as" or not value, setting
     return (signature, list(value))

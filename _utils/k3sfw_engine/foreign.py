@@ -12,12 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .bus import Bus, Call
+from .bus import LIST_SIGNATURES, Bus, Call
 from .errors import FirewalldRefused
 from .objects import DEFAULTS, RUNTIME_SETTINGS, Key, Kind
-
-# D-Bus signature of an empty list of each setting that is not a list of texts.
-_SIGNATURES = {"ports": "a(ss)", "source_ports": "a(ss)", "forward_ports": "a(ssss)"}
 
 _DIRECT = {
     "chains": ("getAllChains", "addChain", "removeChain", "sss"),
@@ -155,4 +152,4 @@ def _items(settings: _Variants, key: str) -> Any:
 def _empty(kind: Kind, key: str) -> tuple[str, Any]:
     if isinstance(DEFAULTS[kind][key], bool):
         return ("b", False)
-    return (_SIGNATURES.get(key, "as"), [])
+    return (LIST_SIGNATURES.get(key, "as"), [])
