@@ -5,8 +5,8 @@
 # enabled on this machine, so its own firewall stays as it is.
 set -eu
 
-packages="dbus etcd-client etcd-server firewalld iproute2 iptables nftables procps python3-venv \
-redis-server util-linux"
+packages="dbus etcd-client etcd-server firewalld iproute2 ipset iptables nftables procps \
+python3-venv redis-server util-linux"
 
 missing=""
 for package in $packages; do
