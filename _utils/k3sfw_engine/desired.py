@@ -15,6 +15,7 @@ import netaddr
 
 from .addresses import FAMILIES, entry, without_contained
 from .objects import (
+    PREFIX,
     FirewalldObject,
     Kind,
     Objects,
@@ -272,6 +273,14 @@ def _routed_pods(tables: Tables, rows: Iterable[Row], sets: _Sets) -> tuple[RowR
                 for ipset, address in _matches(source, family, tables, sets):
                     rules.append(RowRule(row, RichRule(family, ipset, address)))
     return tuple(rules)
+
+
+def is_ipset_as_made(each: FirewalldObject) -> bool:
+    """Whether it is an ipset of ours in which nothing but the entries can differ from ours."""
+    name, _hyphen, family = each.name.removeprefix(f"{PREFIX}-").rpartition("-")
+    if each.kind is not Kind.IPSET or family not in map(str, FAMILIES):
+        return False
+    return each == _ipset(name, int(family), each.items("entries"))
 
 
 def _ipset(name: str, family: int, entries: tuple[str, ...]) -> FirewalldObject:

@@ -59,6 +59,11 @@ class KernelRules:
     facts: frozenset[Fact] = frozenset()
     table: bool = True
 
+    @property
+    def ipsets(self) -> frozenset[str]:
+        """The names of the ipsets that are there."""
+        return frozenset(fact.name for fact in self.facts if fact.respect == "ipset")
+
 
 @dataclass(frozen=True)
 class Drift:
@@ -66,6 +71,11 @@ class Drift:
 
     missing: frozenset[Fact]
     extra: frozenset[Fact]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The objects that differ in any respect."""
+        return frozenset(fact.name for fact in self.missing | self.extra)
 
     @property
     def ipsets(self) -> frozenset[str]:
