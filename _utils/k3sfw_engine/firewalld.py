@@ -122,7 +122,7 @@ def _ipset_names(bus: Bus, kernel: KernelRules | None) -> list[str]:
 def _those_there(keys: Iterable[Key], answers: Iterable[Any]) -> dict[Key, FirewalldObject]:
     """The runtime objects of these names, without those that firewalld does not know."""
     return {
-        key: _runtime_object(*key, answer)
+        key: runtime_object(*key, answer)
         for key, answer in zip(keys, answers)
         if not isinstance(answer, FirewalldRefused)
     }
@@ -159,6 +159,23 @@ def observe_again(
 def _runtime_call(kind: Kind, name: str) -> Call:
     interface, method = _RUNTIME_GETTERS[kind]
     return Call(method, interface, "s", (name,))
+
+
+def check_permanent(bus: Bus) -> None:
+    """Have firewalld judge all of its permanent configuration, as it lies on the disk.
+
+    Raises ``EngineError`` if it would not load.
+    """
+    try:
+        bus.call(Call("checkPermanentConfig"))
+    except FirewalldRefused as refused:
+        raise EngineError(
+            [
+                f"firewalld's permanent configuration would not load: {refused.error}. Nothing was "
+                "changed, and firewalld was not reloaded. Mend: correct what firewall-cmd "
+                "--check-config names, then apply again"
+            ]
+        ) from refused
 
 
 def execute(bus: Bus, steps: Iterable[Step]) -> None:
@@ -234,7 +251,8 @@ def _interface_zones(active: Mapping[str, Mapping[str, list[str]]]) -> dict[str,
     }
 
 
-def _runtime_object(kind: Kind, name: str, answer: Any) -> FirewalldObject:
+def runtime_object(kind: Kind, name: str, answer: Any) -> FirewalldObject:
+    """What firewalld answered about a runtime object."""
     if kind is Kind.IPSET:
         _version, short, description, kind_of_set, options, entries = answer
         return make_object(

@@ -14,7 +14,8 @@ from typing import Any
 
 from .bus import LIST_SIGNATURES, Bus, Call
 from .errors import FirewalldRefused
-from .objects import DEFAULTS, RUNTIME_SETTINGS, Key, Kind
+from .firewalld import runtime_object
+from .objects import DEFAULTS, RUNTIME_SETTINGS, Key, Kind, Objects
 
 _DIRECT = {
     "chains": ("getAllChains", "addChain", "removeChain", "sss"),
@@ -48,9 +49,26 @@ def read_foreign_runtime(bus: Bus, ours: frozenset[Key]) -> ForeignRuntime:
     )
 
 
-def read_again(bus: Bus, before: ForeignRuntime) -> ForeignRuntime:
-    """Read the same objects once more."""
-    return _read(bus, list(before.zones), list(before.policies), list(before.ipsets))
+def read_again(bus: Bus, before: ForeignRuntime, permanent: Objects) -> ForeignRuntime:
+    """Read once more what a reload can have changed: objects that were not as their files are.
+
+    permanent
+        The zones and policies of others, as their files were before the reload.
+    """
+
+    def changed(kind: Kind, found: Mapping[str, _Variants]) -> list[str]:
+        return [
+            name
+            for name, answer in found.items()
+            if permanent.get((kind, name)) != runtime_object(kind, name, answer)
+        ]
+
+    return _read(
+        bus,
+        changed(Kind.ZONE, before.zones),
+        changed(Kind.POLICY, before.policies),
+        list(before.ipsets),
+    )
 
 
 def put_back(bus: Bus, before: ForeignRuntime, after: ForeignRuntime) -> tuple[str, ...]:

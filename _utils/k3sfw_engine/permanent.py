@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .errors import EngineError
 from .objects import (
     PREFIX,
     FirewalldObject,
@@ -59,6 +61,8 @@ class Permanent:
         The zone of each interface that is bound to one.
     users
         For an object of such a name, the objects of other names that refer to it.
+    others
+        The zones and policies of other names, as far as they can be read.
     nftables
         Whether firewalld makes its rules with nftables.
     """
@@ -67,12 +71,14 @@ class Permanent:
     damaged: frozenset[Key]
     interface_zones: Mapping[str, str]
     users: Mapping[Key, tuple[str, ...]]
+    others: Objects
     nftables: bool
 
 
 def read_permanent(folders: tuple[Path, ...] = FOLDERS) -> Permanent:
     """Read the permanent configuration."""
     objects: list[FirewalldObject] = []
+    others: list[FirewalldObject] = []
     damaged: set[Key] = set()
     interface_zones: dict[str, str] = {}
     users: dict[Key, tuple[str, ...]] = {}
@@ -93,10 +99,16 @@ def read_permanent(folders: tuple[Path, ...] = FOLDERS) -> Permanent:
             if named_like_ours:
                 objects.append(each)
             else:
+                others.append(each)
                 for key in _names(root):
                     users[key] = (*users.get(key, ()), f"{kind.value} {name}")
     return Permanent(
-        by_key(objects), frozenset(damaged), interface_zones, users, _has_nftables(folders[0])
+        objects=by_key(objects),
+        damaged=frozenset(damaged),
+        interface_zones=interface_zones,
+        users=users,
+        others=by_key(others),
+        nftables=_has_nftables(folders[0]),
     )
 
 
@@ -123,8 +135,84 @@ def _names(root: ElementTree.Element) -> Iterator[Key]:
             yield Kind.ZONE, zone
 
 
-def write_offline(each: FirewalldObject, folder: Path = FOLDERS[0]) -> None:
-    """Write an object's file, whole or not at all. Only for a firewalld that does not run."""
+@contextmanager
+def changed_files(
+    objects: Iterable[FirewalldObject], gone: Iterable[Key] = (), folder: Path = FOLDERS[0]
+) -> Iterator[None]:
+    """Have these objects' files, and not those of the ones that are gone.
+
+    Only for a firewalld that does not run, or is reloaded in the block: it reads them then. All are
+    on the disk before the first takes its place, so a full disk changes nothing. If the block
+    raises, the files become again what they were.
+
+    Raises ``EngineError`` if they cannot be written.
+    """
+    wanted: dict[Path, bytes | None] = {_path(folder, *key): None for key in gone}
+    wanted.update({_path(folder, *each.key): _xml(each) for each in objects})
+    try:
+        before = {path: path.read_bytes() if path.exists() else None for path in wanted}
+        _put(wanted)
+    except OSError as error:
+        raise EngineError(
+            [
+                f"the permanent configuration cannot be written ({error.strerror}: "
+                f"{error.filename}); nothing was changed. Mend: make room, or {folder} writable, "
+                "then apply again"
+            ]
+        ) from error
+    try:
+        yield
+    except BaseException:
+        _put(before)
+        raise
+
+
+def _put(contents: Mapping[Path, bytes | None]) -> None:
+    """Give the files these contents, all or none; ``None`` is no file."""
+    staged: dict[Path, Path] = {}
+    try:
+        for path, content in contents.items():
+            if content is not None:
+                staged[path] = _stage(path, content)
+        # After all are written: the first to be synced takes the others along.
+        for waiting in staged.values():
+            _sync(waiting)
+        for path, waiting in staged.items():
+            os.replace(waiting, path)
+    finally:
+        for waiting in staged.values():
+            waiting.unlink(missing_ok=True)
+    for path, content in contents.items():
+        if content is None:
+            path.unlink(missing_ok=True)
+
+
+def _stage(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".new", delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    return Path(file.name)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _path(folder: Path, kind: Kind, name: str) -> Path:
+    return folder / _SUBFOLDERS[kind] / f"{name}.xml"
+
+
+def _xml(each: FirewalldObject) -> bytes:
     root = ElementTree.Element(each.kind.value, _attributes(each))
     for setting in ("short", "description"):
         ElementTree.SubElement(root, setting).text = str(each.settings[setting])
@@ -143,24 +231,12 @@ def write_offline(each: FirewalldObject, folder: Path = FOLDERS[0]) -> None:
     if each.kind is Kind.POLICY:
         root.extend(_rule_element(rule) for rule in each.items("rich_rules"))
     ElementTree.indent(root)
-    path = folder / _SUBFOLDERS[each.kind] / f"{each.name}.xml"
-    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".new", delete=False) as file:
-        file.write(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
-
-
-def remove_offline(kind: Kind, name: str, folder: Path = FOLDERS[0]) -> None:
-    """Delete an object's file. Only for a firewalld that does not run."""
-    (folder / _SUBFOLDERS[kind] / f"{name}.xml").unlink(missing_ok=True)
+    return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
 def remove_backups(kind: Kind, name: str, folder: Path = FOLDERS[0]) -> None:
     """Delete the copy that firewalld keeps of a file that it removed."""
-    (folder / _SUBFOLDERS[kind] / f"{name}.xml.old").unlink(missing_ok=True)
+    _path(folder, kind, name).with_suffix(".xml.old").unlink(missing_ok=True)
 
 
 def _files(kind: Kind, folders: tuple[Path, ...]) -> dict[str, Path]:

@@ -6,9 +6,8 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,15 @@ from .bus import Bus, firewalld_is_there
 from .desired import desired, with_return_path
 from .difference import Observed
 from .errors import EngineError, NotConverged
-from .firewalld import execute, observe, observe_again
+from .firewalld import check_permanent, execute, observe, observe_again
 from .foreign import put_back, read_again, read_foreign_runtime
 from .masters import resolve_masters
 from .nft import Listing
 from .objects import is_ours
-from .permanent import read_permanent, remove_offline, write_offline
+from .permanent import changed_files, read_permanent
 from .plan import Plan, make_plan, removal_plan
 from .rows import Role, Tables
-from .steps import Reload, RemovePermanent, Step, WritePermanent
+from .steps import Reload, RemovePermanent, WritePermanent
 
 LOCK = Path("/run/k3sfw.lock")
 _LOCK_DEADLINE = 60.0
@@ -100,11 +99,9 @@ def prepare(
             ),
             narrow=not tables.unsure,
         )
-        for step in () if test else plan.steps:
-            if isinstance(step, WritePermanent):
-                write_offline(step.object)
-            elif isinstance(step, RemovePermanent):
-                remove_offline(*step.key)
+        if not test:
+            with _files_of(plan):
+                pass  # firewalld reads them at its start.
     changes = {layer: found for layer, found in plan.changes.items() if layer == "permanent"}
     return Outcome(changes, notices=(*_notices(tables), *plan.notices))
 
@@ -169,17 +166,12 @@ def _without_reload(bus: Bus, plan: Plan, observed: Observed) -> Observed:
 
 
 def _with_reload(bus: Bus, plan: Plan, observed: Observed) -> tuple[str, ...]:
-    """Do it; sentences about what the reload has cost others after all."""
-    failed: tuple[str, ...] = ()
-    for is_reload, steps in groupby(plan.steps, key=lambda step: isinstance(step, Reload)):
-        if is_reload:
-            failed += _reload(bus, steps, observed)
-        else:
-            execute(bus, steps)
-    return failed
+    """Do it; sentences about what the reload has cost others after all.
 
-
-def _reload(bus: Bus, steps: Iterable[Step], observed: Observed) -> tuple[str, ...]:
+    The files are written directly: a reload reads them anyway, and each of them over D-Bus takes
+    firewalld ten milliseconds. What firewalld would refuse one by one it refuses together, before
+    the reload, and so it does if somebody else's file would make the reload fail.
+    """
     ours = frozenset(
         key
         for layer in (observed.runtime, observed.permanent)
@@ -187,8 +179,18 @@ def _reload(bus: Bus, steps: Iterable[Step], observed: Observed) -> tuple[str, .
         if is_ours(each)
     )
     before = read_foreign_runtime(bus, ours)
-    execute(bus, steps)
-    return put_back(bus, before, read_again(bus, before))
+    others = read_permanent().others
+    with _files_of(plan):
+        check_permanent(bus)
+        execute(bus, (step for step in plan.steps if isinstance(step, Reload)))
+    return put_back(bus, before, read_again(bus, before, others))
+
+
+def _files_of(plan: Plan) -> AbstractContextManager[None]:
+    return changed_files(
+        [step.object for step in plan.steps if isinstance(step, WritePermanent)],
+        [step.key for step in plan.steps if isinstance(step, RemovePermanent)],
+    )
 
 
 def _read_back(left: Plan) -> None:

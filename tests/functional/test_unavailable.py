@@ -84,6 +84,25 @@ def test_a_wanted_panic_is_never_lifted(node, pillar):
     assert node.run("firewall-cmd", "--query-panic").strip() == "yes"
 
 
+def test_a_reload_that_somebody_elses_file_would_make_fail_is_not_tried(node, pillar):
+    broken = "<zone><service name='nonesuch'/></zone>"
+    node.path("/etc/firewalld/zones/broken.xml").write_text(broken)
+    before = node.everything()
+    (refused,) = node.try_call("apply", pillar)["refused"]
+    assert "would not load: INVALID_SERVICE" in refused
+    assert "nonesuch" in refused
+    assert node.everything() == before
+    assert node.run("firewall-cmd", "--state", check=False) == "running\n"
+
+
+def test_a_configuration_that_cannot_be_written_is_named_and_nothing_is_changed(node, pillar):
+    node.run("mount", "-t", "tmpfs", "-o", "ro", "tmpfs", "/etc/firewalld/policies")
+    before = node.everything()
+    (refused,) = node.try_call("apply", pillar)["refused"]
+    assert "cannot be written (Read-only file system: /etc/firewalld/policies" in refused
+    assert node.everything() == before
+
+
 def test_a_stopped_firewalld_is_not_started_by_our_calls(node, pillar):
     node.host.stop_firewalld()
     node.try_call("apply", pillar)

@@ -12,13 +12,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from k3sfw_engine.desired import with_return_path
+from k3sfw_engine.errors import EngineError
 from k3sfw_engine.objects import Kind, by_key, digest, make_object
-from k3sfw_engine.permanent import (
-    read_permanent,
-    remove_backups,
-    remove_offline,
-    write_offline,
-)
+from k3sfw_engine.permanent import changed_files, read_permanent, remove_backups
 from tests.unit.samples import pillars, wanted
 
 WANTED = with_return_path(wanted(), [netaddr.IPAddress("203.0.113.5")], [4505, 4506]).objects
@@ -32,6 +28,11 @@ def write(folder, kind, name, text):
     return path
 
 
+def put(folder, objects, gone=()):
+    with changed_files(objects, gone, Path(folder)):
+        pass
+
+
 def read(folder, *more):
     return read_permanent((Path(folder), *more))
 
@@ -40,8 +41,7 @@ def read(folder, *more):
 def test_what_is_written_is_read_back_the_same(tree, role):
     objects = wanted(tree, role).objects
     with tempfile.TemporaryDirectory() as folder:
-        for each in objects.values():
-            write_offline(each, Path(folder))
+        put(folder, objects.values())
         found = read(folder)
     assert found.objects == objects
     assert found.damaged == frozenset()
@@ -51,8 +51,7 @@ def test_what_is_written_is_read_back_the_same(tree, role):
 
 
 def test_the_return_path_too_is_read_back_the_same(tmp_path):
-    for each in WANTED.values():
-        write_offline(each, tmp_path)
+    put(tmp_path, WANTED.values())
     assert read(tmp_path).objects == WANTED
 
 
@@ -60,29 +59,57 @@ def test_the_return_path_too_is_read_back_the_same(tmp_path):
 def test_a_text_with_any_printable_characters_is_read_back_the_same(text):
     each = make_object(Kind.ZONE, "k3s", {"description": text, "short": text})
     with tempfile.TemporaryDirectory() as folder:
-        write_offline(each, Path(folder))
+        put(folder, [each])
         assert read(folder).objects == by_key([each])
 
 
 def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path):
     each = WANTED[Kind.POLICY, "k3s-rows"]
     write(tmp_path, Kind.POLICY, "k3s-rows", "x" * 100_000)
-    write_offline(each, tmp_path)
-    write_offline(each, tmp_path)
+    put(tmp_path, [each])
+    put(tmp_path, [each])
     (path,) = (tmp_path / "policies").iterdir()
     assert path.name == "k3s-rows.xml"
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o644
 
 
+def test_files_become_again_what_they_were_if_the_block_fails(tmp_path):
+    write(tmp_path, Kind.POLICY, "k3s-rows", "as it was")
+    write(tmp_path, Kind.ZONE, "k3s", "this too")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.xml")}
+    with (
+        pytest.raises(RuntimeError, match="no luck"),
+        changed_files(
+            [WANTED[Kind.POLICY, "k3s-rows"], WANTED[Kind.IPSET, "k3s-agent-4"]],
+            [(Kind.ZONE, "k3s")],
+            tmp_path,
+        ),
+    ):
+        assert {path.name for path in tmp_path.rglob("*.xml")} == {
+            "k3s-rows.xml",
+            "k3s-agent-4.xml",
+        }
+        raise RuntimeError("no luck")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+def test_a_file_that_cannot_be_written_leaves_all_of_them_as_they_were(tmp_path):
+    write(tmp_path, Kind.ZONE, "k3s", "as it was")
+    (tmp_path / "policies").write_text("no folder")
+    with pytest.raises(EngineError, match=r"cannot be written .*policies.* nothing was changed"):
+        put(tmp_path, [WANTED[Kind.ZONE, "k3s"], WANTED[Kind.POLICY, "k3s-rows"]])
+    assert [path.read_text() for path in (tmp_path / "zones").iterdir()] == ["as it was"]
+
+
 def test_the_same_object_is_written_as_the_same_bytes(tmp_path):
     for folder in ("one", "two"):
-        write_offline(WANTED[Kind.POLICY, "k3s-rows"], tmp_path / folder)
+        put(tmp_path / folder, [WANTED[Kind.POLICY, "k3s-rows"]])
     one, two = sorted(tmp_path.glob("*/policies/k3s-rows.xml"))
     assert one.read_bytes() == two.read_bytes()
 
 
 def test_the_files_look_as_firewalld_writes_them(tmp_path):
-    write_offline(wanted().objects[Kind.IPSET, "k3s-agent-4"], tmp_path)
+    put(tmp_path, [wanted().objects[Kind.IPSET, "k3s-agent-4"]])
     assert (tmp_path / "ipsets" / "k3s-agent-4.xml").read_text() == (
         "<?xml version='1.0' encoding='utf-8'?>\n"
         '<ipset type="hash:net">\n'
@@ -236,7 +263,7 @@ def test_folders_that_are_not_there_are_empty(tmp_path):
 
 def test_a_file_that_a_full_disk_cut_short_is_damaged_and_never_another_object(tmp_path):
     each = WANTED[Kind.IPSET, "k3s-server-4"]
-    write_offline(each, tmp_path)
+    put(tmp_path, [each])
     path = tmp_path / "ipsets" / "k3s-server-4.xml"
     whole = path.read_bytes()
     for length in range(len(whole)):
@@ -283,10 +310,10 @@ def test_no_content_of_a_file_makes_reading_fail(content):
 
 
 def test_a_removed_file_is_gone_and_removing_it_twice_is_no_error(tmp_path):
-    write_offline(WANTED[Kind.ZONE, "k3s"], tmp_path)
+    put(tmp_path, [WANTED[Kind.ZONE, "k3s"]])
     write(tmp_path, Kind.ZONE, "public", "<zone/>")
     for _ in range(2):
-        remove_offline(Kind.ZONE, "k3s", tmp_path)
+        put(tmp_path, [], [(Kind.ZONE, "k3s")])
     assert [path.name for path in (tmp_path / "zones").iterdir()] == ["public.xml"]
 
 
