@@ -147,6 +147,7 @@ def changed_files(
 
     Raises ``EngineError`` if they cannot be written.
     """
+    gone = tuple(gone)
     wanted: dict[Path, bytes | None] = {_path(folder, *key): None for key in gone}
     wanted.update({_path(folder, *each.key): _xml(each) for each in objects})
     try:
@@ -165,6 +166,8 @@ def changed_files(
     except BaseException:
         _put(before)
         raise
+    for key in gone:
+        remove_backups(*key, folder)
 
 
 def _put(contents: Mapping[Path, bytes | None]) -> None:
