@@ -410,7 +410,7 @@ class _Reader:
         if minion_id not in entries:
             self.fault(
                 path,
-                f"this node is not among the nodes ({', '.join(sorted(map(_legible, entries)))})",
+                f"this node is not among the nodes ({', '.join(sorted(map(_printable, entries)))})",
                 "add it, with its role and addresses",
             )
         elif own is not None and own.role is not own_role:
@@ -526,6 +526,10 @@ def _below(path: str, key: object) -> str:
 
 def _legible(key: object) -> str:
     return key if isinstance(key, str) else _short(key)
+
+
+def _printable(key: object) -> str:
+    return key if isinstance(key, str) and key.isprintable() else _short(key)
 
 
 def _short(value: object) -> str:

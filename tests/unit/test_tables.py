@@ -769,6 +769,14 @@ def test_odd_python_values_in_any_place_raise_nothing_but_bad_tables(value):
     assert raised == {}
 
 
+def test_a_name_that_cannot_be_printed_is_not_printed():
+    tree = changed("nodes", {"\x1f": None, "s2": NODES["s2"]})
+    with pytest.raises(BadTables) as refused:
+        parse_tables(tree, minion_id="s1", role="server")
+    assert "not among the nodes ('\\x1f', s2)" in str(refused.value)
+    assert all(sentence.isprintable() for sentence in refused.value.sentences)
+
+
 def test_data_nested_deeper_than_python_can_print_is_refused():
     deep: list = []
     for _ in range(5_000):
