@@ -116,6 +116,8 @@ class Node:
 class Tables:
     """Everything that pillar says about the firewall, checked.
 
+    ``rows`` open this node. ``peer_rows`` are those that only nodes of the other role open, or
+    ``None`` where pillar does not tell them, as it does on request only.
     ``unsure`` gives the reasons for which more nodes may belong to the cluster than are listed.
     ``notices`` are sentences about what was left out without refusing the rest: claims of a minion
     about itself that cannot be believed.
@@ -128,6 +130,7 @@ class Tables:
     pod_cidrs: tuple[netaddr.IPNetwork, ...]
     service_cidrs: tuple[netaddr.IPNetwork, ...]
     nodes: tuple[Node, ...]
+    peer_rows: tuple[Row, ...] | None = None
     unsure: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 

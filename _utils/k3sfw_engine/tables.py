@@ -95,7 +95,7 @@ class _Reader:
         tree = self.mapping(ROOT, pillar)
         known = {"cluster", "flannel_backend", "pod_cidrs", "service_cidrs", "ports", "groups"}
         # The schedule is read by k3s.schedule; here its key is only known to be no typing error.
-        known |= {"nodes", "unheard_minions", "node_cidrs", "firewall", "schedule"}
+        known |= {"nodes", "unheard_minions", "node_cidrs", "firewall", "schedule", "peer_ports"}
         self.unknown_keys(ROOT, tree, known)
 
         cluster = self.text(f"{ROOT}:cluster", tree.get("cluster", "default"))
@@ -108,6 +108,11 @@ class _Reader:
         )
         groups = self.groups(tree.get("groups", {}))
         rows = self.rows(tree.get("ports", _MISSING), groups, backend)
+        peer_rows = (
+            self.rows_of_tables(f"{ROOT}:peer_ports", tree["peer_ports"], groups, backend)
+            if "peer_ports" in tree
+            else None
+        )
         node_cidrs = (
             self.networks(f"{ROOT}:node_cidrs", tree["node_cidrs"]) if "node_cidrs" in tree else ()
         )
@@ -121,6 +126,7 @@ class _Reader:
             cluster=cluster,
             flannel_backend=backend,
             rows=rows,
+            peer_rows=peer_rows,
             groups=groups,
             pod_cidrs=pod_cidrs,
             service_cidrs=service_cidrs,
@@ -155,34 +161,46 @@ class _Reader:
         if value is _MISSING:
             self.fault(path, "is missing", "include k3s.ports in the pillar of this minion")
             return ()
+        if isinstance(value, Mapping):
+            for table in TABLE_NAMES:
+                if table not in value:
+                    self.fault(
+                        f"{path}:{table}",
+                        "is missing",
+                        "include k3s.ports in the pillar of this minion, or write {} for no rows",
+                    )
+        return self.rows_of_tables(path, value, groups, backend)
+
+    def rows_of_tables(
+        self,
+        path: str,
+        value: object,
+        groups: Mapping[str, Any],
+        backend: FlannelBackend | None,
+    ) -> tuple[Row, ...]:
         tables = self.mapping(path, value)
         self.unknown_keys(path, tables, set(TABLE_NAMES))
         rows: list[Row] = []
         for table in TABLE_NAMES:
-            if table not in tables:
-                self.fault(
-                    f"{path}:{table}",
-                    "is missing",
-                    "include k3s.ports in the pillar of this minion, or write {} for no rows",
-                )
-                continue
-            named = self.mapping(f"{path}:{table}", tables[table])
+            named = self.mapping(f"{path}:{table}", tables.get(table, {}))
             for name in sorted(named, key=_legible):
-                row = self.row(table, name, named[name], groups, backend)
+                row = self.row(
+                    _below(f"{path}:{table}", name), table, name, named[name], groups, backend
+                )
                 if row is not None:
                     rows.append(row)
-        self.duplicate_rows(rows)
+        self.duplicate_rows(path, rows)
         return tuple(rows)
 
     def row(
         self,
+        path: str,
         table: str,
         name: object,
         value: object,
         groups: Mapping[str, Any],
         backend: FlannelBackend | None,
     ) -> Row | None:
-        path = _below(f"{ROOT}:ports:{table}", name)
         before = len(self.faults)
         if not isinstance(name, str) or not _ROW_NAME.match(name):
             self.fault(path, "a row's name has letters, digits, '_', '.' and '-', at most 64")
@@ -293,13 +311,17 @@ class _Reader:
             self.fault(path, "names a source twice", "name every source once")
         return tuple(sorted(set(found)))
 
-    def duplicate_rows(self, rows: list[Row]) -> None:
+    def duplicate_rows(self, path: str, rows: list[Row]) -> None:
         seen: dict[tuple[object, ...], Row] = {}
         for row in rows:
             opens = (row.table, row.protocol, row.ports, row.sources, row.destination)
             first = seen.setdefault(opens, row)
             if first is not row:
-                self.fault(row.path, f"opens the same as row {first.name}", "remove one of them")
+                self.fault(
+                    f"{path}:{row.table}:{row.name}",
+                    f"opens the same as row {first.name}",
+                    "remove one of them",
+                )
 
     def nodes(self, value: object, node_cidrs: tuple[netaddr.IPNetwork, ...]) -> tuple[Node, ...]:
         path = f"{ROOT}:nodes"

@@ -92,6 +92,21 @@ def test_an_agent_never_holds_etcd(rendered):
     assert "etcd" not in json.dumps(rendered({"k3s_role": "agent"})).lower()
 
 
+@pytest.mark.parametrize(("role", "other"), [("server", "agent"), ("agent", "server")])
+def test_what_only_the_other_role_opens_is_told_to_who_asks_for_it(role, other, rendered):
+    own = {"protocol": "tcp", "port": 7000, "source": "admins", "destination": "Agent"}
+    site = {"ports": {"cluster": {"own": own, "spegel": {"port": 5002}}}}
+    asking = {"k3s_role": role, "k3sfw_asks_for_peer_ports": True}
+    told = rendered(asking, site)["k3s"].pop("peer_ports")
+    held = rendered({"k3s_role": other}, site)["k3s"]["ports"]
+    assert told == {
+        table: {name: row for name, row in rows.items() if row["destination"].lower() == other}
+        for table, rows in held.items()
+    }
+    names = {"server": {"etcd", "supervisor", "spegel"}, "agent": {"own"}}
+    assert set(told["cluster"]) == names[other]
+
+
 def test_a_minion_without_a_role_gets_nothing(rendered):
     assert rendered({}) == {}
 
