@@ -1,0 +1,373 @@
+"""What came back is read for what it is: each cause is made for real, in IPv4 and in IPv6.
+
+A host asks another one that has a real firewalld, and a third one behind a router.
+"""
+
+import contextlib
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lab.cluster import Lab
+from lab.spec import HostSpec
+
+DRIVER = Path(__file__).with_name("probe_driver.py")
+RESPONDER = Path(__file__).parents[1] / "cluster" / "packets" / "responder.py"
+
+TCP, UDP = "tcp", "udp"
+OPEN, NOBODY, REJECTED = "open", "nobody listens", "rejected"
+LOCAL, DOWN, NO_ROUTE, SILENCE = "blocked by this host", "host down", "no route", "silence"
+
+LISTENED, UNUSED = 7000, 7001
+# Behind the router: the far host's own network, which the lab's switch does not carry.
+FAR = ("198.51.100.2", "2001:db8:f::2")
+GATEWAYS = ("198.51.100.1", "2001:db8:f::1")
+NOBODY_THERE = ("192.0.2.200", "2001:db8::200")
+
+
+@pytest.fixture(scope="module")
+def lab():
+    hosts = (
+        HostSpec("asker", "plain", 1, firewalld=False),
+        HostSpec("target", "plain", 2),
+        HostSpec("router", "plain", 3, firewalld=False),
+        HostSpec("far", "plain", 4, firewalld=False),
+    )
+    with Lab(f"probe{os.getpid()}", hosts, salt=False, ephemeral=True) as raised:
+        _lead_through_the_router(raised)
+        with listening(raised.host("target")):
+            yield raised
+
+
+def _lead_through_the_router(lab):
+    asker, router, far = lab.host("asker"), lab.host("router"), lab.host("far")
+    for host, addresses in ((router, GATEWAYS), (far, FAR)):
+        _ip(host, *(f"address add {_with_length(a)} dev eth0 {_no_wait(a)}" for a in addresses))
+    router.run(["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])
+    router.run(["sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding"])
+    # The router would tell them to talk directly.
+    router.run(["sh", "-c", "echo 0 > /proc/sys/net/ipv4/conf/all/send_redirects"])
+    router.run(["sh", "-c", "echo 0 > /proc/sys/net/ipv4/conf/eth0/send_redirects"])
+    router.run(
+        [
+            "nft",
+            "add table inet quiet; add chain inet quiet out "
+            "{ type filter hook output priority 0; }; "
+            "add rule inet quiet out icmpv6 type nd-redirect drop",
+        ]
+    )
+    _ip(
+        asker,
+        f"route add 198.51.100.0/24 via {router.ipv4}",
+        f"route add 2001:db8:f::/64 via {router.ipv6}",
+    )
+    _ip(
+        far,
+        "route del 192.0.2.0/24 dev eth0",
+        "route del 2001:db8::/64 dev eth0",
+        f"route add 192.0.2.0/24 via {GATEWAYS[0]}",
+        f"route add 2001:db8::/64 via {GATEWAYS[1]}",
+    )
+
+
+@dataclass
+class Asker:
+    host: object
+
+    def ask(self, *questions):
+        """The driver's whole answer."""
+        done = self.host.run(
+            [sys.executable, "-I", str(DRIVER)], input=json.dumps(questions), timeout=400
+        )
+        return json.loads(done.stdout)
+
+    def answers(self, *questions):
+        return self.ask(*questions)["answers"]
+
+
+@pytest.fixture
+def asker(lab):
+    return Asker(lab.host("asker"))
+
+
+@pytest.fixture
+def target(lab):
+    """The target; what a test does to its firewalld at runtime is gone afterwards."""
+    host = lab.host("target")
+    yield host
+    host.run(["firewall-cmd", "--panic-off"])
+    host.run(["nft", "delete table inet firewalld_policy_drop"], check=False)
+    host.run(["firewall-cmd", "--reload"])
+
+
+@contextlib.contextmanager
+def listening(host, addresses=None):
+    """Answers with TCP and UDP on the port that is listened to, and a UDP port that is silent."""
+    given = {"name": host.name, "ports": [LISTENED]}
+    given["addresses"] = list(addresses or (host.ipv4, host.ipv6))
+    with host.popen(
+        [sys.executable, "-I", str(RESPONDER), json.dumps(given)], stdout=-1
+    ) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
+def rule(host, hook, text):
+    """One rule of nft at this hook, before everybody else's."""
+    host.run(
+        [
+            "nft",
+            f"add table inet t; add chain inet t c {{ type filter hook {hook} priority "
+            f"-5; }}; add rule inet t c {text}",
+        ]
+    )
+    try:
+        yield
+    finally:
+        host.run(["nft", "delete", "table", "inet", "t"])
+
+
+def _ip(host, *commands):
+    host.run(["ip", "-batch", "-"], input="\n".join(commands) + "\n")
+
+
+def _with_length(address):
+    return f"{address}/{64 if ':' in address else 24}"
+
+
+def _no_wait(address):
+    return "nodad" if ":" in address else ""
+
+
+def both(addresses, port, protocols=(TCP, UDP)):
+    """A question to each address by each protocol."""
+    return [(address, protocol, port) for protocol in protocols for address in addresses]
+
+
+def of(host):
+    return host.ipv4, host.ipv6
+
+
+def outcomes(answers):
+    return [answer["outcome"] for answer in answers]
+
+
+def opened(host, *ports):
+    for port in ports:
+        for protocol in (TCP, UDP):
+            host.run(["firewall-cmd", f"--add-port={port}/{protocol}"])
+
+
+# -- the table of what a prober sees, row by row --------------------------------------------------
+
+
+def test_an_open_port_with_a_listener_is_open(asker, target):
+    opened(target, LISTENED)
+    answers = asker.answers(*both(of(target), LISTENED))
+    assert outcomes(answers) == [OPEN] * 4
+    assert [answer["evidence"] for answer in answers] == ["connected"] * 2 + ["a reply came"] * 2
+
+
+def test_an_open_port_without_a_listener_is_known_by_its_rst_or_its_icmp_error(asker, target):
+    opened(target, UNUSED)
+    answers = asker.answers(*both(of(target), UNUSED))
+    assert outcomes(answers) == [NOBODY] * 4
+    assert [answer["icmp"] for answer in answers] == ["", "", "3/3", "1/4"]
+
+
+def test_a_zone_that_rejects_is_told_from_a_port_without_a_listener(asker, target):
+    answers = asker.answers(*both(of(target), LISTENED), *both(of(target), UNUSED))
+    assert outcomes(answers) == [REJECTED] * 8
+    assert {answer["icmp"] for answer in answers} == {"3/13", "1/1"}
+    assert {answer["sender"] for answer in answers} == {*of(target)}
+
+
+def test_a_rich_rule_that_rejects_tcp_is_known_by_the_icmp_error_behind_the_refusal(asker, target):
+    target.run(
+        ["firewall-cmd", "--add-rich-rule", f"rule port port={LISTENED} protocol=tcp reject"]
+    )
+    answers = asker.answers(*both(of(target), LISTENED, [TCP]))
+    assert outcomes(answers) == [REJECTED] * 2
+    assert [answer["icmp"] for answer in answers] == ["3/3", "1/4"]
+
+
+def test_a_rich_rule_that_rejects_udp_or_resets_tcp_looks_like_a_port_without_a_listener(
+    asker, target
+):
+    for text in (
+        f"rule port port={LISTENED} protocol=udp reject",
+        f"rule family=ipv4 port port={LISTENED} protocol=tcp reject type=tcp-reset",
+        f"rule family=ipv6 port port={LISTENED} protocol=tcp reject type=tcp-reset",
+    ):
+        target.run(["firewall-cmd", "--add-rich-rule", text])
+    assert outcomes(asker.answers(*both(of(target), LISTENED))) == [NOBODY] * 4
+
+
+def drop_zone(target):
+    target.run(["firewall-cmd", "--zone=drop", "--change-interface=eth0"])
+
+
+def panic(target):
+    target.run(["firewall-cmd", "--panic-on"])
+
+
+def leftover_drop_table(target):
+    target.run(
+        [
+            "nft",
+            "add table inet firewalld_policy_drop; add chain inet firewalld_policy_drop "
+            "filter_input { type filter hook input priority 9; policy drop; }",
+        ]
+    )
+
+
+@pytest.mark.parametrize("make", [drop_zone, panic, leftover_drop_table])
+def test_silence_is_told_as_silence_and_never_as_open(make, asker, target):
+    opened(target, LISTENED)
+    make(target)
+    answer = asker.ask(*both(of(target), LISTENED if make is not drop_zone else UNUSED))
+    assert outcomes(answer["answers"]) == [SILENCE] * 4
+    assert answer["seconds"] < 8
+
+
+def test_a_host_that_is_down_is_known_within_four_seconds(asker):
+    answer = asker.ask(*both(NOBODY_THERE, LISTENED))
+    assert outcomes(answer["answers"]) == [DOWN] * 4
+    assert answer["seconds"] < 4
+
+
+@pytest.mark.parametrize("kind", ["", "prohibit", "blackhole", "unreachable"])
+def test_a_dead_route_is_told_at_once_and_by_its_type(kind, asker):
+    networks = ("203.0.113.0/24", "2001:db8:dead::/48")
+    if kind:
+        _ip(asker.host, *(f"route add {kind} {network}" for network in networks))
+    try:
+        answer = asker.ask(*both(("203.0.113.7", "2001:db8:dead::7"), LISTENED))
+    finally:
+        if kind:
+            _ip(asker.host, *(f"route del {kind} {network}" for network in networks))
+    assert outcomes(answer["answers"]) == [NO_ROUTE] * 4
+    assert answer["seconds"] < 0.5
+    assert all((kind or "no route") in each["evidence"] for each in answer["answers"])
+
+
+def test_a_drop_on_the_way_out_is_known_of_udp_and_silence_of_tcp(asker, target):
+    opened(target, LISTENED)
+    with rule(asker.host, "output", f"meta l4proto {{ tcp, udp }} th dport {LISTENED} drop"):
+        answers = asker.answers(*both(of(target), LISTENED))
+    assert outcomes(answers) == [SILENCE, SILENCE, LOCAL, LOCAL]
+
+
+def test_a_reject_on_the_way_out_is_this_hosts_own(asker, target):
+    opened(target, LISTENED)
+    with rule(asker.host, "output", f"th dport {LISTENED} reject with icmpx admin-prohibited"):
+        answers = asker.answers(*both(of(target), LISTENED))
+    assert outcomes(answers) == [LOCAL] * 4
+
+
+# -- who it was -----------------------------------------------------------------------------------
+
+
+def test_a_router_that_rejects_is_blamed_and_not_the_host_behind_it(lab, asker):
+    router = lab.host("router")
+    with listening(lab.host("far"), FAR):
+        assert outcomes(asker.answers(*both(FAR, LISTENED))) == [OPEN] * 4
+        with rule(router, "forward", "reject with icmpx admin-prohibited"):
+            answers = asker.answers(*both(FAR, LISTENED))
+    assert outcomes(answers) == [REJECTED] * 4
+    assert {answer["sender"] for answer in answers} == {*of(router)}
+
+
+def test_a_host_that_is_down_behind_a_router_is_told_by_the_router(lab, asker):
+    answers = asker.answers(("198.51.100.77", TCP, LISTENED), ("2001:db8:f::77", TCP, LISTENED))
+    assert outcomes(answers) == [DOWN] * 2
+    assert {answer["sender"] for answer in answers} == {*of(lab.host("router"))}
+
+
+def test_a_router_without_a_route_is_told_from_a_route_that_lacks_here(lab, asker):
+    router = lab.host("router")
+    beyond = ("203.0.113.9", "2001:db8:bad::9")
+    vias = dict(zip(("203.0.113.0/24", "2001:db8:bad::/48"), of(router)))
+    _ip(asker.host, *(f"route add {network} via {via}" for network, via in vias.items()))
+    try:
+        answers = asker.answers(*both(beyond, LISTENED, [TCP]))
+    finally:
+        _ip(asker.host, *(f"route del {network}" for network in vias))
+    assert outcomes(answers) == [NO_ROUTE] * 2
+    assert {answer["sender"] for answer in answers} == {*of(router)}
+
+
+def test_a_router_that_rejects_in_the_name_of_the_target_is_reported_in_that_name(lab, asker):
+    router = lab.host("router")
+    spoof = [
+        "add table inet lie",
+        "add chain inet lie forward { type filter hook forward priority 0; }",
+        f"add rule inet lie forward ip daddr {FAR[0]} tcp dport {LISTENED} reject with tcp reset",
+    ]
+    router.run(["nft", "; ".join(spoof)])
+    try:
+        with listening(lab.host("far"), FAR):
+            (answer,) = asker.answers((FAR[0], TCP, LISTENED))
+    finally:
+        router.run(["nft", "delete", "table", "inet", "lie"])
+    # What came back is what is told: an RST that bears the target's address.
+    assert answer["outcome"] == NOBODY
+    assert answer["evidence"].startswith("RST came back")
+
+
+def test_a_port_that_accepts_and_hangs_up_is_open_and_one_that_is_silent_is_not(asker, target):
+    liar = (
+        "import socket, threading\n"
+        f"tcp = socket.create_server(('', {UNUSED}))\n"
+        "udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        f"udp.bind(('', {UNUSED}))\n"
+        "print('ready', flush=True)\n"
+        "while True: tcp.accept()[0].close()\n"
+    )
+    opened(target, UNUSED)
+    with target.popen([sys.executable, "-c", liar], stdout=-1) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            answers = asker.answers((target.ipv4, TCP, UNUSED), (target.ipv4, UDP, UNUSED))
+        finally:
+            process.terminate()
+    assert outcomes(answers) == [OPEN, SILENCE]
+
+
+# -- many at once ---------------------------------------------------------------------------------
+
+
+def test_a_burst_of_200_questions_to_a_rejecting_host_gives_200_right_verdicts(asker, target):
+    opened(target, LISTENED)
+    # IPv6's limit is four times as wide on a network like this, which saves the suite a minute.
+    rejected = [
+        (address, protocol, 20000 + number)
+        for address, numbers in zip(of(target), (range(24), range(74)))
+        for number in numbers
+        for protocol in (TCP, UDP)
+    ]
+    passing = both(of(target), LISTENED)
+    answers = asker.answers(*rejected, *passing)
+    assert len(answers) == 200
+    assert outcomes(answers) == [REJECTED] * 196 + [OPEN] * 4
+
+
+def test_one_port_that_drops_stays_silence_beside_others_that_are_rejected(asker, target):
+    target.run(["firewall-cmd", "--add-rich-rule", "rule port port=20003 protocol=tcp drop"])
+    answers = asker.answers(*[(target.ipv4, TCP, 20000 + number) for number in range(12)])
+    assert outcomes(answers) == [SILENCE if n == 3 else REJECTED for n in range(12)]
+
+
+def test_asking_opens_no_port_and_leaves_no_socket_behind(asker, target):
+    opened(target, LISTENED)
+    before = asker.host.run(["ss", "-Hltun"]).stdout
+    asker.answers(*both(of(target), LISTENED))
+    assert asker.host.run(["ss", "-Hltun"]).stdout == before
