@@ -42,6 +42,13 @@ class FirewalldUnavailable(EngineError):
         super().__init__((f"{problem}. Mend: {mend}",))
 
 
+class NetworkUnreadable(EngineError):
+    """What the kernel knows of interfaces, routes and neighbours cannot be read now."""
+
+    def __init__(self, problem: str, mend: str) -> None:
+        super().__init__((f"{problem}. Mend: {mend}",))
+
+
 class FirewalldRefused(EngineError):
     """firewalld answered a call with an error."""
 
