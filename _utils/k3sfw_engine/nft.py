@@ -65,7 +65,23 @@ def restore_table() -> None:
         raise _failed("make the table inet firewalld", error)
 
 
-def _nft(*arguments: str) -> subprocess.Popen[bytes]:
+def list_table(family: str, name: str) -> bytes | None:
+    """A table as JSON, or ``None`` if there is no such table."""
+    process = _nft("-j", "list", "table", family, name)
+    listing, error = process.communicate(timeout=_DEADLINE)
+    if process.returncode == 0:
+        return listing
+    if b"No such file or directory" in error:
+        return None
+    raise _failed(f"list the table {family} {name}", error)
+
+
+def start_interactive() -> subprocess.Popen[bytes]:
+    """An nft that takes commands, a line each, until its standard input ends."""
+    return _nft("--interactive", stdin=subprocess.PIPE)
+
+
+def _nft(*arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     nft = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if nft is None:
         raise FirewalldUnavailable(
@@ -74,7 +90,7 @@ def _nft(*arguments: str) -> subprocess.Popen[bytes]:
         )
     return subprocess.Popen(
         [nft, *arguments],
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={"LC_ALL": "C"},
