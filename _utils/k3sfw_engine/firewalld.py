@@ -23,6 +23,7 @@ from .objects import (
     Settings,
     Value,
     by_key,
+    is_ours,
     make_object,
 )
 from .permanent import read_permanent, remove_backups
@@ -58,8 +59,13 @@ _PERMANENT_METHODS = {
 _IPSET_SIGNATURE = "(ssssa{ss}as)"
 
 
-def observe(bus: Bus) -> Observed:
+def observe(bus: Bus, *, by_packets: bool = False) -> Observed:
     """Read what firewalld has at runtime and permanently, and what the kernel has of it.
+
+    by_packets
+        Where the kernel holds for each packet just what the files of our objects say, runtime is
+        taken to be as they are, and not read: that leaves out what no packet meets, such as the
+        order of two policies.
 
     Raises ``FirewalldUnavailable`` if firewalld is not in a state in which its answers count.
     """
@@ -67,26 +73,35 @@ def observe(bus: Bus) -> Observed:
         permanent = read_permanent()
         # What has a file is most likely all there is, so it is asked for in the same breath.
         likely = [key for key in permanent.objects if key[0] is Kind.POLICY]
-        state, panic, policies, active, zone, *answers = bus.call_all(
+        questions = [
+            Call("getPolicies", "policy"),
+            _runtime_call(Kind.ZONE, ZONE),
+            *(_runtime_call(*key) for key in likely),
+        ]
+        state, panic, active, *answers = bus.call_all(
             [
                 Call("Get", PROPERTIES, "ss", (SERVICE, "state")),
                 Call("queryPanicMode"),
-                Call("getPolicies", "policy"),
                 Call("getActiveZones", "zone"),
-                _runtime_call(Kind.ZONE, ZONE),
-                *(_runtime_call(*key) for key in likely),
+                *(() if by_packets else questions),
             ]
         )
-        _refuse_unusable(state, panic, policies)
+        _refuse_unusable(state, panic)
         kernel = listing.rules() if permanent.nftables else None
-        runtime = dict(_ipsets_as_the_kernel_shows(permanent.objects, kernel))
-        runtime.update(_those_there([(Kind.ZONE, ZONE), *likely], [zone, *answers]))
-        unread = {
-            *(key for key in permanent.objects if key[0] is Kind.IPSET),
-            *((Kind.IPSET, name) for name in _ipset_names(bus, kernel)),
-            *((Kind.POLICY, name) for name in _answered(policies) if name.startswith(PREFIX)),
-        }.difference(runtime)
-        runtime.update(_those_there(unread, bus.call_all(_runtime_call(*key) for key in unread)))
+        runtime = _as_the_kernel_shows(permanent.objects, kernel)
+        if not (by_packets and runtime and runtime == permanent.objects):
+            policies, *settings = answers or bus.call_all(questions)
+            runtime = {
+                **{key: each for key, each in runtime.items() if key[0] is Kind.IPSET},
+                **_those_there([(Kind.ZONE, ZONE), *likely], settings),
+            }
+            unread = {
+                *(key for key in permanent.objects if key[0] is Kind.IPSET),
+                *((Kind.IPSET, name) for name in _ipset_names(bus, kernel)),
+                *((Kind.POLICY, name) for name in _policy_names(policies)),
+            }.difference(runtime)
+            answers = bus.call_all(_runtime_call(*key) for key in unread)
+            runtime = {**runtime, **_those_there(unread, answers)}
         return Observed(
             runtime=by_key(runtime.values()),
             permanent=permanent.objects,
@@ -100,17 +115,31 @@ def observe(bus: Bus) -> Observed:
         )
 
 
-def _ipsets_as_the_kernel_shows(permanent: Objects, kernel: KernelRules | None) -> Objects:
-    """The ipsets that need no question: the kernel has just the entries of their file.
+def _as_the_kernel_shows(permanent: Objects, kernel: KernelRules | None) -> Objects:
+    """The objects of which the kernel holds just what their files say.
 
-    All that can change in a runtime ipset are its entries, and those stand in the kernel. A call
-    takes firewalld two milliseconds, and a node has eight ipsets and more.
+    All that can change in a runtime ipset are its entries, and those stand in the kernel: such an
+    ipset need not be asked for. A call takes firewalld two milliseconds, and a node has eight
+    ipsets and more.
     """
     if kernel is None:
         return {}
-    ipsets = {key: each for key, each in permanent.items() if is_ipset_as_made(each)}
-    differing = kernel_drift(kernel, ipsets).names
-    return {key: each for key, each in ipsets.items() if key[1] not in differing}
+    known = {
+        key: each
+        for key, each in permanent.items()
+        if is_ours(each) and (key[0] is not Kind.IPSET or is_ipset_as_made(each))
+    }
+    differing = kernel_drift(kernel, known).names
+    return {key: each for key, each in known.items() if key[1] not in differing}
+
+
+def _policy_names(answer: Any) -> list[str]:
+    if isinstance(answer, FirewalldRefused):
+        raise FirewalldUnavailable(
+            f"this firewalld has no policies ({answer.error})",
+            "update it to 0.9 or newer; rules that hold in every zone need them",
+        )
+    return [name for name in answer if name.startswith(PREFIX)]
 
 
 def _ipset_names(bus: Bus, kernel: KernelRules | None) -> list[str]:
@@ -143,7 +172,11 @@ def observe_again(
     }
     permanent = read_permanent()
     kernel = None if before.kernel is None else listing.rules()
-    shown = _ipsets_as_the_kernel_shows(permanent.objects, kernel)
+    shown = {
+        key: each
+        for key, each in _as_the_kernel_shows(permanent.objects, kernel).items()
+        if key[0] is Kind.IPSET
+    }
     unread = touched.difference(shown)
     read = _those_there(unread, bus.call_all(_runtime_call(*key) for key in unread))
     return replace(
@@ -211,7 +244,7 @@ def _execute_one(bus: Bus, step: Step) -> None:
         bus.call(Call("reload", deadline=RELOAD_DEADLINE))
 
 
-def _refuse_unusable(state: Any, panic: Any, policies: Any) -> None:
+def _refuse_unusable(state: Any, panic: Any) -> None:
     state = _plain(_answered(state))
     if state != "RUNNING":
         raise FirewalldUnavailable(
@@ -224,11 +257,6 @@ def _refuse_unusable(state: Any, panic: Any, policies: Any) -> None:
         raise FirewalldUnavailable(
             "firewalld is in panic mode: somebody has cut this host off on purpose",
             "firewall-cmd --panic-off, once the reason is gone; then apply again",
-        )
-    if isinstance(policies, FirewalldRefused):
-        raise FirewalldUnavailable(
-            f"this firewalld has no policies ({policies.error})",
-            "update it to 0.9 or newer; rules that hold in every zone need them",
         )
 
 

@@ -111,10 +111,14 @@ def remove(*, test: bool = False) -> Outcome:
     return _run(removal_plan, test)
 
 
-def compare(tables: Tables, role: Role) -> tuple[Plan, Observed]:
-    """Tell how firewalld and the kernel differ from what is wanted; touch nothing."""
+def compare(tables: Tables, role: Role, *, by_packets: bool = False) -> tuple[Plan, Observed]:
+    """Tell how firewalld and the kernel differ from what is wanted; touch nothing.
+
+    by_packets
+        As for ``observe``.
+    """
     with Bus() as bus:
-        observed = observe(bus)
+        observed = observe(bus, by_packets=by_packets)
     return _plan(tables, role, observed), observed
 
 
