@@ -10,18 +10,22 @@ by minion id in pillar (``k3s:nodes:ID:role``).
 """
 
 import sys
+import time
 
 try:
     import netaddr
 
     import k3sfw_engine
-    from k3sfw_engine import ports, tables, transaction
+    from k3sfw_engine import tables, transaction
     from k3sfw_engine.desired import desired
     from k3sfw_engine.errors import BadTables, EngineError
     from k3sfw_engine.explain import Question, explain as explain_packet
-    from k3sfw_engine.listeners import read_listeners
-    from k3sfw_engine.rows import Protocol, Role
+    from k3sfw_engine.inspection import inspect_ports
+    from k3sfw_engine.peers import Narrowing
+    from k3sfw_engine.ports import LAYERS
+    from k3sfw_engine.rows import PortRange, Protocol, Role
     from k3sfw_engine.script import script as write_script
+    from k3sfw_engine.verdicts import RETCODES, report
 
     _MISSING = ""
 except ModuleNotFoundError as error:
@@ -251,12 +255,12 @@ def status():
             "in_step": layer not in found.changes,
             "differences": found.changes.get(layer, {}),
         }
-        for layer in ports.LAYERS
+        for layer in LAYERS
     }
     if observed.kernel is None:
         layers["kernel"]["in_step"] = None
     if found.changes:
-        __context__["retcode"] = ports.RETCODES["FAIL"]
+        __context__["retcode"] = RETCODES["FAIL"]
     return {
         "in_step": not found.changes,
         "role": own_role.value,
@@ -331,49 +335,125 @@ def script():
     return write_script(desired(*_node_tables()).objects)
 
 
-def check_ports(full=False):
+def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
     """
-    Whether every row of this node is in force at runtime, permanently and in the kernel, whether
-    somebody listens on its ports, and who.
+    Prove the tables: every row of this node in every layer, who listens, and packets to its peers
+    over new connections, of what must pass and of what must not.
 
     full
         ``True`` adds ``checks``: one flat map for every question, with ``from``, ``to``,
-        ``address``, ``protocol``, ``port``, ``description``, ``expect``, ``status``, ``by``,
-        ``evidence`` and ``hint``.
+        ``address``, ``protocol``, ``port``, ``description``, ``expect`` (open or closed),
+        ``status``, ``by``, ``evidence`` and ``hint``.
 
-    Returns ``{status, summary, problems, counts}``, the worst first. Return codes: 0 OK, 1 WARN,
-    2 FAIL, 3 could not check, 4 bad tables.
+    peers
+        How many peers to ask, others every minute (default 8); ``all`` for every one.
+
+    from
+        Only packets from this minion id, or from any of a list; others send none.
+
+    to
+        Only rows of this minion id, or of any of a list, and packets to it.
+
+    port
+        Only this port: ``2379``, ``2379-2380`` or ``udp/8472``.
+
+    Returns ``{status, summary, problems, counts}``, the worst first. Statuses of questions: ``ok``,
+    ``blocked``, ``exposed`` (should be closed and is open), ``no_listener``, ``no_answer``,
+    ``unproven``, ``host_down``, ``no_route``, ``local_block`` and ``error``. Return codes: 0 OK,
+    1 WARN, 2 FAIL, 3 could not check, 4 bad tables. Raises ``SaltInvocationError`` for a question
+    that cannot be read, or that names an unknown minion.
+
+    It never binds a port, asks new connections only, and leaves nothing behind. It takes a second
+    where peers answer, and up to eight where they are silent. A peer that rejects much takes a
+    second for each rejection: the kernel sends no more ICMP errors than that.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt '*' k3sfw.check_ports
-        salt s1 k3sfw.check_ports full=True --out=json
+        salt '*' k3sfw.check_ports peers=all
+        salt '*' k3sfw.check_ports from=a1 to=s1 port=2379 full=True --out=json
     """
+    unknown = sorted(name for name in kwargs if name != "from" and not name.startswith("__"))
+    if unknown:
+        raise SaltInvocationError(
+            f"check_ports has no argument {', '.join(unknown)}. Mend: full, peers, from, to, port"
+        )
+    count, minions, span = _count(peers), (_names(kwargs.get("from")), _names(to)), _port(port)
     try:
-        parsed, own_role = _parse()
-        found, observed = transaction.compare(parsed, own_role)
+        parsed, own_role = _parse(peer_ports=True)
+        narrow = _narrowed(parsed, *minions, span)
+        found = inspect_ports(
+            parsed,
+            own_role,
+            __opts__["id"],
+            count=count,
+            narrow=narrow,
+            turn=int(time.time() // 60),
+        )
     except EngineError as error:
-        bad_tables = isinstance(error, BadTables)
-        __context__["retcode"] = 4 if bad_tables else ports.RETCODES["UNKNOWN"]
-        return {
-            "status": "UNKNOWN",
-            "summary": "the tables were refused" if bad_tables else "nothing could be checked",
-            "problems": list(error.sentences),
-            "counts": {},
-        }
-    checks = ports.check_locally(
-        __opts__["id"],
-        desired(parsed, own_role),
-        found.changes,
-        read_listeners(),
-        kernel_read=observed.kernel is not None,
-    )
-    result = ports.report(checks, full=full)
+        return _could_not_check(error)
+    result = report(found.checks, scope=found.scope, full=full)
     result["problems"] += found.notices
-    __context__["retcode"] = ports.RETCODES[result["status"]]
+    __context__["retcode"] = RETCODES[result["status"]]
     return result
+
+
+def _could_not_check(error):
+    bad_tables = isinstance(error, BadTables)
+    __context__["retcode"] = 4 if bad_tables else RETCODES["UNKNOWN"]
+    return {
+        "status": "UNKNOWN",
+        "summary": "the tables were refused" if bad_tables else "nothing could be checked",
+        "problems": list(error.sentences),
+        "counts": {},
+    }
+
+
+def _count(peers):
+    if str(peers).lower() == "all":
+        return None
+    if isinstance(peers, int) and not isinstance(peers, bool) and peers >= 0:
+        return peers
+    raise SaltInvocationError(f"peers={peers!r} is no number of peers. Mend: give one, or all")
+
+
+def _names(minions):
+    """A minion id, several with commas between them, or a list of them."""
+    if minions is None:
+        return frozenset()
+    listed = minions.split(",") if isinstance(minions, str) else minions
+    return frozenset(str(name).strip() for name in listed)
+
+
+def _port(port):
+    """``(protocol, ports)`` of ``2379``, ``2379-2380`` or ``udp/8472``."""
+    if port is None:
+        return None, None
+    protocol, slash, span = str(port).rpartition("/")
+    try:
+        low, _dash, high = span.partition("-")
+        ports = PortRange(int(low), int(high or low))
+        if not 1 <= ports.low <= ports.high <= 65535:
+            raise ValueError
+        return Protocol(protocol.lower()) if slash else None, ports
+    except ValueError as error:
+        raise SaltInvocationError(
+            f"port={port!r} is no port. Mend: give a port from 1 to 65535 such as 2379, 2379-2380 "
+            "or udp/8472"
+        ) from error
+
+
+def _narrowed(parsed, sources, targets, span):
+    known = {node.name for node in parsed.nodes}
+    strangers = sorted((sources | targets) - known)
+    if strangers:
+        raise SaltInvocationError(
+            f"{', '.join(strangers)}: no such node of this cluster. Mend: name one of "
+            f"{', '.join(sorted(known))}"
+        )
+    return Narrowing(sources, targets, *span)
 
 
 def _is_test(test):
@@ -395,8 +475,8 @@ def _node_tables(refresh=True):
     return _engine(_parse, refresh)
 
 
-def _parse(refresh=True):
-    pillar = _pillar(refresh)
+def _parse(refresh=True, peer_ports=False):
+    pillar = _pillar(refresh, peer_ports)
     if pillar.get("_errors"):
         raise EngineError(
             f"the pillar of {__opts__['id']} does not render: {error}. Mend: correct that file on "
@@ -408,17 +488,20 @@ def _parse(refresh=True):
     return parsed, Role(own_role.lower())
 
 
-def _pillar(refresh):
+def _pillar(refresh, peer_ports):
     """
     The pillar of this minion, compiled anew if wanted: what the minion holds in memory is as old as
     its last start or refresh, and nodes join and leave. A state run has just compiled it.
+
+    With ``peer_ports`` it has what only nodes of the other role open, which no minion keeps.
     """
     if not refresh:
         return __pillar__
+    grains = __grains__.value()
     try:
         return salt.pillar.get_pillar(
             __opts__,
-            __grains__.value(),
+            {**grains, "k3sfw_asks_for_peer_ports": True} if peer_ports else grains,
             __opts__["id"],
             saltenv=__opts__.get("saltenv"),
             pillarenv=__opts__.get("pillarenv"),

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from enum import Enum
 from typing import Any
 
 from .desired import (
@@ -19,50 +16,9 @@ from .desired import (
 )
 from .listeners import Listener, listening_on
 from .rows import Protocol, Row
+from .verdicts import Check, Status, worst_first
 
 LAYERS = ("runtime", "permanent", "kernel")
-
-
-class PortStatus(str, Enum):
-    """What became of one question, worst first."""
-
-    EXPOSED = "exposed"
-    BLOCKED = "blocked"
-    UNPROVEN = "unproven"
-    NO_LISTENER = "no_listener"
-    OK = "ok"
-
-
-_SEVERITY = {
-    PortStatus.EXPOSED: "FAIL",
-    PortStatus.BLOCKED: "FAIL",
-    PortStatus.UNPROVEN: "WARN",
-    PortStatus.NO_LISTENER: "WARN",
-    PortStatus.OK: "OK",
-}
-RETCODES: Mapping[str, int] = {"OK": 0, "WARN": 1, "FAIL": 2, "UNKNOWN": 3}
-
-
-@dataclass(frozen=True)
-class PortCheck:
-    """One question and its answer."""
-
-    source: str
-    to: str
-    address: str
-    protocol: str
-    port: str
-    description: str
-    expect: str
-    status: PortStatus
-    by: str
-    evidence: str
-    hint: str
-
-    def as_row(self) -> dict[str, str]:
-        """The flat form in which clients get it."""
-        row = {key: str(value) for key, value in asdict(self).items()}
-        return {"from": row.pop("source"), **row, "status": self.status.value}
 
 
 def check_locally(
@@ -72,7 +28,7 @@ def check_locally(
     listeners: Iterable[Listener],
     *,
     kernel_read: bool,
-) -> tuple[PortCheck, ...]:
+) -> tuple[Check, ...]:
     """Judge every row of this node by its own rules and listeners; worst first.
 
     changes
@@ -83,55 +39,7 @@ def check_locally(
     listeners = tuple(listeners)
     checks = [_check(node, row, wanted, changes, listeners, kernel_read) for row in wanted.rows]
     checks += _exposed(node, wanted, changes)
-    order = list(PortStatus)
-    return tuple(sorted(checks, key=lambda check: order.index(check.status)))
-
-
-def report(checks: Iterable[PortCheck], *, full: bool) -> dict[str, Any]:
-    """Put the answers into the shape that an operator and a program read."""
-    checks = tuple(checks)
-    counts = Counter(check.status.value for check in checks)
-    order = ["OK", "WARN", "FAIL"]
-    worst = max((_SEVERITY[check.status] for check in checks), key=order.index, default="OK")
-    result: dict[str, Any] = {
-        "status": worst,
-        "summary": _summary(counts, len(checks)),
-        "problems": list(_problems(checks)),
-        "counts": dict(counts),
-    }
-    if full:
-        result["checks"] = [check.as_row() for check in checks]
-    return result
-
-
-def _summary(counts: Mapping[str, int], total: int) -> str:
-    parts = [f"{counts.get('ok', 0)} of {total} checks ok"]
-    parts += [
-        f"{counts[status.value]} {status.value.replace('_', ' ')}"
-        for status in PortStatus
-        if status is not PortStatus.OK and status.value in counts
-    ]
-    return f"{', '.join(parts)} (this node only, no packets sent)"
-
-
-def _problems(checks: Iterable[PortCheck]) -> Iterator[str]:
-    """One sentence for each cause, however many rows it concerns."""
-    causes: dict[tuple[PortStatus, str, str, str], list[PortCheck]] = {}
-    for check in checks:
-        if check.status is not PortStatus.OK:
-            cause = (check.status, check.to, check.evidence, check.hint)
-            causes.setdefault(cause, []).append(check)
-    for (status, to, evidence, hint), concerned in causes.items():
-        yield f"{status.value} {_flows(concerned)} -> {to}: {evidence}. Mend: {hint}"
-
-
-def _flows(checks: Iterable[PortCheck]) -> str:
-    """``tcp/80 tcp/443 any, tcp/6379 clients``: the ports of each source."""
-    ports: dict[str, list[str]] = {}
-    for check in checks:
-        port = f"{check.protocol}/{check.port}" if check.port else check.protocol
-        ports.setdefault(check.source, []).append(port)
-    return ", ".join(f"{' '.join(each)} {source}".strip() for source, each in ports.items())
+    return worst_first(checks)
 
 
 def _check(
@@ -141,7 +49,7 @@ def _check(
     changes: Mapping[str, Any],
     listeners: tuple[Listener, ...],
     kernel_read: bool,
-) -> PortCheck:
+) -> Check:
     lacking = {layer: list(_lacks(row, wanted, changes.get(layer, {}))) for layer in LAYERS}
     out_of_step = [layer for layer in LAYERS if lacking[layer]]
     found = listening_on(listeners, row.protocol, row.ports)
@@ -149,26 +57,25 @@ def _check(
     by = ""
     hint = ""
     if out_of_step:
-        status = PortStatus.BLOCKED
+        status = Status.BLOCKED
         by = f"{node} ({', '.join(out_of_step)})"
         evidence = "; ".join(f"{layer}: {lacking[layer][0]}" for layer in out_of_step)
         hint = f"salt {node} state.apply k3s.firewall"
     elif not kernel_read:
-        status = PortStatus.UNPROVEN
+        status = Status.UNPROVEN
         evidence = "in force at runtime and permanently; the kernel's rules are not nftables'"
         hint = "set FirewallBackend=nftables in /etc/firewalld/firewalld.conf, restart firewalld"
     elif needs_listener and not found:
-        status = PortStatus.NO_LISTENER
+        status = Status.NO_LISTENER
         evidence = "in force in every layer, but nobody listens on this node"
         hint = "start the service, or expect it to be served by another address (ServiceLB)"
     else:
-        status = PortStatus.OK
+        status = Status.OK
         names = ", ".join(sorted({f"{each.process} on {each.port}" for each in found}))
         evidence = f"in force in every layer{f'; listening: {names}' if names else ''}"
-    return PortCheck(
+    return Check(
         source=", ".join(map(str, row.sources)),
         to=node,
-        address="",
         protocol=row.protocol.value,
         port=",".join(map(str, row.ports)),
         description=row.description or row.name,
@@ -182,6 +89,8 @@ def _check(
 
 def _lacks(row: Row, wanted: Desired, differences: Mapping[str, Any]) -> Iterator[str]:
     """What one layer lacks for the row to be in force."""
+    if not differences:
+        return
     if wanted.pods_by_interface and is_pod_row(row):
         titles = {f"zone {ZONE}", f"policy {PODS_TO_HOST}", f"policy {PODS_TO_ANY}"}
         rules: frozenset[str] = frozenset()
@@ -209,22 +118,20 @@ def _blocks(setting: str, new: Any) -> bool:
     return setting not in ("short", "description", "masquerade", "forward")
 
 
-def _exposed(node: str, wanted: Desired, changes: Mapping[str, Any]) -> Iterator[PortCheck]:
+def _exposed(node: str, wanted: Desired, changes: Mapping[str, Any]) -> Iterator[Check]:
     """What our objects let in beyond the rows: rules and members that nobody asked for."""
     for layer in LAYERS:
         for title, difference in changes.get(layer, {}).items():
             for setting, change in _settings(difference):
                 extra = _listed(change["old"])
                 if extra and (isinstance(change["old"], list) or change["old"] in (True, "ACCEPT")):
-                    yield PortCheck(
+                    yield Check(
                         source="",
                         to=node,
-                        address="",
                         protocol=title,
-                        port="",
                         description=title,
                         expect="closed",
-                        status=PortStatus.EXPOSED,
+                        status=Status.EXPOSED,
                         by=f"{node} ({layer})",
                         evidence=f"{layer}: {title} has {setting} that no row asks for: "
                         f"{', '.join(map(str, extra))}",

@@ -246,7 +246,7 @@ ASKED = {
     "k3sfw.apply": "",
     "k3sfw.remove": "test=True",
     "k3sfw.status": "",
-    "k3sfw.check_ports": "full=True",
+    "k3sfw.check_ports": "full=True peers=0",
     "k3sfw.script": "",
     "pillar.items": "unmask=True",
 }
@@ -254,7 +254,7 @@ ASKED = {
 
 def ask(cluster, target, asked):
     """What several functions return in one job: {minion: {function: return}}."""
-    words = [word for arguments in asked.values() for word in (arguments, ",") if word]
+    words = [word for arguments in asked.values() for word in (*arguments.split(), ",")]
     return cluster.salt(target, ",".join(asked), *words[:-1])
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "_utils"))
 
-from k3sfw_engine import ports, transaction
+from k3sfw_engine import transaction
 from k3sfw_engine.desired import desired
 from k3sfw_engine.errors import EngineError
-from k3sfw_engine.listeners import read_listeners
+from k3sfw_engine.inspection import inspect_ports
 from k3sfw_engine.rows import Role
 from k3sfw_engine.script import script
 from k3sfw_engine.tables import parse_tables
+from k3sfw_engine.verdicts import report
 
 
 def main(function):
@@ -31,15 +32,8 @@ def main(function):
     if function == "script":
         return {"script": script(desired(tables, role).objects)}
     if function == "check_ports":
-        plan, observed = transaction.compare(tables, role)
-        checks = ports.check_locally(
-            given["minion_id"],
-            desired(tables, role),
-            plan.changes,
-            read_listeners(),
-            kernel_read=observed.kernel is not None,
-        )
-        return ports.report(checks, full=True)
+        found = inspect_ports(tables, role, given["minion_id"], count=0)
+        return report(found.checks, scope=found.scope, full=True)
     return _outcome(getattr(transaction, function)(tables, role, **options))
 
 

@@ -9,8 +9,9 @@ import pytest
 from k3sfw_engine.listeners import Listener
 from k3sfw_engine.objects import CONTENT, Kind
 from k3sfw_engine.plan import make_plan
-from k3sfw_engine.ports import RETCODES, PortStatus, check_locally, report
+from k3sfw_engine.ports import check_locally
 from k3sfw_engine.rows import Protocol
+from k3sfw_engine.verdicts import RETCODES, Status, report as write_report
 from tests.unit.samples import changed, pillar, wanted
 from tests.unit.test_plan import NEW_GROUP, settled
 
@@ -29,11 +30,15 @@ def checked(host, tree=None, listeners=EVERY_PORT, **options):
     return check_locally("s1", wanted(tree), plan.changes, listeners, **options)
 
 
+def report(checks, *, full):
+    return write_report(checks, scope="this node only, no packets sent", full=full)
+
+
 def statuses(checks):
     """``{port: statuses}`` of the checks that are not ok."""
     found = {}
     for check in checks:
-        if check.status is not PortStatus.OK:
+        if check.status is not Status.OK:
             found.setdefault(check.port, set()).add(check.status.value)
     return found
 
@@ -107,7 +112,7 @@ def test_pods_and_services_need_no_listener(host):
 
 def test_where_the_kernel_cannot_be_read_nothing_is_proven(host):
     checks = checked(host, kernel_read=False)
-    assert {check.status for check in checks} == {PortStatus.UNPROVEN}
+    assert {check.status for check in checks} == {Status.UNPROVEN}
     assert report(checks, full=False)["status"] == "WARN"
 
 
@@ -196,29 +201,29 @@ def test_a_row_for_a_group_that_lives_by_addresses_is_ok_as_long_as_they_are_the
 def test_what_no_row_asks_for_is_exposed_and_worst(host, layer, kind, name, item):
     add(host, layer, kind, name, item)
     checks = checked(host)
-    assert checks[0].status is PortStatus.EXPOSED
+    assert checks[0].status is Status.EXPOSED
     assert checks[0].by == f"s1 ({layer})"
     assert item in checks[0].evidence
-    assert [check for check in checks if check.status is PortStatus.BLOCKED] == []
+    assert [check for check in checks if check.status is Status.BLOCKED] == []
     assert report(checks, full=False)["status"] == "FAIL"
 
 
 def test_a_port_or_a_service_added_to_our_policy_is_exposed(host):
     change(host, "runtime", Kind.POLICY, "k3s-rows", ports=("22/tcp",), services=("ssh",))
-    exposed = [check for check in checked(host) if check.status is PortStatus.EXPOSED]
+    exposed = [check for check in checked(host) if check.status is Status.EXPOSED]
     assert sorted(check.evidence.split("for: ")[1] for check in exposed) == ["22/tcp", "ssh"]
 
 
 def test_a_policy_that_was_set_to_accept_everything_is_exposed_and_not_blocked(host):
     change(host, "permanent", Kind.POLICY, "k3s-rows", target="ACCEPT")
     verdicts = {check.status for check in checked(host)}
-    assert PortStatus.EXPOSED in verdicts
-    assert PortStatus.BLOCKED not in verdicts
+    assert Status.EXPOSED in verdicts
+    assert Status.BLOCKED not in verdicts
 
 
 def test_masquerading_that_nobody_asked_for_blocks_no_row(host):
     change(host, "runtime", Kind.POLICY, "k3s-rows", masquerade=True)
-    assert PortStatus.BLOCKED not in {check.status for check in checked(host)}
+    assert Status.BLOCKED not in {check.status for check in checked(host)}
 
 
 # -- the report -----------------------------------------------------------------------------------
@@ -228,7 +233,7 @@ def test_the_worst_comes_first_and_the_counts_add_up(host):
     take(host, "runtime", Kind.POLICY, "k3s-rows", ETCD)
     add(host, "permanent", Kind.IPSET, "k3s-node-4", "203.0.113.6")
     checks = checked(host, listeners=EVERY_PORT[:3])
-    order = list(PortStatus)
+    order = list(Status)
     ranks = [order.index(check.status) for check in checks]
     assert ranks == sorted(ranks)
     result = report(checks, full=True)
