@@ -153,12 +153,17 @@ def _apply(host: Host) -> float:
     return float(result["duration"])
 
 
-def _pillar(nodes: int) -> dict[str, Any]:
-    """Both tables, and a cluster of three servers and the rest agents."""
+def tables_of() -> dict[str, Any]:
+    """Both tables, as pillar holds them."""
     tables = CHECKOUT / "pillar" / "k3s" / "tables"
     ports = {name: yaml.safe_load((tables / f"{name}.yaml").read_text()) for name in _TABLES}
+    return {"ports": ports}
+
+
+def _pillar(nodes: int) -> dict[str, Any]:
+    """Both tables, and a cluster of three servers and the rest agents."""
     return {
-        "ports": ports,
+        **tables_of(),
         "nodes": {
             f"s{number}" if number <= 3 else f"a{number}": {
                 "role": "server" if number <= 3 else "agent",

@@ -1,0 +1,89 @@
+"""Run inside a host: times one thing that ``bench.checks`` asks for, as JSON on stdout.
+
+``check_driver.py local|peers|many < {"pillar": …, "minion_id": …, "count": …}``
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "_utils"))
+
+from k3sfw_engine import transaction
+from k3sfw_engine.bus import Bus, Call
+from k3sfw_engine.desired import ROWS, desired
+from k3sfw_engine.inspection import inspect_ports
+from k3sfw_engine.peers import EVERYTHING, Sight, alive, judge, questions
+from k3sfw_engine.probe import ask
+from k3sfw_engine.rows import Role, Tables
+from k3sfw_engine.tables import parse_tables
+from k3sfw_engine.verdicts import report
+
+RUNS = 9
+
+
+def main(what: str) -> dict[str, Any]:
+    given = json.load(sys.stdin)
+    began = time.perf_counter()
+    tables = parse_tables(given["pillar"], minion_id=given["minion_id"], role="server")
+    parsed = time.perf_counter() - began
+    return {"local": local, "peers": peers, "many": many}[what](tables, given["minion_id"], parsed)
+
+
+def local(tables: Tables, name: str, _parsed: float) -> dict[str, Any]:
+    """The check of this node alone, and three round trips over D-Bus."""
+    transaction.apply(tables, Role.SERVER)
+    with Bus() as bus:
+        call = Call("getPolicySettings", "policy", "s", (ROWS,))
+        trips = [timed(lambda: [bus.call(call) for _trip in range(3)]) for _run in range(RUNS)]
+    checks = [
+        timed(lambda: inspect_ports(tables, Role.SERVER, name, count=0)) for _run in range(RUNS)
+    ]
+    return {"trips": statistics.median(trips), "check": statistics.median(checks)}
+
+
+def peers(tables: Tables, name: str, _parsed: float) -> dict[str, Any]:
+    """The whole check, packets to every peer included."""
+    transaction.apply(tables, Role.SERVER)
+    began = time.perf_counter()
+    found = inspect_ports(tables, Role.SERVER, name, count=None)
+    statuses = Counter(check.status.value for check in found.checks)
+    return {"seconds": time.perf_counter() - began, "statuses": statuses}
+
+
+def many(tables: Tables, name: str, parsed: float) -> dict[str, Any]:
+    """All that a check of very many peers does but for the one node's own firewalld."""
+    began = time.perf_counter()
+    desired(tables, Role.SERVER)
+    own = next(node for node in tables.nodes if node.name == name)
+    others = [node for node in tables.nodes if node.name != name]
+    asked = questions(tables, own, others, None, EVERYTHING, 0)
+    modelled = parsed + time.perf_counter() - began
+    answers = ask([each.question for each in asked])
+    sight = Sight(own, alive(asked, answers))
+    checks = [judge(each, answer, sight) for each, answer in zip(asked, answers)]
+    report(checks, scope="all", full=True)
+    return {
+        "model": modelled,
+        "asked": len(asked),
+        "seconds": time.perf_counter() - began,
+        "statuses": Counter(check.status.value for check in checks),
+        "mebibytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def timed(action: Any) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    json.dump(main(sys.argv[1]), sys.stdout)
