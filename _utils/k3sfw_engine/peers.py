@@ -509,10 +509,10 @@ def judge_arrivals(tables: Tables, sight: Sight, narrow: Narrowing) -> tuple[Che
                     expect=Expect.OPEN.value,
                     status=Status.BLOCKED,
                     by=own.name,
-                    evidence=f"its packets arrive at {own.name} and go no further: a rule of "
-                    f"{own.name} drops them",
-                    hint=f"salt {own.name} state.apply k3s.firewall; if that changes nothing, "
-                    f"somebody else's rule does it: nft list ruleset on {own.name} has it",
+                    evidence=f"its packets arrive at {own.name} and go no further: {own.name} "
+                    "drops them",
+                    hint=f"salt {own.name} state.apply k3s.firewall; if that changes nothing, it "
+                    f"is a rule of somebody else: nft list ruleset on {own.name} has it",
                 )
             )
     return tuple(found)

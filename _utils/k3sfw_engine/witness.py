@@ -33,10 +33,11 @@ _FAMILIES = {4: ("ip", "ipv4_addr"), 6: ("ip6", "ipv6_addr")}
 _NEW = ("meta l4proto tcp tcp flags & (syn | ack) == syn", "meta l4proto udp")
 _ASKED = "meta l4proto . th dport @ports"
 _CAME = "{{ {ip} saddr . meta l4proto . th dport }}"
+# As it was sent, whatever it was redirected to since.
+_SENT = "{{ ct original {ip} saddr . meta l4proto . ct original proto-dst }}"
 # Hook and priority, and the rules for each family and protocol. Before everything else at
-# prerouting; behind firewalld's and most others' rules at input and forward, where what was
-# redirected to a pod bears the port that it was sent to in its connection; and at the very end of
-# the way out.
+# prerouting; behind firewalld's and most others' rules at input and forward; and at the very end
+# of the way out.
 _CHAINS = {
     "arriving": (
         "prerouting priority -310",
@@ -44,14 +45,14 @@ _CHAINS = {
     ),
     "accepted": (
         "input priority 200",
-        (f"{{match}} {_ASKED} update @passed{{family}} {_CAME}",),
+        (
+            f"{{match}} update @passed{{family}} {_SENT}",
+            f"{{match}} {_ASKED} ct state untracked update @passed{{family}} {_CAME}",
+        ),
     ),
     "forwarded": (
         "forward priority 200",
-        (
-            "{match} update @passed{family} "
-            "{{ ct original {ip} saddr . meta l4proto . ct original proto-dst }}",
-        ),
+        (f"{{match}} update @passed{{family}} {_SENT}",),
     ),
     "leaving": (
         "postrouting priority 400",

@@ -292,6 +292,17 @@ def test_ports_that_no_row_names_are_exposed_where_somebody_opens_them(cluster_o
         assert " -> s2 (192.0.2.12, 2001:db8::12): it lets in what no row allows" in sentence
 
 
+def test_a_port_that_is_redirected_on_its_node_is_not_taken_for_one_that_drops(cluster_ok):
+    host = cluster_ok.host("s2")
+    redirect = "add rule inet nat c tcp dport 9500 redirect to :9095"
+    chain = "add chain inet nat c { type nat hook prerouting priority -100; }"
+    host.run(["nft", f"add table inet nat; {chain}; {redirect}"])
+    try:
+        assert problems(cluster_ok) == {}
+    finally:
+        host.run(["nft", "delete table inet nat"])
+
+
 @contextlib.contextmanager
 def rule(host, hook, text):
     """One rule of nft at this hook, behind firewalld."""
