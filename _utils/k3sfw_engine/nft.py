@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from types import TracebackType
 
 from .errors import FirewalldUnavailable
@@ -53,6 +55,37 @@ class Listing:
         if self._process.poll() is None:
             self._process.kill()
         self._process.communicate()
+
+
+@dataclass(frozen=True)
+class BaseChain:
+    """A chain of any table by which packets enter it, and what becomes of those that leave it."""
+
+    table: str
+    name: str
+    hook: str
+    policy: str
+
+
+def base_chains() -> tuple[BaseChain, ...]:
+    """The base chains of all tables, also of those that iptables made with nftables.
+
+    Raises ``FirewalldUnavailable`` if nft is missing or fails.
+    """
+    listing, error = (process := _nft("-j", "list", "chains")).communicate(timeout=_DEADLINE)
+    if process.returncode != 0:
+        raise _failed("list the kernel's chains", error)
+    chains = [item["chain"] for item in json.loads(listing)["nftables"] if "chain" in item]
+    return tuple(
+        BaseChain(
+            f"{chain['family']} {chain['table']}",
+            chain["name"],
+            chain["hook"],
+            chain.get("policy", "accept"),
+        )
+        for chain in chains
+        if "hook" in chain
+    )
 
 
 def restore_table() -> None:
