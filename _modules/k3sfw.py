@@ -16,13 +16,14 @@ try:
     import netaddr
 
     import k3sfw_engine
-    from k3sfw_engine import tables, transaction
+    from k3sfw_engine import routes, tables, transaction
     from k3sfw_engine.desired import desired
     from k3sfw_engine.errors import BadTables, EngineError
     from k3sfw_engine.explain import Question, explain as explain_packet
     from k3sfw_engine.inspection import inspect_ports
     from k3sfw_engine.peers import Narrowing
     from k3sfw_engine.ports import LAYERS
+    from k3sfw_engine.route_facts import observe as observe_routes
     from k3sfw_engine.rows import PortRange, Protocol, Role
     from k3sfw_engine.script import script as write_script
     from k3sfw_engine.verdicts import RETCODES, report
@@ -400,6 +401,50 @@ def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
     return result
 
 
+def check_routes(full=False, to=None, refresh=True):
+    """
+    Whether every packet of the cluster finds its way from this node, and with an address that
+    peers let in: routes to nodes, pods, services and clients, what lies below them, the settings
+    that forwarding needs, MTU, and who else rules over packets here.
+
+    full
+        ``True`` adds ``checks``: one flat map for every question, with ``from``, ``to``,
+        ``address``, ``protocol``, ``port``, ``description``, ``expect``, ``status``, ``by``,
+        ``evidence`` and ``hint``.
+
+    to
+        Only the way to this minion id, or to any of a list. The default is all of them.
+
+    refresh
+        As for :py:func:`apply`.
+
+    Nothing is changed. To each peer two echoes are sent, the second as large as the largest packet
+    of the overlay and not to be fragmented.
+
+    Returns ``{status, summary, problems, counts}``, the worst first. Return codes: 0 OK, 1 WARN,
+    2 FAIL, 3 could not check, 4 bad tables.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' k3sfw.check_routes
+        salt s1 k3sfw.check_routes to=s2 full=True --out=json
+    """
+    try:
+        parsed, _own_role = _parse(refresh)
+        peers = _peers(parsed, to)
+        situation, paths = observe_routes(parsed, __opts__["id"], peers)
+    except EngineError as error:
+        return _could_not_check(error)
+    others = len(parsed.nodes) - 1
+    result = routes.summarize(
+        routes.judge(situation, paths), scope=f"{len(peers)} of {others} peers", full=full
+    )
+    __context__["retcode"] = RETCODES[result["status"]]
+    return result
+
+
 def _could_not_check(error):
     bad_tables = isinstance(error, BadTables)
     __context__["retcode"] = 4 if bad_tables else RETCODES["UNKNOWN"]
@@ -454,6 +499,22 @@ def _narrowed(parsed, sources, targets, span):
             f"{', '.join(sorted(known))}"
         )
     return Narrowing(sources, targets, *span)
+
+
+def _peers(parsed, to):
+    """The names of the peers that a check is narrowed to; all of them where it is not."""
+    known = {node.name for node in parsed.nodes}
+    if to is not None and not isinstance(to, (str, list)):
+        raise SaltInvocationError(f"to={to!r} is no minion id. Mend: give one, or a list of them")
+    wanted = _names(to) or known
+    strangers = sorted(wanted - known)
+    if strangers:
+        raise SaltInvocationError(
+            f"{', '.join(strangers)}: no such node of this cluster. Mend: name one of "
+            f"{', '.join(sorted(known))}"
+        )
+    # With salt '*' the node itself is among those that are asked.
+    return wanted - {__opts__["id"]}
 
 
 def _is_test(test):

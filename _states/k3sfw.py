@@ -6,6 +6,9 @@ The host firewall of a K3s cluster as a state.
     k3s_firewall:
       k3sfw.managed: []
 
+    k3s_routes:
+      k3sfw.routes_checked: []
+
 The port tables stand in pillar below ``k3s``; see the execution module ``k3sfw``.
 """
 
@@ -42,9 +45,8 @@ def managed(name, prepared=False):
         comment = "firewalld would be started with the rules that are prepared for it"
         return {"name": name, "result": None, "changes": {}, "comment": comment}
     ret = _run(name, "k3sfw.apply", refresh=False)
-    happened = ret["changes"] or not ret["result"]
-    if happened and not __opts__["test"] and __opts__.get("file_client") != "local":
-        __salt__["event.fire_master"](ret, "k3sfw/managed")
+    if ret["changes"] or not ret["result"]:
+        _tell_master(ret, "k3sfw/managed")
     return ret
 
 
@@ -68,6 +70,62 @@ def absent(name):
         A name for people; nothing depends on it.
     """
     return _run(name, "k3sfw.remove")
+
+
+def routes_checked(name, allow_warnings=True, settled=False):
+    """
+    Fail where :py:func:`k3sfw.check_routes` does: a route, an entry below it, a setting or a size
+    is wrong, or could not be checked.
+
+    name
+        A name for people; nothing depends on it.
+
+    allow_warnings
+        ``False`` makes a warning a failure, too: something could not be proven, or is in conflict.
+
+    settled
+        ``True`` says that the states of ``k3s.routes`` come before: settings that are wrong in test
+        mode will then be right.
+
+    Nothing is ever changed. A failure is told to the master by the event ``k3sfw/checked``, so that
+    a scheduled run may be silent else.
+    """
+    ret, found = _checked(name, "k3sfw.check_routes", allow_warnings)
+    if settled and __opts__["test"] and _is_settled(found):
+        ret["result"] = None
+    return ret
+
+
+def _is_settled(found):
+    """Whether nothing is wrong but what ``k3s.routes`` sets."""
+    failures = set(found["counts"]) - {"ok", "unproven", "conflict"}
+    wrong = [problem for problem in found["problems"] if problem.startswith("bad_setting")]
+    return failures == {"bad_setting"} and all(
+        problem.endswith("state.apply k3s.routes") for problem in wrong
+    )
+
+
+def _checked(name, function, allow_warnings):
+    """
+    A check as a state, and what the check answered. The run that this is part of has just compiled
+    the pillar.
+    """
+    found = __salt__[function](refresh=False)
+    good = ("OK", "WARN") if allow_warnings else ("OK",)
+    ret = {
+        "name": name,
+        "result": found["status"] in good,
+        "changes": {},
+        "comment": "\n".join([f"{found['status']}: {found['summary']}", *found["problems"]]),
+    }
+    if not ret["result"]:
+        _tell_master(ret, "k3sfw/checked")
+    return ret, found
+
+
+def _tell_master(ret, tag):
+    if not __opts__["test"] and __opts__.get("file_client") != "local":
+        __salt__["event.fire_master"](ret, tag)
 
 
 def _run(name, function, **options):

@@ -44,27 +44,47 @@ def behind_a_bridge(host, number):
 @contextmanager
 def vxlan(host, number, peers):
     """This node's end of an overlay, as flannel makes it; ``peers`` are the others by number."""
-    commands = [
-        f"link add flannel.1 address {_mac(number)} type vxlan id 1 local {host.ipv4} dev eth0 "
-        "dstport 8472 nolearning",
-        f"address add 10.42.{number}.0/32 dev flannel.1",
-        "link set flannel.1 up",
-    ]
-    for other in peers:
-        commands += [
-            f"route add 10.42.{other}.0/24 via 10.42.{other}.0 dev flannel.1 onlink",
-            f"neighbour add 10.42.{other}.0 lladdr {_mac(other)} dev flannel.1",
-        ]
-    ip(host, *commands)
+    host.run(["sh", "-ec", flannel_start(host, number, peers)])
     try:
-        for other, peer in peers.items():
-            forward = ["fdb", "append", _mac(other), "dev", "flannel.1", "dst", peer.ipv4]
-            host.run(["bridge", *forward])
         _forwarding(host, 1)
         yield
     finally:
         _forwarding(host, 0)
-        ip(host, "link delete flannel.1")
+        host.run(["ip", "link", "delete", "flannel.1"])
+
+
+def flannel_start(host, number, peers):
+    """What flannel does when it starts, as a script: it keeps what is right and adds the rest.
+
+    https://github.com/flannel-io/flannel/blob/master/pkg/backend/vxlan/vxlan_network.go
+    """
+    commands = [
+        f"ip link add flannel.1 address {mac(number)} type vxlan id 1 local {host.ipv4} dev eth0 "
+        "dstport 8472 nolearning 2>/dev/null || ip link show flannel.1 >/dev/null",
+        f"ip address replace 10.42.{number}.0/32 dev flannel.1",
+        "ip link set flannel.1 up",
+    ]
+    for other, peer in peers.items():
+        commands += [
+            f"ip neighbour replace 10.42.{other}.0 lladdr {mac(other)} dev flannel.1 nud permanent",
+            f"bridge fdb replace {mac(other)} dev flannel.1 dst {peer.ipv4}",
+            f"ip route replace 10.42.{other}.0/24 via 10.42.{other}.0 dev flannel.1 onlink",
+        ]
+    return "\n".join(commands)
+
+
+@contextmanager
+def host_gw(host, peers):
+    """The routes that flannel makes with the backend host-gw."""
+    routes = [f"10.42.{other}.0/24 via {peer.ipv4} dev eth0" for other, peer in peers.items()]
+    ip(host, *(f"route add {route}" for route in routes))
+    try:
+        _forwarding(host, 1)
+        yield
+    finally:
+        _forwarding(host, 0)
+        for other in peers:
+            host.run(["ip", "route", "flush", f"10.42.{other}.0/24"])
 
 
 def addresses(patterns, number, last):
@@ -85,7 +105,7 @@ def no_wait(address):
     return "nodad" if ":" in address else ""
 
 
-def _mac(number):
+def mac(number):
     return f"02:00:00:00:00:{number:02x}"
 
 

@@ -1,0 +1,82 @@
+# What the kernel needs to carry pods' packets, as far as it may safely be set; then the check of
+# all the rest. Routes are flannel's and the operator's: they are checked and never made here.
+include:
+  - k3s.requirements
+
+{%- set file = '/etc/sysctl.d/90-k3sfw.conf' %}
+{%- set sys = '/proc/sys/net/' %}
+{%- macro now(path) %}
+{%-   if salt['file.file_exists'](sys ~ path) %}{{ salt['file.read'](sys ~ path) | trim }}{% endif %}
+{%- endmacro %}
+{%- set pods = (pillar.get('k3s') or {}).get('pod_cidrs') or ['10.42.0.0/16'] %}
+{%- set ipv6 = ':' in pods | join(' ') %}
+{%- set links = [] %}
+{%- for name, link in salt['network.interfaces']().items() %}
+{%-   if link.get('inet') and not name.startswith(('lo', 'cni', 'flannel', 'veth', 'docker')) %}
+{%-     do links.append(name) %}
+{%-   endif %}
+{%- endfor %}
+{%- set settings = [('net.ipv4.ip_forward', 1)] %}
+{#- These exist only where br_netfilter is loaded; K3s loads it. #}
+{%- if now('bridge/bridge-nf-call-iptables') %}
+{%-   do settings.append(('net.bridge.bridge-nf-call-iptables', 1)) %}
+{%- endif %}
+{%- if ipv6 %}
+{#-   A kernel that begins to forward drops the routes that routers announced, unless told so. #}
+{%-   for name in links | sort if now('ipv6/conf/all/forwarding') == '0' %}
+{%-     if now('ipv6/conf/' ~ name ~ '/accept_ra') == '1' %}
+{%-       do settings.append(('net.ipv6.conf.' ~ name | replace('.', '/') ~ '.accept_ra', 2)) %}
+{%-     endif %}
+{%-   endfor %}
+{%-   do settings.append(('net.ipv6.conf.all.forwarding', 1)) %}
+{%-   if now('bridge/bridge-nf-call-ip6tables') %}
+{%-     do settings.append(('net.bridge.bridge-nf-call-ip6tables', 1)) %}
+{%-   endif %}
+{%- endif %}
+{#-
+  Strict reverse-path filtering drops what comes in by another link than its answer would leave by.
+  A node with one link has no other, so there it stays as it is. The kernel takes the larger value.
+#}
+{%- for name in links | sort if links | length > 1 %}
+{%-   if [now('ipv4/conf/all/rp_filter'), now('ipv4/conf/' ~ name ~ '/rp_filter')] | max == '1' %}
+{%-     do settings.append(('net.ipv4.conf.' ~ name | replace('.', '/') ~ '.rp_filter', 2)) %}
+{%-   endif %}
+{%- endfor %}
+{%- for name, value in settings %}
+
+k3s_sysctl_{{ name }}:
+  sysctl.present:
+    - name: {{ name | json }}
+    - value: {{ value }}
+    - config: {{ file }}
+    - require_in:
+      - k3sfw: k3s_routes
+{%- endfor %}
+{%- if salt['file.file_exists']('/usr/sbin/NetworkManager') %}
+
+# Added to what a site lists itself, and read without a restart.
+k3s_networkmanager:
+  file.managed:
+    - name: /etc/NetworkManager/conf.d/90-k3sfw.conf
+    - makedirs: True
+    - contents: |
+        [keyfile]
+        unmanaged-devices+=interface-name:cni*;interface-name:flannel*
+    - require_in:
+      - k3sfw: k3s_routes
+
+k3s_networkmanager_reload:
+  cmd.run:
+    - name: nmcli general reload conf
+    - onlyif: nmcli -t general status
+    - onchanges:
+      - file: k3s_networkmanager
+    - require_in:
+      - k3sfw: k3s_routes
+{%- endif %}
+
+k3s_routes:
+  k3sfw.routes_checked:
+    - settled: True
+    - require:
+      - sls: k3s.requirements

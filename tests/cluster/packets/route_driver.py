@@ -1,0 +1,22 @@
+"""Run inside a host: check_routes of the engine, as the module calls it, for each line of stdin.
+
+``route_driver.py MINION_ID PILLAR``. Salt takes seconds for what takes milliseconds, and here every
+node is asked again after every cut.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "_utils"))
+
+from k3sfw_engine.route_facts import observe
+from k3sfw_engine.routes import judge, summarize
+from k3sfw_engine.tables import parse_tables
+
+name, pillar = sys.argv[1], json.loads(sys.argv[2])
+tables = parse_tables(pillar, minion_id=name, role=pillar["nodes"][name]["role"])
+peers = [node.name for node in tables.nodes if node.name != name]
+for _line in sys.stdin:
+    checks = judge(*observe(tables, name, peers))
+    print(json.dumps(summarize(checks, scope="all peers", full=True)), flush=True)

@@ -1,0 +1,549 @@
+"""check_routes on a whole cluster: one cut anywhere is found, blamed on its node, and mended.
+
+The overlay is flannel's, made by the commands of its source; K3s itself is not there. In the place
+of its start stands a script that does what flannel does then.
+"""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from packets import pods
+from packets.pods import ip, mac
+
+pytestmark = pytest.mark.cluster
+
+DRIVER = Path(__file__).with_name("packets") / "route_driver.py"
+NUMBERS = {"s1": 1, "s2": 2, "s3": 3, "a1": 4, "a2": 5}
+
+# The command at the beginning of a mend; what follows it is for people.
+COMMAND = re.compile(r"salt (\S+) (?:cmd\.run '([^']*)'|(state\.apply \S+))")
+
+# What the check is called in the result of k3s.routes.
+ROUTES = "k3sfw_|-k3s_routes_|-k3s_routes_|-routes_checked"
+
+SYSTEMCTL = "/usr/local/bin/systemctl"
+DROP = """table inet firewalld_policy_drop {
+  chain filter_input {
+    type filter hook input priority 9; policy drop; ct state established,related accept
+  }
+  chain filter_forward {
+    type filter hook forward priority 9; policy drop; ct state established,related accept
+  }
+  chain filter_output {
+    type filter hook output priority 9; policy drop; ct state established,related accept
+  }
+}"""
+
+
+class Routes:
+    """The cluster with pods and an overlay, asked by check_routes."""
+
+    def __init__(self, cluster, backend="vxlan"):
+        self._cluster = cluster
+        self._pillar = {
+            "flannel_backend": backend,
+            "ports": {"cluster": {}, "manager": {}},
+            "nodes": {
+                host.name: {"role": host.role, "addresses": [host.ipv4, host.ipv6]}
+                for host in cluster.nodes.values()
+            },
+        }
+
+    def __enter__(self):
+        self._drivers = {name: self._driver(host) for name, host in self._cluster.nodes.items()}
+        return self
+
+    def __exit__(self, *_error):
+        for driver in self._drivers.values():
+            driver.stdin.close()
+            driver.wait(10)
+            driver.stdout.close()
+
+    def _driver(self, host):
+        command = [sys.executable, str(DRIVER), host.name, json.dumps(self._pillar)]
+        return host.popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1)
+
+    def host(self, name):
+        return self._cluster.host(name)
+
+    def ask(self):
+        """The report of every node, all of them asked at once."""
+        for driver in self._drivers.values():
+            driver.stdin.write("\n")
+        return {name: json.loads(each.stdout.readline()) for name, each in self._drivers.items()}
+
+    def problems(self):
+        """The problems of every node that has any."""
+        return {name: each["problems"] for name, each in self.ask().items() if each["problems"]}
+
+    def type(self, problem):
+        """Type what the problem says that mends it."""
+        mend = problem.partition(". Mend: ")[2]
+        if mend.endswith(", on the node itself"):
+            node, command, state = problem.split()[3].rstrip(":"), mend.partition(",")[0], None
+        else:
+            node, command, state = COMMAND.match(mend).groups()
+        if command:
+            self.host(node).run(["sh", "-ec", command])
+        else:
+            (answer,) = self._cluster.salt(node, *shlex.split(state)).values()
+            assert isinstance(answer, dict), answer
+
+    @contextmanager
+    def cut(self, name, *commands):
+        """The node as these commands make it; put back whatever the test did."""
+        host = self.host(name)
+        before = _kernel(host)
+        host.run(["sh", "-ec", "\n".join(commands)])
+        assert _kernel(host) != before, "nothing was cut"
+        try:
+            yield
+        finally:
+            _put_back(host, NUMBERS[name], _peers(self._cluster, host))
+            assert _kernel(host) == before
+
+
+def _peers(cluster, host):
+    return {NUMBERS[n]: peer for n, peer in cluster.nodes.items() if n != host.name}
+
+
+def _kernel(host):
+    """What a cut changes, to see that it did and that it was put back."""
+    listing = [
+        "ip -4 route",
+        "ip -6 route show dev eth0",
+        "ip -o -4 address | sed 's/^[0-9]*: //'",
+        "ip -o -6 address show dev eth0 scope global",
+        "ip -d link | grep -oE 'mtu [0-9]+|<[A-Z,_]*>|local [0-9.]+'",
+        "ip neighbour show nud permanent | sort",
+        "bridge fdb show dev flannel.1 | grep dst | sort",
+        "nft list tables",
+        "nft list chain inet firewalld filter_INPUT_ZONES",
+        "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/forwarding",
+        "cat /proc/sys/net/bridge/* 2>/dev/null || true",
+    ]
+    return host.run(["sh", "-c", "\n".join(listing)]).stdout
+
+
+def _put_back(host, number, peers):
+    """Everything that a cut here can take away or add, as the fixture made it."""
+    script = f"""
+    ip link set eth0 up mtu 1500
+    ip address del 192.0.2.199/24 dev eth0 2>/dev/null || true
+    ip address replace {host.ipv6}/64 dev eth0 nodad
+    ip route flush type blackhole
+    ip route flush type prohibit
+    ip route replace 192.0.2.0/24 dev eth0 proto kernel scope link src {host.ipv4}
+    ip route replace default via 192.0.2.10
+    for extra in 10.43.0.0/16 10.42.77.0/24 192.0.2.12/32; do ip route flush $extra; done
+    ip link delete flannel.1 2>/dev/null || true
+    {pods.flannel_start(host, number, peers)}
+    ip link set cni0 up mtu 1450
+    for name in $(nft list tables | grep -oE 'firewalld_policy_drop|theirs' || true); do
+        nft delete table inet $name
+    done
+    echo 1 > /proc/sys/net/ipv4/ip_forward
+    for each in eth0 flannel.1 cni0; do echo 1 > /proc/sys/net/ipv4/conf/$each/forwarding; done
+    ! [ -e /proc/sys/net/bridge/bridge-nf-call-iptables ] ||
+        echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables
+    rm -f /etc/sysctl.d/90-k3sfw.conf
+    """
+    host.run(["sh", "-ec", script])
+    if (
+        "eth0"
+        in host.run(["nft", "list", "chain", "inet", "firewalld", "filter_INPUT_ZONES"]).stdout
+    ):
+        for zone in ("trusted", "public"):
+            for options in ([], ["--permanent"]):
+                remove = [f"--zone={zone}", "--remove-interface=eth0"]
+                host.run(["firewall-cmd", *options, *remove], check=False)
+
+
+@pytest.fixture(scope="module")
+def overlay(applied):
+    """Pods on every node, a vxlan overlay between all of them, and a default route."""
+    with ExitStack() as stack:
+        for host in applied.nodes.values():
+            number, peers = NUMBERS[host.name], _peers(applied, host)
+            stack.enter_context(pods.behind_a_bridge(host, number))
+            stack.enter_context(pods.vxlan(host, number, peers))
+            stack.enter_context(_as_a_node(host, number, peers))
+        yield stack.enter_context(Routes(applied))
+
+
+@contextmanager
+def _as_a_node(host, number, peers):
+    """What a node has beside the overlay: a way out, pods of the overlay's size, a K3s to start."""
+    ip(host, "route add default via 192.0.2.10", "link set cni0 mtu 1450")
+    start = host.path(SYSTEMCTL)
+    unit = "k3s" if host.role == "server" else "k3s-agent"
+    start.write_text(
+        f'#!/bin/sh\n[ "$*" = "restart {unit}" ] || exit 1\nset -e\n'
+        f"{pods.flannel_start(host, number, peers)}\n"
+    )
+    start.chmod(0o755)
+    try:
+        yield
+    finally:
+        start.unlink()
+        ip(host, "route delete default via 192.0.2.10")
+
+
+@pytest.fixture
+def bare(applied):
+    """Nodes as they are before K3s runs: no pods, no overlay, nothing forwarded."""
+    try:
+        with Routes(applied) as routes:
+            yield routes
+    finally:
+        for host in applied.nodes.values():
+            forget = "rm -f /etc/sysctl.d/90-k3sfw.conf /etc/NetworkManager/conf.d/90-k3sfw.conf"
+            host.run(["sh", "-ec", f"{forget}; echo 0 > /proc/sys/net/ipv4/ip_forward"])
+
+
+def routes_state(cluster, name, **options):
+    """What the check returned as a part of k3s.routes."""
+    return states(cluster, name, **options)[ROUTES]
+
+
+def states(cluster, name, **options):
+    returned = cluster.salt(name, "state.apply", "k3s.routes", **options)[name]
+    assert isinstance(returned, dict), returned
+    return returned
+
+
+# First, while there is no overlay.
+
+
+def test_a_node_without_k3s_is_neither_fine_nor_broken(bare):
+    for name, problems in bare.problems().items():
+        forwarding, *others = problems
+        assert forwarding.startswith(f"bad_setting net.ipv4.ip_forward -> {name}: is 0")
+        assert [problem.partition(":")[0] for problem in others] == [
+            f"unproven overlay -> {name}",
+            f"unproven default route -> {name} (10.43.0.0/16)",
+        ]
+
+
+DUAL_STACK = {
+    "k3s": {
+        "pod_cidrs": ["10.42.0.0/16", "fd42::/56"],
+        "service_cidrs": ["10.43.0.0/16", "fd43::/112"],
+    }
+}
+# Of a node with two links, strict reverse paths, and routers that announce themselves.
+SETTINGS = {
+    "ipv4/ip_forward": ("0", "1"),
+    "ipv6/conf/all/forwarding": ("0", "1"),
+    "ipv6/conf/eth0/accept_ra": ("1", "2"),
+    "ipv4/conf/eth0/rp_filter": ("0", "2"),
+    "ipv4/conf/spare/rp_filter": ("0", "2"),
+}
+
+
+@pytest.fixture
+def wanting(bare):
+    """A node that lacks all that can be set."""
+    host = bare.host("s2")
+    program = host.path("/usr/sbin/NetworkManager")
+    # There by its program; it does not run, so nothing is told to read its files.
+    program.touch()
+    ip(host, "link add spare type bridge", "address add 198.51.100.2/24 dev spare")
+    kept = [*SETTINGS, "ipv4/conf/all/rp_filter"]
+    before = dict(zip(kept, _settings(host, kept)))
+    _set(host, {**{name: value for name, (value, _new) in SETTINGS.items()}, kept[-1]: "1"})
+    try:
+        yield host
+    finally:
+        program.unlink()
+        _set(host, before)
+        ip(host, "link delete spare")
+
+
+def _settings(host, names=SETTINGS):
+    # Read inside: from outside of the host, the same path would show the machine's own.
+    return host.run(["cat", *(f"/proc/sys/net/{name}" for name in names)]).stdout.split()
+
+
+def _set(host, values):
+    commands = [f"echo {value} > /proc/sys/net/{name}" for name, value in values.items()]
+    host.run(["sh", "-ec", "\n".join(commands)])
+
+
+def test_k3s_routes_sets_what_is_missing_once_and_test_mode_touches_nothing(applied, wanting):
+    files = [
+        wanting.path(f"/etc/{name}/90-k3sfw.conf") for name in ("sysctl.d", "NetworkManager/conf.d")
+    ]
+    old, new = map(list, zip(*SETTINGS.values()))
+    with applied.site(DUAL_STACK):
+        dry = states(applied, "s2", test=True)
+        assert (_settings(wanting), [file.exists() for file in files]) == (old, [False, False])
+        first = states(applied, "s2")
+        assert (_settings(wanting), [file.exists() for file in files]) == (new, [True, True])
+        second = states(applied, "s2")
+    assert {state["result"] for state in first.values()} == {True}
+    assert [state["changes"] for state in second.values() if state["changes"]] == []
+    would = {name for name, state in dry.items() if state["result"] is None}
+    changed = {name for name, state in first.items() if state["changes"]}
+    # The check says that it will not fail once the settings are made.
+    assert would == {*changed, ROUTES}
+
+
+def test_a_whole_cluster_is_ok_everywhere(overlay):
+    for name, report in overlay.ask().items():
+        assert (name, report["status"], report["problems"]) == (name, "OK", [])
+
+
+# Where it is cut, how, and what the problem there must say. The number of a node is that of its
+# pod network: s1 is 1, s2 is 2, s3 is 3, a1 is 4, a2 is 5.
+CUTS = {
+    "a route": ("s1", ["ip route del 10.42.2.0/24"], ["no_route pods s1 -> s2 (10.42.2.0/24)"]),
+    "a forwarding entry": (
+        "a1",
+        [f"bridge fdb del {mac(3)} dev flannel.1 dst 192.0.2.13"],
+        ["no_neighbour pods a1 -> s3 (10.42.3.0/24)", "no forwarding entry"],
+    ),
+    "a forwarding entry to a stranger": (
+        "s2",
+        [f"bridge fdb replace {mac(5)} dev flannel.1 dst 192.0.2.99"],
+        ["no_neighbour pods s2 -> a2 (10.42.5.0/24)", "192.0.2.99, which is no node"],
+    ),
+    "a neighbour": (
+        "s3",
+        ["ip neighbour del 10.42.1.0 dev flannel.1"],
+        ["no_neighbour pods s3 -> s1 (10.42.1.0/24)", "has no MAC"],
+    ),
+    "a neighbour with the wrong MAC": (
+        "a2",
+        ["ip neighbour replace 10.42.4.0 lladdr 02:00:00:00:00:44 dev flannel.1 nud permanent"],
+        ["no_neighbour pods a2 -> a1 (10.42.4.0/24)", "02:00:00:00:00:44"],
+    ),
+    "the overlay": (
+        "s1",
+        ["ip link set flannel.1 down"],
+        ["link_down overlay -> s1", "flannel.1 is down"],
+    ),
+    "the overlay, taken away": (
+        "s3",
+        ["ip link delete flannel.1"],
+        ["link_down overlay -> s3", "flannel.1 is not there"],
+    ),
+    "the bridge of the pods": (
+        "a1",
+        ["ip link set cni0 down"],
+        ["link_down link -> a1", "cni0 is switched off"],
+    ),
+    "a blackhole in the place of a route": (
+        "s2",
+        ["ip route replace blackhole 10.42.1.0/24"],
+        ["no_route pods s2 -> s1 (10.42.1.0/24)", "blackhole 10.42.1.0/24"],
+    ),
+    "a blackhole for a part of a peer's pods": (
+        "s2",
+        ["ip route add blackhole 10.42.3.128/25"],
+        ["no_route pods s2 -> s3 (10.42.3.0/24)", "blackhole 10.42.3.128/25"],
+    ),
+    "a route for a part of a peer's pods to elsewhere": (
+        "s3",
+        ["ip route add 10.42.2.64/26 via 192.0.2.10"],
+        ["wrong_route pods s3 -> s2 (10.42.2.0/24)", "10.42.2.64/26 via 192.0.2.10"],
+    ),
+    "a blackhole for a node": (
+        "a2",
+        ["ip route add prohibit 192.0.2.11/32"],
+        ["no_route node a2 -> s1 (192.0.2.11)", "prohibit 192.0.2.11/32"],
+    ),
+    "a blackhole for services": (
+        "s1",
+        ["ip route add blackhole 10.43.0.0/16"],
+        ["no_route refusing routes -> s1 (10.43.0.0/16)", "service network"],
+    ),
+    "a detour to a node": (
+        "s3",
+        ["ip route add 192.0.2.12/32 via 192.0.2.10"],
+        ["wrong_route node s3 -> s2 (192.0.2.12)", "via 192.0.2.10"],
+    ),
+    "a source address that no peer knows": (
+        "s1",
+        [
+            "ip address add 192.0.2.199/24 dev eth0",
+            "ip route replace 192.0.2.0/24 dev eth0 proto kernel scope link src 192.0.2.199",
+        ],
+        ["src_mismatch node s1 -> a1, a2, s2, s3", "192.0.2.199"],
+    ),
+    "a source address of the overlay that no peer knows": (
+        "a1",
+        ["ip link set flannel.1 type vxlan id 1 local 192.0.2.199"],
+        ["src_mismatch overlay -> a1", "192.0.2.199"],
+    ),
+    "the route to the node's own network": (
+        "s2",
+        ["ip route del 192.0.2.0/24 dev eth0"],
+        ["no_route own network -> s2 (192.0.2.0/24)"],
+    ),
+    "the default route": (
+        "a1",
+        ["ip route del default"],
+        ["no_route default route -> a1 (10.43.0.0/16)"],
+    ),
+    "an MTU of the overlay": (
+        "s3",
+        ["ip link set flannel.1 mtu 1300"],
+        ["bad_mtu MTU -> s3", "flannel.1 1300 + 50 and eth0 1500: flannel.1 is too small"],
+    ),
+    "forwarding": (
+        "s1",
+        ["echo 0 > /proc/sys/net/ipv4/ip_forward"],
+        ["bad_setting net.ipv4.ip_forward -> s1"],
+    ),
+    "forwarding for one interface": (
+        "a2",
+        ["echo 0 > /proc/sys/net/ipv4/conf/flannel.1/forwarding"],
+        ["bad_setting net.ipv4.conf.flannel/1.forwarding -> a2"],
+    ),
+    "a network of the pods led elsewhere": (
+        "s1",
+        ["ip route add 10.42.77.0/24 via 192.0.2.10"],
+        ["overlap overlap -> s1 (10.42.0.0/16)", "10.42.77.0/24 via 192.0.2.10"],
+    ),
+    "another firewall": (
+        "a2",
+        [
+            "nft add table inet theirs",
+            "nft 'add chain inet theirs f { type filter hook forward priority 0; policy drop; }'",
+        ],
+        ["conflict other firewalls -> a2", "table inet theirs drops in chain f"],
+    ),
+    "a zone that accepts everything": (
+        "s3",
+        ["firewall-cmd --zone=trusted --change-interface=eth0"],
+        ["conflict zone -> s3", "zone trusted"],
+    ),
+}
+# What a person must decide on; the mend says so and is no command.
+FOR_PEOPLE = {"another firewall"}
+
+
+# After these the node gets no answer back to a peer, so that one says: it does not answer.
+SILENCING = {
+    "a blackhole for a node": ["s1"],
+    "a detour to a node": ["s2"],
+    "the route to the node's own network": ["s1", "s3", "a1", "a2"],
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_one_cut_is_found_on_its_node_and_nothing_else_is_reported_and_its_mend_mends(overlay, cut):
+    name, commands, words = CUTS[cut]
+    with overlay.cut(name, *commands):
+        found = overlay.problems()
+        (problem,) = found.pop(name)
+        for word in words:
+            assert word in problem
+        assert list(found) == SILENCING.get(cut, [])
+        for peer, (other,) in found.items():
+            assert other.startswith(f"unproven path MTU {peer} -> {name} ")
+        if cut not in FOR_PEOPLE:
+            overlay.type(problem)
+            assert overlay.problems() == {}
+
+
+def test_a_link_that_takes_less_is_found_by_its_node_and_by_the_peers_that_send_to_it(overlay):
+    with overlay.cut("s2", "ip link set eth0 mtu 1400"):
+        found = overlay.problems()
+        assert set(found) == set(NUMBERS)
+        (own,) = found.pop("s2")
+        assert "bad_mtu MTU -> s2" in own and "flannel.1 1450 + 50 and eth0 1400" in own
+        for name, (problem,) in found.items():
+            assert f"bad_mtu path MTU {name} -> s2 (192.0.2.12, 2001:db8::12)" in problem
+            assert "1500 bytes get no answer, 1400 do" in problem
+        # Each of the mends is for the same link.
+        overlay.type(found["a1"][0])
+        assert overlay.problems() == {}
+
+
+def test_a_table_that_a_killed_reload_left_is_blamed_on_its_node(overlay):
+    with overlay.cut("a1", f"nft '{DROP}'"):
+        found = overlay.problems()
+        (own,) = found.pop("a1")
+        assert "local_block firewalld's drop table -> a1" in own
+        assert set(found) == set(NUMBERS) - {"a1"}
+        for name, (problem,) in found.items():
+            assert problem.startswith(f"unproven path MTU {name} -> a1 (192.0.2.21, 2001:db8::21)")
+        overlay.type(own)
+        assert overlay.problems() == {}
+
+
+def test_a_node_whose_link_is_down_is_blamed_by_itself_and_by_its_peers(overlay):
+    with overlay.cut("s3", "ip link set eth0 down"):
+        found = overlay.problems()
+        (own,) = found.pop("s3")
+        assert own.startswith("link_down link -> s3: eth0 is switched off")
+        for name, (problem,) in found.items():
+            assert problem.startswith(f"unproven path MTU {name} -> s3")
+            # Which of both the kernel says depends on how fresh its neighbour entry is.
+            assert "nobody on the link has it" in problem or "no answer to an echo" in problem
+        overlay.type(own)
+        assert not [p for each in overlay.problems().values() for p in each if "link_down" in p]
+
+
+def test_a_highstate_fails_where_the_check_does_and_changes_nothing(applied, overlay):
+    with overlay.cut("s1", "ip route del 10.42.2.0/24"):
+        for test in (False, True):
+            state = routes_state(applied, "s1", test=test)
+            assert (state["result"], state["changes"]) == (False, {})
+            assert state["comment"].startswith("FAIL: ")
+            assert "no_route pods s1 -> s2 (10.42.2.0/24)" in state["comment"]
+
+
+def test_the_check_answers_through_salt_with_its_return_code(applied, overlay):
+    report, code = applied.salt_call("s1", "k3sfw.check_routes", full=True)
+    assert (report["status"], report["problems"], code) == ("OK", [], 0)
+    assert report["summary"].endswith("(4 of 4 peers)")
+    assert {row["to"] for row in report["checks"]} == set(NUMBERS)
+
+    with overlay.cut("s1", "ip route del 10.42.2.0/24"):
+        report, code = applied.salt_call("s1", "k3sfw.check_routes")
+        assert (report["status"], code) == ("FAIL", 2)
+        report, code = applied.salt_call("s1", "k3sfw.check_routes", to=["s3", "a1"])
+        assert (report["status"], code) == ("OK", 0)
+        assert report["summary"].endswith("(2 of 4 peers)")
+
+    refused = json.dumps(applied.salt("s1", "k3sfw.check_routes", to="s9"))
+    assert "s9: no such node of this cluster" in refused
+    with applied.site({"k3s": {"pod_cidrs": ["10.42.0.1/16"]}}):
+        report, code = applied.salt_call("s1", "k3sfw.check_routes")
+        assert (report["status"], report["summary"], code) == (
+            "UNKNOWN",
+            "the tables were refused",
+            4,
+        )
+
+
+def test_the_routes_of_host_gw_are_judged_by_the_nodes_they_lead_to(applied, overlay):
+    with ExitStack() as stack:
+        for host in applied.nodes.values():
+            host.run(["ip", "link", "delete", "flannel.1"])
+            stack.callback(_put_back, host, NUMBERS[host.name], _peers(applied, host))
+            stack.enter_context(pods.host_gw(host, _peers(applied, host)))
+            ip(host, "link set cni0 mtu 1500")
+        routes = stack.enter_context(Routes(applied, "host-gw"))
+        assert routes.problems() == {}
+
+        routes.host("s1").run(["ip", "route", "replace", "10.42.2.0/24", "via", "192.0.2.10"])
+        ((name, (problem,)),) = routes.problems().items()
+        assert name == "s1"
+        assert problem.startswith("no_route pods s1 -> s2 (10.42.2.0/24): no route by 192.0.2.12")
+        routes.type(problem)
+        assert routes.problems() == {}
+
+        routes.host("a1").run(["ip", "route", "del", "10.42.3.0/24"])
+        ((name, (problem,)),) = routes.problems().items()
+        assert name == "a1"
+        assert problem.startswith("unproven pods a1 -> s3: no route to pods by 192.0.2.13")

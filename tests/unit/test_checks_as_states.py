@@ -1,0 +1,86 @@
+"""A check as a state: its verdict fails a highstate or does not, and nothing is ever changed."""
+
+from __future__ import annotations
+
+import pytest
+
+from _states import k3sfw
+
+
+@pytest.fixture
+def checked(monkeypatch):
+    """What the state returns for such an answer, and what the master was told."""
+
+    def run(status, problems=(), counts=(), test=False, file_client="remote", **options):
+        told = []
+        answer = {
+            "status": status,
+            "summary": "1 of 2 checks ok (4 of 4 peers)",
+            "problems": list(problems),
+            "counts": dict.fromkeys(counts, 1),
+        }
+        functions = {
+            "k3sfw.check_routes": lambda refresh: answer,
+            "event.fire_master": lambda ret, tag: told.append(tag),
+        }
+        monkeypatch.setattr(k3sfw, "__salt__", functions, raising=False)
+        opts = {"test": test, "file_client": file_client}
+        monkeypatch.setattr(k3sfw, "__opts__", opts, raising=False)
+        return k3sfw.routes_checked("routes", **options), told
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("status", "allow_warnings", "result"),
+    [
+        ("OK", True, True),
+        ("OK", False, True),
+        ("WARN", True, True),
+        ("WARN", False, False),
+        ("FAIL", True, False),
+        ("UNKNOWN", True, False),
+    ],
+)
+def test_a_verdict_fails_a_highstate_or_does_not(checked, status, allow_warnings, result):
+    for test in (False, True):
+        ret, _told = checked(status, test=test, allow_warnings=allow_warnings)
+        assert (ret["name"], ret["result"], ret["changes"]) == ("routes", result, {})
+
+
+def test_the_comment_has_the_verdict_and_every_problem(checked):
+    ret, _told = checked("FAIL", ["no_route pods s1 -> s2", "bad_mtu MTU -> s1"])
+    assert ret["comment"].splitlines() == [
+        "FAIL: 1 of 2 checks ok (4 of 4 peers)",
+        "no_route pods s1 -> s2",
+        "bad_mtu MTU -> s1",
+    ]
+
+
+def test_a_failure_is_told_to_the_master_and_nothing_else_is(checked):
+    assert checked("FAIL")[1] == ["k3sfw/checked"]
+    assert checked("WARN")[1] == []
+    assert checked("FAIL", test=True)[1] == []
+    assert checked("FAIL", file_client="local")[1] == []
+
+
+SETTLED = "bad_setting net.ipv4.ip_forward -> s1: is 0. Mend: salt s1 state.apply k3s.routes"
+BY_HAND = "bad_setting net.ipv4.conf.eth0.forwarding -> s1: is 0. Mend: salt s1 cmd.run 'sysctl'"
+
+
+@pytest.mark.parametrize(
+    ("problems", "counts", "options", "result"),
+    [
+        ([SETTLED], ["ok", "bad_setting"], {"test": True, "settled": True}, None),
+        ([SETTLED], ["ok", "bad_setting", "unproven"], {"test": True, "settled": True}, None),
+        ([SETTLED], ["ok", "bad_setting"], {"test": False, "settled": True}, False),
+        ([SETTLED], ["ok", "bad_setting"], {"test": True}, False),
+        ([SETTLED, BY_HAND], ["bad_setting"], {"test": True, "settled": True}, False),
+        ([SETTLED], ["bad_setting", "no_route"], {"test": True, "settled": True}, False),
+        ([], [], {"test": True, "settled": True}, False),
+    ],
+)
+def test_in_test_mode_only_what_the_same_run_would_set_is_forgiven(
+    checked, problems, counts, options, result
+):
+    assert checked("FAIL", problems, counts, **options)[0]["result"] is result
