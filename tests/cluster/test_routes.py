@@ -135,13 +135,17 @@ def _put_back(host, number, peers):
     """Everything that a cut here can take away or add, as the fixture made it."""
     script = f"""
     ip link set eth0 up mtu 1500
-    ip address del 192.0.2.199/24 dev eth0 2>/dev/null || true
+    for extra in 192.0.2.199/24 192.0.2.12/32; do
+        [ $extra = {host.ipv4}/32 ] || ip address del $extra dev eth0 2>/dev/null || true
+    done
     ip address replace {host.ipv6}/64 dev eth0 nodad
     ip route flush type blackhole
     ip route flush type prohibit
     ip route replace 192.0.2.0/24 dev eth0 proto kernel scope link src {host.ipv4}
     ip route replace default via 192.0.2.10
-    for extra in 10.43.0.0/16 10.42.77.0/24 192.0.2.12/32; do ip route flush $extra; done
+    for extra in 10.43.0.0/16 10.42.77.0/24 192.0.2.12/32 192.0.2.21/32; do
+        ip route flush $extra
+    done
     ip link delete flannel.1 2>/dev/null || true
     {pods.flannel_start(host, number, peers)}
     ip link set cni0 up mtu 1450
@@ -407,6 +411,26 @@ CUTS = {
         ["echo 0 > /proc/sys/net/ipv4/conf/flannel.1/forwarding"],
         ["bad_setting net.ipv4.conf.flannel/1.forwarding -> a2"],
     ),
+    "forwarding for the node's own link": (
+        "s2",
+        ["echo 0 > /proc/sys/net/ipv4/conf/eth0/forwarding"],
+        ["bad_setting net.ipv4.conf.eth0.forwarding -> s2"],
+    ),
+    "the bridge's way into the firewall": (
+        "a1",
+        ["echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables"],
+        ["bad_setting net.bridge.bridge-nf-call-iptables -> a1"],
+    ),
+    "an address of a peer taken by the node": (
+        "s3",
+        ["ip address add 192.0.2.12/32 dev eth0"],
+        ["wrong_route node s3 -> s2 (192.0.2.12)", "this node has the address of s2 itself"],
+    ),
+    "a route to a peer by the overlay": (
+        "a2",
+        ["ip route add 192.0.2.21/32 dev flannel.1"],
+        ["wrong_route node a2 -> a1 (192.0.2.21)", "by flannel.1, where only pods are"],
+    ),
     "a network of the pods led elsewhere": (
         "s1",
         ["ip route add 10.42.77.0/24 via 192.0.2.10"],
@@ -434,6 +458,8 @@ FOR_PEOPLE = {"another firewall"}
 SILENCING = {
     "a blackhole for a node": ["s1"],
     "a detour to a node": ["s2"],
+    "an address of a peer taken by the node": ["s2"],
+    "a route to a peer by the overlay": ["a1"],
     "the route to the node's own network": ["s1", "s3", "a1", "a2"],
 }
 
@@ -441,6 +467,8 @@ SILENCING = {
 @pytest.mark.parametrize("cut", CUTS)
 def test_one_cut_is_found_on_its_node_and_nothing_else_is_reported_and_its_mend_mends(overlay, cut):
     name, commands, words = CUTS[cut]
+    if "/bridge/" in commands[0] and not Path("/proc/sys/net/bridge").exists():
+        pytest.skip("this kernel has no br_netfilter")
     with overlay.cut(name, *commands):
         found = overlay.problems()
         (problem,) = found.pop(name)
