@@ -90,7 +90,8 @@ def routes_checked(name, allow_warnings=True, settled=False):
     Nothing is ever changed. A failure is told to the master by the event ``k3sfw/checked``, so that
     a scheduled run may be silent else.
     """
-    ret, found = _checked(name, "k3sfw.check_routes", allow_warnings)
+    # The run that this is part of has just compiled the pillar.
+    ret, found = _checked(name, "k3sfw.check_routes", allow_warnings, refresh=False)
     if settled and __opts__["test"] and _is_settled(found):
         ret["result"] = None
     return ret
@@ -105,12 +106,11 @@ def _is_settled(found):
     )
 
 
-def _checked(name, function, allow_warnings):
+def _checked(name, function, allow_warnings, **options):
     """
-    A check as a state, and what the check answered. The run that this is part of has just compiled
-    the pillar.
+    A check as a state, and what the check answered.
     """
-    found = __salt__[function](refresh=False)
+    found = __salt__[function](**options)
     good = ("OK", "WARN") if allow_warnings else ("OK",)
     ret = {
         "name": name,

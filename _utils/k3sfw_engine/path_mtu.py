@@ -23,8 +23,7 @@ _LADDER = (8950, 4000, 1500, 1492, 1480, 1450, 1420, 1400, 1350, 1280, 1200, 100
 
 # An answer takes milliseconds; a lost packet is sent once more. A host that does not answer ARP
 # is given up by the kernel after 3.06 s, and only then does it say so.
-PATIENCE = 1.1
-_LAST_PATIENCE = 2.2
+PATIENCE = (1.1, 2.2)
 # Between two packets, so that a thousand of them are no burst.
 _PAUSE = 0.0005
 
@@ -77,9 +76,12 @@ class Path:
 
 
 def probe(
-    sizes: Mapping[str, int], *, patience: float = PATIENCE, last_patience: float = _LAST_PATIENCE
+    sizes: Mapping[str, int], patience: tuple[float, float] = PATIENCE
 ) -> dict[str, Path] | None:
     """Send echoes to each address, small and then of the size that belongs to it.
+
+    patience
+        How long an answer is waited for, and how long that to a second try.
 
     ``None`` if this process may not send them: it is not root.
     """
@@ -89,30 +91,27 @@ def probe(
     ]
     # A host that is down takes the whole patience; not that of both families.
     with ThreadPoolExecutor(max_workers=2) as pool:
-        asked = pool.map(
-            _probe, families, (False, True), *([each] * 2 for each in (patience, last_patience))
-        )
+        asked = pool.map(_probe, families, (False, True), (patience, patience))
         try:
             return {target: path for found in asked for target, path in found.items()}
         except PermissionError:
             return None
 
 
-def _probe(
-    sizes: Mapping[str, int], ipv6: bool, patience: float, last_patience: float
-) -> dict[str, Path]:
+def _probe(sizes: Mapping[str, int], ipv6: bool, patience: tuple[float, float]) -> dict[str, Path]:
     if not sizes:
         return {}
+    short = patience[0]
     with _Prober(ipv6) as prober:
-        small = prober.ask([(target, SMALL) for target in sizes], (patience, last_patience))
+        small = prober.ask([(target, SMALL) for target in sizes], patience)
         answered = [
             (target, sizes[target]) for (target, _size), echo in small.items() if _passed(echo)
         ]
-        full = prober.ask(answered, (patience, patience))
+        full = prober.ask(answered, (short, short))
         silent = [question for question, echo in full.items() if echo.fate is Fate.SILENT]
         steps = [(target, step) for target, size in silent for step in _LADDER if step < size]
         passing = dict.fromkeys((target for target, _size in silent), SMALL)
-        for (target, step), echo in prober.ask(steps, (patience,)).items():
+        for (target, step), echo in prober.ask(steps, (short,)).items():
             if _passed(echo):
                 passing[target] = max(step, passing[target])
     return {

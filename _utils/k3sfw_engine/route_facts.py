@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from .host_facts import HostFacts, read_host
 from .network import Network, look_up, read_network
-from .path_mtu import Path, probe
+from .path_mtu import PATIENCE, Path, probe
 from .pod_routes import pod_targets
 from .routes import echo_sizes, targets
 from .rows import Tables
@@ -19,9 +19,12 @@ from .situation import BRIDGE, Situation
 
 
 def observe(
-    tables: Tables, name: str, peers: Iterable[str]
+    tables: Tables, name: str, peers: Iterable[str], patience: tuple[float, float] = PATIENCE
 ) -> tuple[Situation, Mapping[str, Path] | None]:
     """What is there on the node of this name, and what became of echoes to these peers.
+
+    patience
+        With an echo that is not answered.
 
     Raises ``NetworkUnreadable`` if the kernel's routes cannot be read.
     """
@@ -47,4 +50,4 @@ def observe(
         network=replace(network, lookups={**network.lookups, **pods}),
         host=read_host(links),
     )
-    return at, probe(echo_sizes(at))
+    return at, probe(echo_sizes(at), patience)

@@ -179,8 +179,8 @@ def _connected(at: Situation) -> Iterator[Check]:
             evidence = f"{network.cidr} is on {link.name}"
             yield at.check(None, "own network", Status.OK, evidence=evidence)
             continue
-        source = f"scope link src {network.ip}" if network.version == 4 else "metric 256"
-        words = f"{network.cidr} dev {link.name} proto kernel {source}"
+        how = "scope link" if network.version == 4 else "metric 256"
+        words = f"{network.cidr} dev {link.name} proto kernel {how} src {network.ip}"
         wrong = at.exact(network.cidr)
         instead = f"; instead there is {', '.join(map(spec, wrong))}" if wrong else ""
         yield at.check(

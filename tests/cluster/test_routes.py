@@ -138,7 +138,10 @@ def _put_back(host, number, peers):
     for extra in 192.0.2.199/24 192.0.2.12/32; do
         [ $extra = {host.ipv4}/32 ] || ip address del $extra dev eth0 2>/dev/null || true
     done
+    ip address del 2001:db8::199/64 dev eth0 2>/dev/null || true
     ip address replace {host.ipv6}/64 dev eth0 nodad
+    ip -6 route flush 2001:db8::/64 dev eth0
+    ip -6 route add 2001:db8::/64 dev eth0 proto kernel metric 256
     ip route flush type blackhole
     ip route flush type prohibit
     ip route replace 192.0.2.0/24 dev eth0 proto kernel scope link src {host.ipv4}
@@ -391,6 +394,19 @@ CUTS = {
         ["ip route del 192.0.2.0/24 dev eth0"],
         ["no_route own network -> s2 (192.0.2.0/24)"],
     ),
+    "the route to the node's own network in IPv6": (
+        "a2",
+        ["ip -6 route del 2001:db8::/64 dev eth0"],
+        ["no_route own network -> a2 (2001:db8::/64)"],
+    ),
+    "a source address in IPv6 that no peer knows": (
+        "s2",
+        [
+            "ip address add 2001:db8::199/64 dev eth0 nodad",
+            "ip -6 route replace 2001:db8::/64 dev eth0 proto kernel metric 256 src 2001:db8::199",
+        ],
+        ["src_mismatch node s2 -> a1, a2, s1, s3", "2001:db8::199"],
+    ),
     "the default route": (
         "a1",
         ["ip route del default"],
@@ -461,6 +477,7 @@ SILENCING = {
     "an address of a peer taken by the node": ["s2"],
     "a route to a peer by the overlay": ["a1"],
     "the route to the node's own network": ["s1", "s3", "a1", "a2"],
+    "the route to the node's own network in IPv6": ["s1", "s2", "s3", "a1"],
 }
 
 
@@ -531,16 +548,14 @@ def test_a_highstate_fails_where_the_check_does_and_changes_nothing(applied, ove
 
 
 def test_the_check_answers_through_salt_with_its_return_code(applied, overlay):
-    report, code = applied.salt_call("s1", "k3sfw.check_routes", full=True)
-    assert (report["status"], report["problems"], code) == ("OK", [], 0)
-    assert report["summary"].endswith("(4 of 4 peers)")
-    assert {row["to"] for row in report["checks"]} == set(NUMBERS)
-
     with overlay.cut("s1", "ip route del 10.42.2.0/24"):
-        report, code = applied.salt_call("s1", "k3sfw.check_routes")
-        assert (report["status"], code) == ("FAIL", 2)
+        report, code = applied.salt_call("s1", "k3sfw.check_routes", full=True)
+        assert (report["status"], len(report["problems"]), code) == ("FAIL", 1, 2)
+        assert report["summary"].endswith("(4 of 4 peers)")
+        assert {row["to"] for row in report["checks"]} == set(NUMBERS)
+
         report, code = applied.salt_call("s1", "k3sfw.check_routes", to=["s3", "a1"])
-        assert (report["status"], code) == ("OK", 0)
+        assert (report["status"], report["problems"], code) == ("OK", [], 0)
         assert report["summary"].endswith("(2 of 4 peers)")
 
     refused = json.dumps(applied.salt("s1", "k3sfw.check_routes", to="s9"))
