@@ -384,7 +384,7 @@ def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
     count, minions, span = _count(peers), (_names(kwargs.get("from")), _names(to)), _port(port)
     try:
         parsed, own_role = _parse(peer_ports=True)
-        narrow = _narrowed(parsed, *minions, span)
+        narrow = Narrowing(*_of_cluster(parsed, *minions), *span)
         found = inspect_ports(
             parsed,
             own_role,
@@ -431,16 +431,17 @@ def check_routes(full=False, to=None, refresh=True):
         salt '*' k3sfw.check_routes
         salt s1 k3sfw.check_routes to=s2 full=True --out=json
     """
+    wanted = _names(to)
     try:
         parsed, _own_role = _parse(refresh)
-        peers = _peers(parsed, to)
+        (targets,) = _of_cluster(parsed, wanted)
+        others = {node.name for node in parsed.nodes} - {__opts__["id"]}
+        peers = others & targets if targets else others
         situation, paths = observe_routes(parsed, __opts__["id"], peers)
     except EngineError as error:
         return _could_not_check(error)
-    others = len(parsed.nodes) - 1
-    result = routes.summarize(
-        routes.judge(situation, paths), scope=f"{len(peers)} of {others} peers", full=full
-    )
+    checks = routes.judge(situation, paths)
+    result = report(checks, scope=f"{len(peers)} of {len(others)} peers", full=full)
     __context__["retcode"] = RETCODES[result["status"]]
     return result
 
@@ -469,6 +470,8 @@ def _names(minions):
     if minions is None:
         return frozenset()
     listed = minions.split(",") if isinstance(minions, str) else minions
+    if not isinstance(listed, (list, tuple)):
+        raise SaltInvocationError(f"{minions!r} is no minion id. Mend: give one, or a list of them")
     return frozenset(str(name).strip() for name in listed)
 
 
@@ -490,31 +493,16 @@ def _port(port):
         ) from error
 
 
-def _narrowed(parsed, sources, targets, span):
+def _of_cluster(parsed, *minions):
+    """The same names, or an error that tells which of them are no nodes of this cluster."""
     known = {node.name for node in parsed.nodes}
-    strangers = sorted((sources | targets) - known)
+    strangers = sorted(frozenset().union(*minions) - known)
     if strangers:
         raise SaltInvocationError(
             f"{', '.join(strangers)}: no such node of this cluster. Mend: name one of "
             f"{', '.join(sorted(known))}"
         )
-    return Narrowing(sources, targets, *span)
-
-
-def _peers(parsed, to):
-    """The names of the peers that a check is narrowed to; all of them where it is not."""
-    known = {node.name for node in parsed.nodes}
-    if to is not None and not isinstance(to, (str, list)):
-        raise SaltInvocationError(f"to={to!r} is no minion id. Mend: give one, or a list of them")
-    wanted = _names(to) or known
-    strangers = sorted(wanted - known)
-    if strangers:
-        raise SaltInvocationError(
-            f"{', '.join(strangers)}: no such node of this cluster. Mend: name one of "
-            f"{', '.join(sorted(known))}"
-        )
-    # With salt '*' the node itself is among those that are asked.
-    return wanted - {__opts__["id"]}
+    return minions
 
 
 def _is_test(test):

@@ -9,6 +9,9 @@ The host firewall of a K3s cluster as a state.
     k3s_routes:
       k3sfw.routes_checked: []
 
+    k3s_ports:
+      k3sfw.ports_checked: []
+
 The port tables stand in pillar below ``k3s``; see the execution module ``k3sfw``.
 """
 
@@ -70,6 +73,27 @@ def absent(name):
         A name for people; nothing depends on it.
     """
     return _run(name, "k3sfw.remove")
+
+
+def ports_checked(name, allow_warnings=True, peers=8):
+    """
+    Fail where :py:func:`k3sfw.check_ports` does: a row is not in force or its packets do not pass,
+    something is open that should be closed, or it could not be checked.
+
+    name
+        A name for people; nothing depends on it.
+
+    allow_warnings
+        ``False`` makes a warning a failure, too: nobody listens, or something could not be proven.
+
+    peers
+        How many peers to ask, or ``all``.
+
+    Nothing is ever changed. A failure is told to the master by the event ``k3sfw/checked``, so that
+    a scheduled run may be silent else. It must come after the apply of all nodes, and so in a run
+    of its own: while they are applied one after the other, peers are rightly found closed.
+    """
+    return _checked(name, "k3sfw.check_ports", allow_warnings, peers=peers)[0]
 
 
 def routes_checked(name, allow_warnings=True, settled=False):

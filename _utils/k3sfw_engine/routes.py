@@ -7,9 +7,7 @@ down nobody's route is judged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import netaddr
 
@@ -20,10 +18,7 @@ from .path_mtu import Path
 from .pod_routes import to_pods
 from .rows import FlannelBackend, Node
 from .situation import BRIDGE, REFUSING, Situation, delete, ip_route, spec
-from .verdicts import Check, Status, report, worst_first
-
-# More names than that in one sentence nobody reads.
-_NAMES = 6
+from .verdicts import Check, Status, worst_first
 
 
 def judge(at: Situation, paths: Mapping[str, Path] | None) -> tuple[Check, ...]:
@@ -53,30 +48,6 @@ def judge(at: Situation, paths: Mapping[str, Path] | None) -> tuple[Check, ...]:
             *host_rules.other_managers(at),
         ]
     )
-
-
-def summarize(checks: Iterable[Check], *, scope: str, full: bool) -> dict[str, Any]:
-    """The report; in its problems, peers that suffer from one cause share a sentence."""
-    checks = tuple(checks)
-    result = report(checks, scope=scope, full=full)
-    result["problems"] = report(_joined(checks), scope=scope, full=False)["problems"]
-    return result
-
-
-def _joined(checks: Iterable[Check]) -> Iterator[Check]:
-    causes: dict[tuple[str, ...], list[Check]] = {}
-    for check in checks:
-        cause = (check.source, check.description, check.status, check.evidence, check.hint)
-        causes.setdefault(cause, []).append(check)
-    for concerned in causes.values():
-        names = list(dict.fromkeys(check.to for check in concerned))
-        addresses = list(dict.fromkeys(check.address for check in concerned if check.address))
-        yield replace(concerned[0], to=_few(names), address=_few(addresses))
-
-
-def _few(words: list[str]) -> str:
-    more = len(words) - _NAMES
-    return ", ".join(words[:_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 # -- what is asked --------------------------------------------------------------------------------

@@ -60,6 +60,9 @@ class Status(str, Enum):
         return member
 
 
+# More names than that in one sentence nobody reads.
+_NAMES = 6
+
 _RANK = {status: rank for rank, status in enumerate(Status)}
 
 
@@ -182,6 +185,8 @@ def _number(port: str) -> int:
 def _named(targets: Mapping[str, list[str]]) -> str:
     """Several by their names; a single one with the addresses that were asked."""
     if len(targets) > 1:
-        return " ".join(sorted(targets))
+        names = sorted(targets)
+        more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+        return " ".join(names[:_NAMES]) + more
     ((name, addresses),) = targets.items()
     return f"{name} ({', '.join(addresses)})" if addresses else name

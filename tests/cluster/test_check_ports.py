@@ -356,6 +356,22 @@ def test_the_return_code_says_how_bad_it_is(cluster_ok, kubelets):
         assert cluster_ok.salt_call("s2", "k3sfw.check_ports")[1] == 2
 
 
+def test_a_state_fails_where_the_check_does_and_changes_nothing(cluster_ok):
+    def state():
+        returned = cluster_ok.salt(
+            "s2", "state.single", "k3sfw.ports_checked", "name=ports", test=False
+        )
+        (answer,) = returned["s2"].values()
+        assert answer["changes"] == {}
+        return answer
+
+    assert state()["result"] is True
+    with rule(cluster_ok.host("a2"), "input", "ip saddr 192.0.2.12 tcp dport 443 drop"):
+        failed = state()
+    assert failed["result"] is False
+    assert "no_answer tcp/443 s2 -> a2 (192.0.2.22)" in failed["comment"]
+
+
 def test_the_same_answer_is_json(cluster_ok):
     answer, _code = cluster_ok.salt_call("a1", "k3sfw.check_ports", full=True)
     assert json.loads(json.dumps(answer)) == answer

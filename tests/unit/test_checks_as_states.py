@@ -11,7 +11,15 @@ from _states import k3sfw
 def checked(monkeypatch):
     """What the state returns for such an answer, and what the master was told."""
 
-    def run(status, problems=(), counts=(), test=False, file_client="remote", **options):
+    def run(
+        status,
+        problems=(),
+        counts=(),
+        test=False,
+        file_client="remote",
+        state=k3sfw.routes_checked,
+        **options,
+    ):
         told = []
         answer = {
             "status": status,
@@ -21,12 +29,13 @@ def checked(monkeypatch):
         }
         functions = {
             "k3sfw.check_routes": lambda refresh: answer,
+            "k3sfw.check_ports": lambda peers: answer,
             "event.fire_master": lambda ret, tag: told.append(tag),
         }
         monkeypatch.setattr(k3sfw, "__salt__", functions, raising=False)
         opts = {"test": test, "file_client": file_client}
         monkeypatch.setattr(k3sfw, "__opts__", opts, raising=False)
-        return k3sfw.routes_checked("routes", **options), told
+        return state("routes", **options), told
 
     return run
 
@@ -42,9 +51,10 @@ def checked(monkeypatch):
         ("UNKNOWN", True, False),
     ],
 )
-def test_a_verdict_fails_a_highstate_or_does_not(checked, status, allow_warnings, result):
+@pytest.mark.parametrize("state", [k3sfw.routes_checked, k3sfw.ports_checked])
+def test_a_verdict_fails_a_highstate_or_does_not(checked, state, status, allow_warnings, result):
     for test in (False, True):
-        ret, _told = checked(status, test=test, allow_warnings=allow_warnings)
+        ret, _told = checked(status, test=test, state=state, allow_warnings=allow_warnings)
         assert (ret["name"], ret["result"], ret["changes"]) == ("routes", result, {})
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "_utils"))
 
 from k3sfw_engine.route_facts import observe
-from k3sfw_engine.routes import judge, summarize
+from k3sfw_engine.routes import judge
 from k3sfw_engine.tables import parse_tables
+from k3sfw_engine.verdicts import report
 
 name, pillar = sys.argv[1], json.loads(sys.argv[2])
 tables = parse_tables(pillar, minion_id=name, role=pillar["nodes"][name]["role"])
@@ -21,4 +22,4 @@ peers = [node.name for node in tables.nodes if node.name != name]
 PATIENCE = (0.4, 0.6)
 for _line in sys.stdin:
     checks = judge(*observe(tables, name, peers, PATIENCE))
-    print(json.dumps(summarize(checks, scope="all peers", full=True)), flush=True)
+    print(json.dumps(report(checks, scope="all peers", full=True)), flush=True)
