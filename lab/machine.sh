@@ -5,8 +5,8 @@
 # enabled on this machine, so its own firewall stays as it is.
 set -eu
 
-packages="dbus etcd-client etcd-server firewalld iproute2 ipset iptables nftables procps \
-python3-venv redis-server util-linux"
+packages="dbus etcd-client etcd-server firewalld iproute2 ipset iptables network-manager nftables \
+procps python3-venv redis-server util-linux"
 
 missing=""
 for package in $packages; do
@@ -32,8 +32,8 @@ fi
 apt-get update -q
 # shellcheck disable=SC2086 # a list of words
 DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
-for service in firewalld nftables etcd redis-server; do
+for pair in firewalld nftables etcd-server:etcd redis-server network-manager:NetworkManager; do
     case " $missing " in
-    *" $service"*) systemctl disable "$service" 2>/dev/null || true ;;
+    *" ${pair%:*} "*) systemctl disable "${pair#*:}" 2>/dev/null || true ;;
     esac
 done

@@ -7,6 +7,7 @@ of its start stands a script that does what flannel does then.
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 from packets import pods
 from packets.pods import ip, mac
+
+from lab.wait import wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -258,9 +261,6 @@ SETTINGS = {
 def wanting(bare):
     """A node that lacks all that can be set."""
     host = bare.host("s2")
-    program = host.path("/usr/sbin/NetworkManager")
-    # There by its program; it does not run, so nothing is told to read its files.
-    program.touch()
     ip(host, "link add spare type bridge", "address add 198.51.100.2/24 dev spare")
     kept = [*SETTINGS, "ipv4/conf/all/rp_filter"]
     before = dict(zip(kept, _settings(host, kept)))
@@ -268,7 +268,6 @@ def wanting(bare):
     try:
         yield host
     finally:
-        program.unlink()
         _set(host, before)
         ip(host, "link delete spare")
 
@@ -567,6 +566,44 @@ def test_the_check_answers_through_salt_with_its_return_code(applied, overlay):
             "the tables were refused",
             4,
         )
+
+
+def test_a_network_manager_that_manages_the_cni_is_named_and_its_mend_takes_it_off(overlay):
+    host = overlay.host("a2")
+    with network_manager(host):
+        assert managed(host) >= {"cni0", "flannel.1", "eth0"}
+        found = overlay.problems()
+        assert set(found) == {"a2"}
+        (problem,) = found["a2"]
+        assert problem.startswith("conflict NetworkManager -> a2: NetworkManager manages cni0")
+        overlay.type(problem)
+        assert managed(host) & {"cni0", "flannel.1", "eth0"} == {"eth0"}
+        assert overlay.problems() == {}
+
+
+@contextmanager
+def network_manager(host):
+    """A real one, which takes up every interface that is there."""
+    conf = host.path("/etc/NetworkManager")
+    (conf / "NetworkManager.conf").write_text("[main]\nplugins=keyfile\nno-auto-default=*\n")
+    # Where /sys cannot be written it does not wait for a udev, of which there is none.
+    host.run(["mount", "-o", "remount,ro", "/sys"])
+    host.spawn(["NetworkManager", "--no-daemon"], "/var/log/NetworkManager.out")
+    try:
+        wait_until(lambda: "cni0" in managed(host), "NetworkManager takes nothing up", timeout=20)
+        yield
+    finally:
+        host.kill("NetworkManager", signal.SIGKILL)
+        host.run(["mount", "-o", "remount,rw", "/sys"])
+        for file in (conf / "NetworkManager.conf", conf / "conf.d/90-k3sfw.conf"):
+            file.unlink(missing_ok=True)
+
+
+def managed(host):
+    """The interfaces that NetworkManager says it manages."""
+    listed = host.run(["nmcli", "--terse", "--fields=DEVICE,STATE", "device"], check=False).stdout
+    states = dict(line.rsplit(":", 1) for line in listed.splitlines())
+    return {name for name, state in states.items() if state != "unmanaged"}
 
 
 def test_the_routes_of_host_gw_are_judged_by_the_nodes_they_lead_to(applied, overlay):
