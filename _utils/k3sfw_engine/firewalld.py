@@ -89,7 +89,8 @@ def observe(bus: Bus, *, by_packets: bool = False) -> Observed:
         _refuse_unusable(state, panic)
         kernel = listing.rules() if permanent.nftables else None
         runtime = _as_the_kernel_shows(permanent.objects, kernel)
-        if not (by_packets and runtime and runtime == permanent.objects):
+        known = kernel is not None and kernel.objects and kernel.objects <= set(runtime)
+        if not (by_packets and known and runtime == permanent.objects):
             policies, *settings = answers or bus.call_all(questions)
             runtime = {
                 **{key: each for key, each in runtime.items() if key[0] is Kind.IPSET},
