@@ -381,7 +381,7 @@ CUTS = {
             "ip address add 192.0.2.199/24 dev eth0",
             "ip route replace 192.0.2.0/24 dev eth0 proto kernel scope link src 192.0.2.199",
         ],
-        ["src_mismatch node s1 -> a1, a2, s2, s3", "192.0.2.199"],
+        ["src_mismatch node s1 -> a1 a2 s2 s3", "192.0.2.199"],
     ),
     "a source address of the overlay that no peer knows": (
         "a1",
@@ -404,7 +404,7 @@ CUTS = {
             "ip address add 2001:db8::199/64 dev eth0 nodad",
             "ip -6 route replace 2001:db8::/64 dev eth0 proto kernel metric 256 src 2001:db8::199",
         ],
-        ["src_mismatch node s2 -> a1, a2, s1, s3", "2001:db8::199"],
+        ["src_mismatch node s2 -> a1 a2 s1 s3", "2001:db8::199"],
     ),
     "the default route": (
         "a1",

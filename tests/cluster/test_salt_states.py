@@ -134,13 +134,15 @@ def test_a_highstate_brings_requirements_firewall_routes_and_schedule(applied):
         # No service manager runs in the lab, so nobody asks for a package or a service.
         names = ["k3s_requirements", "k3s_firewall", "k3s_routes", "k3s_schedule"]
         brought = [key.split("_|-")[1] for key in returned]
-        assert [name for name in brought if not name.startswith("k3s_sysctl_")] == names
+        settings = ("k3s_sysctl_", "k3s_networkmanager")
+        assert [name for name in brought if not name.startswith(settings)] == names
         # K3s does not run here, which is no failure.
         assert {state["result"] for state in returned.values()} == {True}
         assert "k3s_highstate" in applied.salt("s3", "schedule.list")["s3"]
     finally:
         applied.salt("s3", "schedule.delete", "k3s_highstate")
-        host.path("/etc/sysctl.d/90-k3sfw.conf").unlink(missing_ok=True)
+        for file in ("sysctl.d", "NetworkManager/conf.d"):
+            host.path(f"/etc/{file}/90-k3sfw.conf").unlink(missing_ok=True)
         host.run(["sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward"])
 
 
