@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -65,6 +66,10 @@ class Call:
         return message
 
 
+# Calls on their way, with the serial numbers of their messages.
+Sent = Sequence[tuple[int, Call]]
+
+
 def firewalld_is_there() -> bool:
     """Whether firewalld is on the system bus, in whatever state."""
     try:
@@ -82,6 +87,7 @@ class Bus:
     def __init__(self) -> None:
         try:
             self._connection: DBusConnection = open_dbus_connection("SYSTEM")
+            self._replies: dict[int, Message] = {}
         except TimeoutError as error:
             raise FirewalldUnavailable(
                 "the system D-Bus accepts connections and does not answer",
@@ -120,30 +126,50 @@ class Bus:
 
         firewalld works on one call at a time, but it need not wait for us in between.
         """
-        calls = list(calls)
-        waiting: dict[int, int] = {}
-        answers: list[Any] = [None] * len(calls)
-        deadline = time.monotonic() + sum(call.deadline for call in calls[:1])
-        try:
-            for index, call in enumerate(calls):
+        return self.collect(self.begin(calls))
+
+    def begin(self, calls: Iterable[Call]) -> Sent:
+        """Send all calls; ``collect`` gives the answers, with time for other work in between."""
+        sent = []
+        with _hanging_up_is_an_error():
+            for call in calls:
                 serial = next(self._connection.outgoing_serial)
                 self._connection.send(call.message(), serial=serial)
-                waiting[serial] = index
-            while waiting:
-                reply = self._connection.receive(timeout=deadline - time.monotonic())
-                answered = waiting.pop(reply.header.fields.get(HeaderFields.reply_serial), None)
-                if answered is not None:
-                    answers[answered] = _answer(calls[answered], reply)
-                    # The deadline is for one answer, not for all of them together.
-                    deadline = time.monotonic() + max(call.deadline for call in calls)
+                sent.append((serial, call))
+        return sent
+
+    def collect(self, sent: Sent) -> list[Any]:
+        """The answers to these calls in their order; errors stand among them."""
+        longest = max((call.deadline for _serial, call in sent), default=0.0)
+        deadline = time.monotonic() + longest
+        answers = []
+        try:
+            with _hanging_up_is_an_error():
+                for serial, call in sent:
+                    while serial not in self._replies:
+                        reply = self._connection.receive(timeout=deadline - time.monotonic())
+                        answered = reply.header.fields.get(HeaderFields.reply_serial)
+                        if answered is not None:
+                            self._replies[answered] = reply
+                            # The deadline is for one answer, not for all of them together.
+                            deadline = time.monotonic() + longest
+                    answers.append(_answer(call, self._replies.pop(serial)))
         except TimeoutError as error:
-            raise _frozen(max(call.deadline for call in calls)) from error
-        except OSError as error:
-            raise FirewalldUnavailable(
-                f"the system D-Bus hung up ({error})",
-                "see that the D-Bus daemon and firewalld run, then apply again",
-            ) from error
+            raise _frozen(longest) from error
         return answers
+
+
+@contextmanager
+def _hanging_up_is_an_error() -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise FirewalldUnavailable(
+            f"the system D-Bus hung up ({error})",
+            "see that the D-Bus daemon and firewalld run, then apply again",
+        ) from error
 
 
 def _answer(call: Call, reply: Message) -> Any:

@@ -70,23 +70,21 @@ def observe(bus: Bus, *, by_packets: bool = False) -> Observed:
     Raises ``FirewalldUnavailable`` if firewalld is not in a state in which its answers count.
     """
     with Listing() as listing:
-        permanent = read_permanent()
-        # What has a file is most likely all there is, so it is asked for in the same breath.
-        likely = [key for key in permanent.objects if key[0] is Kind.POLICY]
-        questions = [
-            Call("getPolicies", "policy"),
-            _runtime_call(Kind.ZONE, ZONE),
-            *(_runtime_call(*key) for key in likely),
-        ]
-        state, panic, active, *answers = bus.call_all(
+        first = bus.begin(
             [
                 Call("Get", PROPERTIES, "ss", (SERVICE, "state")),
                 Call("queryPanicMode"),
                 Call("getActiveZones", "zone"),
-                *(() if by_packets else questions),
             ]
         )
+        permanent = read_permanent()
+        # What has a file is most likely all there is, so it is asked for in the same breath.
+        likely = [(Kind.ZONE, ZONE), *(key for key in permanent.objects if key[0] is Kind.POLICY)]
+        questions = [Call("getPolicies", "policy"), *(_runtime_call(*key) for key in likely)]
+        second = bus.begin(() if by_packets else questions)
+        state, panic, active = bus.collect(first)
         _refuse_unusable(state, panic)
+        answers = bus.collect(second)
         kernel = listing.rules() if permanent.nftables else None
         runtime = _as_the_kernel_shows(permanent.objects, kernel)
         known = kernel is not None and kernel.objects and kernel.objects <= set(runtime)
@@ -94,7 +92,7 @@ def observe(bus: Bus, *, by_packets: bool = False) -> Observed:
             policies, *settings = answers or bus.call_all(questions)
             runtime = {
                 **{key: each for key, each in runtime.items() if key[0] is Kind.IPSET},
-                **_those_there([(Kind.ZONE, ZONE), *likely], settings),
+                **_those_there(likely, settings),
             }
             unread = {
                 *(key for key in permanent.objects if key[0] is Kind.IPSET),

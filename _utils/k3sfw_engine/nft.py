@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -19,10 +20,12 @@ _TABLE = ("inet", "firewalld")
 
 
 class Listing:
-    """A listing that runs while we talk to firewalld. Use it as a context manager."""
+    """A listing that is made and read while we talk to firewalld. Use it as a context manager."""
 
     def __init__(self) -> None:
         self._process = _nft("-j", "list", "table", *_TABLE)
+        self._beside = ThreadPoolExecutor(max_workers=1)
+        self._rules = self._beside.submit(self._read)
 
     def __enter__(self) -> Listing:
         return self
@@ -33,14 +36,20 @@ class Listing:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop()
+        if self._process.poll() is None:
+            self._process.kill()
+        self._beside.shutdown()
 
     def rules(self) -> KernelRules:
         """What the kernel holds of our objects."""
+        return self._rules.result()
+
+    def _read(self) -> KernelRules:
         try:
             listing, error = self._process.communicate(timeout=_DEADLINE)
         except subprocess.TimeoutExpired as expired:
-            self._stop()
+            self._process.kill()
+            self._process.communicate()
             raise FirewalldUnavailable(
                 f"nft did not list the kernel's rules within {_DEADLINE:.0f} seconds",
                 "see what keeps the kernel's rule set busy (nft monitor), then try again",
@@ -50,11 +59,6 @@ class Listing:
         if b"No such file or directory" in error:
             return KernelRules(table=False)
         raise _failed("list the kernel's rules", error)
-
-    def _stop(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.communicate()
 
 
 @dataclass(frozen=True)
