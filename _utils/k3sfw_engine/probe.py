@@ -72,19 +72,24 @@ class _Lane:
 
 
 def _lanes_of_rejecting_hosts(
-    questions: dict[int, Question], answers: dict[int, Answer]
+    questions: Mapping[int, Question], answers: Mapping[int, Answer]
 ) -> list[_Lane]:
-    """What a host was silent about that has rejected something else, a lane for each host."""
-    rejecting = {
-        answer.icmp.sender
-        for answer in answers.values()
+    """What met silence where something else was rejected, a lane for each who rejects."""
+    who_rejects = {
+        questions[number].address: (answer.icmp.sender, answer.outcome)
+        for number, answer in answers.items()
         if answer.icmp is not None and answer.outcome is not Outcome.HOST_DOWN
     }
-    unanswered: dict[str, deque[int]] = defaultdict(deque)
+    unanswered: dict[tuple[str, Outcome], deque[int]] = defaultdict(deque)
     for number, answer in answers.items():
-        if answer.outcome is Outcome.SILENCE and questions[number].address in rejecting:
-            unanswered[questions[number].address].append(number)
-    return [_Lane(waiting, _PACE[_version(address)]) for address, waiting in unanswered.items()]
+        address = questions[number].address
+        if answer.outcome is Outcome.SILENCE and address in who_rejects:
+            unanswered[who_rejects[address]].append(number)
+    return [
+        # A router that has no route is held back twice, by its routing and by its ICMP.
+        _Lane(waiting, _PACE[_version(sender)] * (2 if outcome is Outcome.NO_ROUTE else 1))
+        for (sender, outcome), waiting in unanswered.items()
+    ]
 
 
 def _lane_of_errors(answers: Mapping[int, Answer]) -> _Lane:

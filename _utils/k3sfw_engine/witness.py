@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -113,11 +114,15 @@ class Witness:
         return None if listing is None else read_sighting(listing)
 
     def _is_ready(self) -> bool:
-        """Whether the table is there; an older kernel or nft refuses it."""
+        """Whether the table is there; an older kernel or nft refuses it, and says so."""
         deadline = time.monotonic() + _READY_WITHIN
+        complaints = self._nft.stderr
+        assert complaints is not None
         while time.monotonic() < deadline and self._nft.poll() is None:
             if list_table("inet", self._table) is not None:
                 return True
+            if select.select([complaints], [], [], 0.005)[0]:
+                return False
         return False
 
     def _end(self) -> None:

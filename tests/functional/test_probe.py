@@ -360,6 +360,13 @@ def test_a_burst_of_200_questions_to_a_rejecting_host_gives_200_right_verdicts(a
     assert outcomes(answers) == [REJECTED] * 196 + [OPEN] * 4
 
 
+def test_a_router_that_rejects_a_burst_is_blamed_for_all_of_it(lab, asker):
+    with rule(lab.host("router"), "forward", "reject with icmpx admin-prohibited"):
+        answers = asker.answers(*[(FAR[0], TCP, 20000 + number) for number in range(10)])
+    assert outcomes(answers) == [REJECTED] * 10
+    assert {answer["sender"] for answer in answers} == {lab.host("router").ipv4}
+
+
 def test_one_port_that_drops_stays_silence_beside_others_that_are_rejected(asker, target):
     target.run(["firewall-cmd", "--add-rich-rule", "rule port port=20003 protocol=tcp drop"])
     answers = asker.answers(*[(target.ipv4, TCP, 20000 + number) for number in range(12)])
