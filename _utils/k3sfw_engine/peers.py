@@ -14,7 +14,7 @@ import netaddr
 
 from .answers import Answer, Outcome, Question
 from .rows import FlannelBackend, Node, PortRange, Protocol, Role, Row, Source, SourceKind, Tables
-from .verdicts import Check, Status
+from .verdicts import SEE, Check, Status
 
 SAMPLE = 8
 
@@ -297,7 +297,7 @@ def judge(asked: PeerQuestion, answer: Answer, sight: Sight) -> Check:
         outcome = Outcome.LOCAL_BLOCK
     if outcome is Outcome.SILENCE and asked.way is Way.NO_OVERLAY:
         evidence = f"the overlay of {own} has no entry for {peer}"
-        hint = f"salt {own} k3sfw.check_routes names what is missing"
+        hint = f"{SEE}salt {own} k3sfw.check_routes"
         return _check(asked, sight, Status.NO_ROUTE, evidence, by=own, hint=hint)
     if outcome is Outcome.LOCAL_BLOCK:
         return _check(
@@ -306,15 +306,14 @@ def judge(asked: PeerQuestion, answer: Answer, sight: Sight) -> Check:
             Status.LOCAL_BLOCK,
             f"a rule of {own} itself keeps it in ({answer.evidence})",
             by=own,
-            hint=f"take that rule out; nft list ruleset on {own} has it in a chain at the hook "
-            "output or postrouting",
+            hint=f"{SEE}salt {own} cmd.run 'nft list ruleset', the chains at the hook output",
         )
     if outcome is Outcome.HOST_DOWN:
         hint = f"start {peer} and its network; if it has left for good: salt-key -d {peer}"
         return _check(asked, sight, Status.HOST_DOWN, answer.evidence, by=peer, hint=hint)
     if outcome is Outcome.NO_ROUTE:
         by = answer.icmp.sender if answer.icmp else own
-        hint = f"salt {own} k3sfw.check_routes names the route and what sets it right"
+        hint = f"{SEE}salt {own} k3sfw.check_routes"
         return _check(asked, sight, Status.NO_ROUTE, answer.evidence, by=by, hint=hint)
     if outcome is Outcome.ERROR:
         return _check(asked, sight, Status.ERROR, f"could not be asked: {answer.evidence}", by=own)
@@ -347,10 +346,7 @@ def _judge_closed(asked: PeerQuestion, answer: Answer, sight: Sight) -> Check:
         evidence = "it lets in what no row allows"
         if answer.outcome is Outcome.NOBODY_LISTENS:
             evidence += "; only that nobody listens there now keeps it shut"
-        hint = (
-            f"take out what opens it: salt {peer} cmd.run 'firewall-cmd --list-all-zones' and "
-            "'firewall-cmd --list-all-policies' name zone or policy"
-        )
+        hint = f"{SEE}salt {peer} cmd.run 'firewall-cmd --list-all-zones' for what opens it"
         return _check(asked, sight, Status.EXPOSED, evidence, by=peer, hint=hint)
     if answer.outcome is Outcome.REJECTED:
         return _check(asked, sight, Status.OK, f"refused, as it should be: {answer.evidence}")
@@ -376,7 +372,7 @@ def _rejected(asked: PeerQuestion, answer: Answer, sight: Sight) -> Check:
     hint = f"salt {peer.name} state.apply k3s.firewall"
     if answer.source and netaddr.IPAddress(answer.source) not in own.addresses:
         evidence += f", asked from {answer.source}, which is no address of {own.name} in pillar"
-        hint = f"salt {own.name} k3sfw.check_routes names the route that chooses this address"
+        hint = f"{SEE}salt {own.name} k3sfw.check_routes"
     return _check(asked, sight, Status.BLOCKED, evidence, by=peer.name, hint=hint)
 
 
@@ -411,12 +407,12 @@ def judge_overlay(
         return (judge(_plain_vxlan(asked), datagram, sight),)
     if outcome in (Outcome.HOST_DOWN, Outcome.NO_ROUTE):
         evidence = f"the overlay of {own} does not lead to {peer}: {answer.evidence}"
-        hint = f"salt {own} k3sfw.check_routes names what is missing"
+        hint = f"{SEE}salt {own} k3sfw.check_routes"
         return (_check(asked, sight, Status.NO_ROUTE, evidence, by=own, hint=hint),)
     if Arrival(asked.address, Protocol.UDP, VXLAN_PORT) in sight.refused:
         return ()  # What came back was not let in here, which is told as such.
     evidence = f"nothing comes back through the overlay, and {peer} rejects no VXLAN"
-    hint = f"{_ask_the_peer(peer)}; salt {own} k3sfw.check_routes"
+    hint = f"{_ask_the_peer(peer)} and salt {own} k3sfw.check_routes"
     return (_check(asked, sight, Status.NO_ANSWER, evidence, by=peer, hint=hint),)
 
 
@@ -432,7 +428,7 @@ def _plain_vxlan(asked: PeerQuestion) -> PeerQuestion:
 
 
 def _ask_the_peer(peer: str) -> str:
-    return f"see what {peer} says of itself: salt {peer} k3sfw.check_ports"
+    return f"{SEE}salt {peer} k3sfw.check_ports"
 
 
 def _is_peer(sender: str, peer: Node) -> bool:
@@ -510,9 +506,8 @@ def judge_arrivals(tables: Tables, sight: Sight, narrow: Narrowing) -> tuple[Che
                     status=Status.BLOCKED,
                     by=own.name,
                     evidence=f"its packets arrive at {own.name} and go no further: {own.name} "
-                    "drops them",
-                    hint=f"salt {own.name} state.apply k3s.firewall; if that changes nothing, it "
-                    f"is a rule of somebody else: nft list ruleset on {own.name} has it",
+                    "drops them, though its rows are in force",
+                    hint=f"{SEE}salt {own.name} cmd.run 'nft list ruleset' for the rule that does",
                 )
             )
     return tuple(found)

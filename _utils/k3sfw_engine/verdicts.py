@@ -60,6 +60,9 @@ class Status(str, Enum):
         return member
 
 
+# So a hint begins that tells where to look; any other tells what mends.
+SEE = "see "
+
 # More names than that in one sentence nobody reads.
 _NAMES = 6
 
@@ -79,7 +82,7 @@ class Check:
     evidence
         What was seen.
     hint
-        What mends it.
+        What mends it; or, behind ``see``, where to look.
     """
 
     source: str
@@ -146,9 +149,15 @@ def _problems(checks: Iterable[Check]) -> Iterator[str]:
         if check.status is not Status.OK:
             causes.setdefault((check.status, check.evidence, check.hint), []).append(check)
     for (status, evidence, hint), concerned in causes.items():
-        mend = f". Mend: {hint}" if hint else ""
         for whom in _who_to_whom(concerned):
-            yield f"{status.value} {whom}: {evidence}{mend}"
+            yield f"{status.value} {whom}: {evidence}{_advice(hint)}"
+
+
+def _advice(hint: str) -> str:
+    """What mends it, or where to look if that is not known from here."""
+    if hint.startswith(SEE):
+        return f"; {hint}"
+    return f". Mend: {hint}" if hint else ""
 
 
 def _who_to_whom(checks: Iterable[Check]) -> Iterator[str]:

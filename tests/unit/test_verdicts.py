@@ -39,6 +39,13 @@ def test_a_summary_counts_the_worst_first_and_says_how_far_it_reached():
     assert list(result) == ["status", "summary", "problems", "counts"]
 
 
+def test_a_hint_that_only_tells_where_to_look_is_not_called_a_mend():
+    found = check(Status.NO_ANSWER, evidence="nothing came back", hint="see salt a2 test.ping")
+    assert problems(found) == [
+        "no_answer tcp/10250 s1 -> a2: nothing came back; see salt a2 test.ping"
+    ]
+
+
 def test_both_families_and_all_ports_of_one_cause_share_a_sentence():
     found = [
         check(**BLOCKED, address=address, port=port)
