@@ -67,7 +67,6 @@ def main() -> None:
         ("first apply, faster than Salt's own", their_first / our_first),
         ("first apply, in reloads", our_first / middle(reload)),
         ("nothing to do, faster than Salt's own", their_noop / our_noop),
-        # The 60 ms that a node more may cost are 0.24 of a reload where that takes 250 ms.
         ("one node more, in reloads", middle(joins) / middle(reload)),
     ):
         print(f"  {name:42}{ratio:9.2f}")
