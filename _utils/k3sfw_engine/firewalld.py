@@ -59,13 +59,8 @@ _PERMANENT_METHODS = {
 _IPSET_SIGNATURE = "(ssssa{ss}as)"
 
 
-def observe(bus: Bus, *, by_packets: bool = False) -> Observed:
+def observe(bus: Bus) -> Observed:
     """Read what firewalld has at runtime and permanently, and what the kernel has of it.
-
-    by_packets
-        Where the kernel holds for each packet just what the files of our objects say, runtime is
-        taken to be as they are, and not read: that leaves out what no packet meets, such as the
-        order of two policies.
 
     Raises ``FirewalldUnavailable`` if firewalld is not in a state in which its answers count.
     """
@@ -80,27 +75,24 @@ def observe(bus: Bus, *, by_packets: bool = False) -> Observed:
         permanent = read_permanent()
         # What has a file is most likely all there is, so it is asked for in the same breath.
         likely = [(Kind.ZONE, ZONE), *(key for key in permanent.objects if key[0] is Kind.POLICY)]
-        questions = [Call("getPolicies", "policy"), *(_runtime_call(*key) for key in likely)]
-        second = bus.begin(() if by_packets else questions)
+        second = bus.begin(
+            [Call("getPolicies", "policy"), *(_runtime_call(*key) for key in likely)]
+        )
         state, panic, active = bus.collect(first)
         _refuse_unusable(state, panic)
-        answers = bus.collect(second)
+        policies, *settings = bus.collect(second)
         kernel = listing.rules() if permanent.nftables else None
-        runtime = _as_the_kernel_shows(permanent.objects, kernel)
-        known = kernel is not None and kernel.objects and kernel.objects <= set(runtime)
-        if not (by_packets and known and runtime == permanent.objects):
-            policies, *settings = answers or bus.call_all(questions)
-            runtime = {
-                **{key: each for key, each in runtime.items() if key[0] is Kind.IPSET},
-                **_those_there(likely, settings),
-            }
-            unread = {
-                *(key for key in permanent.objects if key[0] is Kind.IPSET),
-                *((Kind.IPSET, name) for name in _ipset_names(bus, kernel)),
-                *((Kind.POLICY, name) for name in _policy_names(policies)),
-            }.difference(runtime)
-            answers = bus.call_all(_runtime_call(*key) for key in unread)
-            runtime = {**runtime, **_those_there(unread, answers)}
+        runtime = {
+            **_ipsets_as_the_kernel_shows(permanent.objects, kernel),
+            **_those_there(likely, settings),
+        }
+        unread = {
+            *(key for key in permanent.objects if key[0] is Kind.IPSET),
+            *((Kind.IPSET, name) for name in _ipset_names(bus, kernel)),
+            *((Kind.POLICY, name) for name in _policy_names(policies)),
+        }.difference(runtime)
+        answers = bus.call_all(_runtime_call(*key) for key in unread)
+        runtime = {**runtime, **_those_there(unread, answers)}
         return Observed(
             runtime=by_key(runtime.values()),
             permanent=permanent.objects,
@@ -114,22 +106,19 @@ def observe(bus: Bus, *, by_packets: bool = False) -> Observed:
         )
 
 
-def _as_the_kernel_shows(permanent: Objects, kernel: KernelRules | None) -> Objects:
-    """The objects of which the kernel holds just what their files say.
+def _ipsets_as_the_kernel_shows(permanent: Objects, kernel: KernelRules | None) -> Objects:
+    """The ipsets that need no question: the kernel has just the entries of their file.
 
-    All that can change in a runtime ipset are its entries, and those stand in the kernel: such an
-    ipset need not be asked for. A call takes firewalld two milliseconds, and a node has eight
-    ipsets and more.
+    All that can change in a runtime ipset are its entries, and those stand in the kernel. A call
+    takes firewalld two milliseconds, and a node has eight ipsets and more.
     """
     if kernel is None:
         return {}
-    known = {
-        key: each
-        for key, each in permanent.items()
-        if is_ours(each) and (key[0] is not Kind.IPSET or is_ipset_as_made(each))
+    ipsets = {
+        key: each for key, each in permanent.items() if is_ours(each) and is_ipset_as_made(each)
     }
-    differing = kernel_drift(kernel, known).names
-    return {key: each for key, each in known.items() if key[1] not in differing}
+    differing = kernel_drift(kernel, ipsets).names
+    return {key: each for key, each in ipsets.items() if key[1] not in differing}
 
 
 def _policy_names(answer: Any) -> list[str]:
@@ -171,11 +160,7 @@ def observe_again(
     }
     permanent = read_permanent()
     kernel = None if before.kernel is None else listing.rules()
-    shown = {
-        key: each
-        for key, each in _as_the_kernel_shows(permanent.objects, kernel).items()
-        if key[0] is Kind.IPSET
-    }
+    shown = _ipsets_as_the_kernel_shows(permanent.objects, kernel)
     unread = touched.difference(shown)
     read = _those_there(unread, bus.call_all(_runtime_call(*key) for key in unread))
     return replace(

@@ -64,7 +64,7 @@ def inspect_ports(
         with ThreadPoolExecutor(max_workers=1) as beside:
             # While firewalld and nft are waited for.
             listeners = beside.submit(read_listeners)
-            plan, observed = compare(tables, role, by_packets=True)
+            plan, observed = compare(tables, role)
         wanted = desired(tables, role)
         wanted = replace(wanted, rows=tuple(filter(narrow.wants_row, wanted.rows)))
         kernel_read = observed.kernel is not None

@@ -19,7 +19,6 @@ from .objects import (
     DEFAULTS,
     PREFIX,
     FirewalldObject,
-    Key,
     Kind,
     Objects,
     RichRule,
@@ -59,11 +58,6 @@ class KernelRules:
 
     facts: frozenset[Fact] = frozenset()
     table: bool = True
-
-    @property
-    def objects(self) -> frozenset[Key]:
-        """The objects of which there is anything."""
-        return frozenset((fact.kind, fact.name) for fact in self.facts)
 
     @property
     def ipsets(self) -> frozenset[str]:

@@ -7,7 +7,6 @@ late after an edit (its watcher waits that long) and misses a file that a full d
 from __future__ import annotations
 
 import os
-import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -150,10 +149,12 @@ def changed_files(
     gone = tuple(gone)
     wanted: dict[Path, bytes | None] = {_path(folder, *key): None for key in gone}
     wanted.update({_path(folder, *each.key): _xml(each) for each in objects})
+    before: dict[Path, bytes | None] = {}
     try:
         before = {path: path.read_bytes() if path.exists() else None for path in wanted}
         _put(wanted)
     except OSError as error:
+        _undo(before)
         raise EngineError(
             [
                 f"the permanent configuration cannot be written ({error.strerror}: "
@@ -164,19 +165,51 @@ def changed_files(
     try:
         yield
     except BaseException:
-        _put(before)
+        _undo(before)
         raise
     for key in gone:
         remove_backups(*key, folder)
 
 
-def _put(contents: Mapping[Path, bytes | None]) -> None:
-    """Give the files these contents, all or none; ``None`` is no file."""
-    staged: dict[Path, Path] = {}
+def _undo(before: Mapping[Path, bytes | None]) -> None:
+    """Have the files as they were.
+
+    Raises ``EngineError`` that names the one which could not be.
+    """
     try:
-        for path, content in contents.items():
-            if content is not None:
-                staged[path] = _stage(path, content)
+        _put(
+            {
+                path: content
+                for path, content in before.items()
+                if (path.read_bytes() if path.exists() else None) != content
+            }
+        )
+    except OSError as error:
+        raise EngineError(
+            [
+                f"files of the permanent configuration were changed and cannot be put back "
+                f"({error.strerror}: {error.filename}). Mend: make room, or the folder writable, "
+                "then apply again"
+            ]
+        ) from error
+
+
+def _put(contents: Mapping[Path, bytes | None]) -> None:
+    """Give the files these contents; ``None`` is no file.
+
+    All are on the disk before the first takes its place.
+    """
+    # One name for each file: what a killed run left is written over by the next.
+    staged = {
+        path: path.with_suffix(".xml.new")
+        for path, content in contents.items()
+        if content is not None
+    }
+    try:
+        for path, waiting in staged.items():
+            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            waiting.write_bytes(contents[path] or b"")
+            waiting.chmod(0o644)
         # After all are written: the first to be synced takes the others along.
         for waiting in staged.values():
             _sync(waiting)
@@ -188,19 +221,6 @@ def _put(contents: Mapping[Path, bytes | None]) -> None:
     for path, content in contents.items():
         if content is None:
             path.unlink(missing_ok=True)
-
-
-def _stage(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".new", delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    return Path(file.name)
 
 
 def _sync(path: Path) -> None:

@@ -9,21 +9,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from .bus import Bus, firewalld_is_there
 from .desired import desired, with_return_path
 from .difference import Observed
-from .errors import EngineError, NotConverged
+from .errors import EngineError, FirewalldRefused, FirewalldUnavailable, NotConverged
 from .firewalld import check_permanent, execute, observe, observe_again
-from .foreign import put_back, read_again, read_foreign_runtime
+from .foreign import ForeignRuntime, put_back, read_again, read_foreign_runtime
 from .masters import resolve_masters
 from .nft import Listing
-from .objects import is_ours
+from .objects import Objects, is_ours
 from .permanent import changed_files, read_permanent
 from .plan import Plan, make_plan, removal_plan
 from .rows import Role, Tables
-from .steps import Reload, RemovePermanent, WritePermanent
+from .steps import Reload, RemovePermanent, Step, WritePermanent
 
 LOCK = Path("/run/k3sfw.lock")
 _LOCK_DEADLINE = 60.0
@@ -111,14 +111,10 @@ def remove(*, test: bool = False) -> Outcome:
     return _run(removal_plan, test)
 
 
-def compare(tables: Tables, role: Role, *, by_packets: bool = False) -> tuple[Plan, Observed]:
-    """Tell how firewalld and the kernel differ from what is wanted; touch nothing.
-
-    by_packets
-        As for ``observe``.
-    """
+def compare(tables: Tables, role: Role) -> tuple[Plan, Observed]:
+    """Tell how firewalld and the kernel differ from what is wanted; touch nothing."""
     with Bus() as bus:
-        observed = observe(bus, by_packets=by_packets)
+        observed = observe(bus)
     return _plan(tables, role, observed), observed
 
 
@@ -184,10 +180,38 @@ def _with_reload(bus: Bus, plan: Plan, observed: Observed) -> tuple[str, ...]:
     )
     before = read_foreign_runtime(bus, ours)
     others = read_permanent().others
-    with _files_of(plan):
-        check_permanent(bus)
-        execute(bus, (step for step in plan.steps if isinstance(step, Reload)))
+    reload = [step for step in plan.steps if isinstance(step, Reload)]
+    unanswered: FirewalldUnavailable | None = None
+    try:
+        with _files_of(plan):
+            check_permanent(bus)
+            try:
+                execute(bus, reload)
+            except FirewalldUnavailable as error:
+                # It may well go on with these files, which it has found good: they stay.
+                unanswered = error
+    except FirewalldRefused as refused:
+        return _load_the_old_again(bus, reload, before, others, refused)
+    if unanswered is not None:
+        raise unanswered
     return put_back(bus, before, read_again(bus, before, others))
+
+
+def _load_the_old_again(
+    bus: Bus,
+    reload: Iterable[Step],
+    before: ForeignRuntime,
+    others: Objects,
+    refused: FirewalldRefused,
+) -> NoReturn:
+    """A reload that fails leaves firewalld FAILED, though the files are the old ones again."""
+    sentences = [*refused.sentences, "the permanent configuration is as it was"]
+    try:
+        execute(bus, reload)
+        sentences += put_back(bus, before, read_again(bus, before, others))
+    except EngineError as error:
+        sentences += error.sentences
+    raise EngineError(sentences) from refused
 
 
 def _files_of(plan: Plan) -> AbstractContextManager[None]:

@@ -101,6 +101,29 @@ def test_a_file_that_cannot_be_written_leaves_all_of_them_as_they_were(tmp_path)
     assert [path.read_text() for path in (tmp_path / "zones").iterdir()] == ["as it was"]
 
 
+def test_a_file_that_cannot_take_its_place_undoes_those_that_have(tmp_path, monkeypatch):
+    write(tmp_path, Kind.ZONE, "k3s", "as it was")
+    replace = os.replace
+
+    def refusing(source, target):
+        if target.name == "k3s-rows.xml":
+            raise PermissionError(1, "Operation not permitted", str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refusing)
+    with pytest.raises(EngineError, match="nothing was changed"):
+        put(tmp_path, [WANTED[Kind.ZONE, "k3s"], WANTED[Kind.POLICY, "k3s-rows"]])
+    left = {path.name: path.read_text() for path in tmp_path.rglob("*.*") if path.is_file()}
+    assert left == {"k3s.xml": "as it was"}
+
+
+def test_what_a_killed_run_left_is_written_over(tmp_path):
+    write(tmp_path, Kind.ZONE, "k3s", "").with_name("k3s.xml.new").write_text("half a fi")
+    put(tmp_path, [WANTED[Kind.ZONE, "k3s"]])
+    assert [path.name for path in (tmp_path / "zones").iterdir()] == ["k3s.xml"]
+    assert read(tmp_path).objects[Kind.ZONE, "k3s"] == WANTED[Kind.ZONE, "k3s"]
+
+
 def test_the_same_object_is_written_as_the_same_bytes(tmp_path):
     for folder in ("one", "two"):
         put(tmp_path / folder, [WANTED[Kind.POLICY, "k3s-rows"]])
