@@ -15,7 +15,7 @@ from pathlib import Path
 from lab.errors import LabError
 
 
-def kill(find: Callable[[], set[int]], timeout: float = 10) -> None:
+def kill(find: Callable[[], set[int]], timeout: float = 30) -> None:
     """Kill the processes that ``find`` names, all at once, and wait until all ended.
 
     The end of a pid namespace's first process comes after the end of all others in it.

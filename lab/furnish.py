@@ -35,7 +35,7 @@ def furnish(folder: Path, spec: HostSpec, everyone: Iterable[HostSpec]) -> None:
     """Fill the folder of a host that does not stand yet."""
     files = folder / "files"
     for name in EMPTY:
-        _empty(files / name)
+        empty(files / name)
     _name_it(files / "etc", spec, everyone)
     _stock_firewalld(files / "etc/firewalld")
     if spec.is_node:
@@ -52,7 +52,8 @@ def hosts_file(everyone: Iterable[HostSpec]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _empty(folder: Path) -> None:
+def empty(folder: Path) -> None:
+    """Make a folder in which nothing of the machine's is seen."""
     folder.mkdir(parents=True)
     # overlayfs's mark for a folder that hides the one of the same name below it.
     os.setxattr(folder, "trusted.overlay.opaque", b"y")

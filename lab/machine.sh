@@ -5,8 +5,9 @@
 # enabled on this machine, so its own firewall stays as it is.
 set -eu
 
-packages="dbus etcd-client etcd-server firewalld iproute2 ipset iptables network-manager nftables \
-procps python3-venv redis-server util-linux"
+packages="containernetworking-plugins dbus etcd-client etcd-server firewalld iproute2 ipset \
+iptables network-manager nftables openssh-client openssh-server procps python3-venv redis-server \
+systemd util-linux wireguard-go wireguard-tools"
 
 missing=""
 for package in $packages; do
@@ -32,7 +33,8 @@ fi
 apt-get update -q
 # shellcheck disable=SC2086 # a list of words
 DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
-for pair in firewalld nftables etcd-server:etcd redis-server network-manager:NetworkManager; do
+for pair in firewalld nftables etcd-server:etcd redis-server network-manager:NetworkManager \
+    openssh-server:ssh; do
     case " $missing " in
     *" ${pair%:*} "*) systemctl disable "${pair#*:}" 2>/dev/null || true ;;
     esac

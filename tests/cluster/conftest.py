@@ -22,6 +22,7 @@ from lab import daemons
 from lab.cluster import Lab
 from lab.spec import DEFAULT_HOSTS
 from lab.wait import wait_until
+from tests import other_firewalld
 
 RESERVED = ",".join(map(str, sorted(PORTS)))
 APPLIED = "k3sfw_|-k3s_firewall_|-k3s_firewall_|-managed"
@@ -39,6 +40,9 @@ def cluster():
     raised = Cluster(lab)
     try:
         lab.up()
+        for host in lab.hosts.values():
+            if host.spec.firewalld:
+                other_firewalld.put_on(host)
         raised.start_daemons()
         yield raised
     finally:
@@ -168,6 +172,8 @@ class Cluster:
     def join(self, spec, **config):
         """Let one more node join: host, minion (with this in its configuration), modules."""
         host = self.lab.add_host(spec)
+        if spec.firewalld:
+            other_firewalld.put_on(host)
         self.start_minion(host, **config)
         self.sync(host.name)
         return host

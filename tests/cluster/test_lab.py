@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
@@ -25,6 +26,7 @@ pytestmark = [
 FULL = "test-full"
 SECOND = "test-second"
 KILLED = "test-killed"
+Spaces = Mapping[str, IO[Any]]
 MINIONS = {spec.name for spec in DEFAULT_HOSTS if spec.runs_minion}
 
 
@@ -45,12 +47,17 @@ def machine() -> dict[str, str]:
     }
 
 
-def spaces(lab: Lab) -> set[str]:
+def spaces(lab: Lab) -> Spaces:
     """Name the pid namespaces of a lab's hosts."""
-    return {os.readlink(f"/proc/{h.pid}/ns/pid") for h in lab.hosts.values()}
+    return spaces_of(host.pid for host in lab.hosts.values())
 
 
-def inhabitants(namespaces: set[str]) -> list[str]:
+def spaces_of(pids: Iterable[int]) -> dict[str, IO[Any]]:
+    """Name the pid namespaces of processes; while they are open no other gets such a name."""
+    return {os.readlink(path): open(path) for path in (f"/proc/{pid}/ns/pid" for pid in pids)}
+
+
+def inhabitants(namespaces: Spaces) -> list[str]:
     """Find all living processes of these namespaces."""
     found = []
     for entry in Path("/proc").iterdir():
@@ -165,7 +172,7 @@ def test_two_labs_stand_side_by_side_and_share_nothing(lab: Lab) -> None:
     second.host("s1").run(["firewall-cmd", "--add-port=4242/tcp"])
     assert second.host("s1").run(["firewall-cmd", "--list-ports"]).stdout.strip()
     assert not lab.host("s1").run(["firewall-cmd", "--list-ports"]).stdout.strip()
-    assert spaces(second).isdisjoint(spaces(lab))
+    assert spaces(second).keys().isdisjoint(spaces(lab))
     assert cli("down", name=SECOND).returncode == 0
     assert not state.folder_of(SECOND).path.exists()
     assert ping(lab, "s1") == {"s1": True}
@@ -178,8 +185,8 @@ def test_an_up_killed_midway_leaves_nothing_after_down(
     raising = subprocess.Popen(command("up", name=KILLED), cwd=daemons.CHECKOUT)
     time.sleep(seconds)
     standing = state.folder_of(KILLED).alive()
-    namespaces = {os.readlink(f"/proc/{pid}/ns/pid") for pid in standing}
-    namespaces.discard(os.readlink("/proc/self/ns/pid"))
+    namespaces = spaces_of(standing)
+    namespaces.pop(os.readlink("/proc/self/ns/pid"), None)
     raising.kill()
     raising.wait()
     assert cli("down", name=KILLED).returncode == 0

@@ -6,12 +6,14 @@ import os
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from lab.cluster import Lab
 from lab.spec import HostSpec
+from tests import other_firewalld
 
 DRIVER = Path(__file__).with_name("engine_driver.py")
 
@@ -19,19 +21,17 @@ SERVER = HostSpec("s1", "server", 11)
 OUTSIDER = HostSpec("out", "plain", 99, firewalld=False)
 
 
-# A folder with the files of another firewalld (dpkg --extract of its two packages), to run all of
-# these tests against it.
-OTHER_FIREWALLD = os.environ.get("K3SFW_FIREWALLD")
-
-
 @pytest.fixture
 def lab():
-    with Lab(f"func{os.getpid()}", (SERVER, OUTSIDER), salt=False, ephemeral=True) as raised:
-        if OTHER_FIREWALLD:
-            server = raised.host(SERVER.name)
-            server.stop_firewalld()
-            server.run(["cp", "-a", f"{OTHER_FIREWALLD}/.", "/"])
-            server.start_firewalld()
+    with standing("func") as raised:
+        yield raised
+
+
+@contextmanager
+def standing(name, hosts=(SERVER, OUTSIDER)):
+    """These hosts, for as long as the block lasts. A module's tests may share them."""
+    with Lab(f"{name}{os.getpid()}", hosts, salt=False, ephemeral=True) as raised:
+        other_firewalld.put_on(raised.host(SERVER.name))
         yield raised
 
 
@@ -81,6 +81,14 @@ def pillar():
             },
         }
     )
+
+
+@pytest.fixture
+def new_row(pillar):
+    """The same tables with one row more, for which no reload is needed."""
+    row = {"protocol": "tcp", "port": 9100, "source": "any", "destination": "any"}
+    cluster = {**pillar["ports"]["cluster"], "exporter": row}
+    return {**pillar, "ports": {**pillar["ports"], "cluster": cluster}}
 
 
 class Node:
@@ -143,7 +151,7 @@ class Node:
 
     def everything(self):
         """What an observer could see change: files, runtime configuration, kernel."""
-        return self.files(), self.runtime(), self.nft("list", "ruleset")
+        return self.files(), self.runtime(), self.nft("-s", "list", "ruleset")
 
     def runtime(self):
         return self.firewall_cmd("--list-all-zones") + self.firewall_cmd("--list-all-policies")

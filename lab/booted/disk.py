@@ -1,0 +1,56 @@
+"""What a booted host finds on its disk: the lab's files, and the units that it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lab import furnish
+from lab.spec import HostSpec
+
+UNITS = Path("usr/lib/systemd/system")
+OWN_UNITS = Path("etc/systemd/system")
+# All that is started at boot; the machine's choice counts for nothing.
+STARTED = {
+    "multi-user.target": ("dbus.service", "firewalld.service"),
+    "sockets.target": (
+        "dbus.socket",
+        "systemd-journald-dev-log.socket",
+        "systemd-journald.socket",
+    ),
+    "sysinit.target": ("systemd-journald.service",),
+}
+# Would be pulled in by others or asked for over D-Bus, and set up more than there is.
+MASKED = (
+    "systemd-logind.service",
+    "systemd-networkd.service",
+    "systemd-resolved.service",
+    "systemd-timesyncd.service",
+    "systemd-tmpfiles-clean.service",
+    "systemd-tmpfiles-clean.timer",
+    "systemd-tmpfiles-setup-dev.service",
+    "systemd-tmpfiles-setup.service",
+    "systemd-udev-trigger.service",
+    "systemd-udevd.service",
+)
+
+
+def lay_out(folder: Path, spec: HostSpec) -> None:
+    """Fill the folder of a host that has not been booted yet."""
+    (folder / "srv").mkdir()
+    furnish.furnish(folder, spec, [spec])
+    files = folder / "files"
+    # Units of the machine's operator, and what makes units of the machine's disks.
+    furnish.empty(files / OWN_UNITS)
+    furnish.empty(files / "usr/lib/systemd/system-generators")
+    for wants in (Path("/") / UNITS).glob("*.wants"):
+        furnish.empty(files / UNITS / wants.name)
+    for target, units in STARTED.items():
+        (files / OWN_UNITS / f"{target}.wants").mkdir()
+        for unit in units:
+            (files / OWN_UNITS / f"{target}.wants" / unit).symlink_to(Path("/") / UNITS / unit)
+    for unit in MASKED:
+        (files / OWN_UNITS / unit).symlink_to("/dev/null")
+    (files / OWN_UNITS / "default.target").symlink_to(Path("/") / UNITS / "multi-user.target")
+    (files / OWN_UNITS / "dbus-org.fedoraproject.FirewallD1.service").symlink_to(
+        Path("/") / UNITS / "firewalld.service"
+    )

@@ -1,0 +1,17 @@
+"""Another firewalld than the machine's, to run the tests against it.
+
+``K3SFW_FIREWALLD`` names a folder with its files: ``dpkg --extract`` of Debian's ``firewalld`` and
+``python3-firewall``.
+"""
+
+import os
+
+FOLDER = os.environ.get("K3SFW_FIREWALLD")
+
+
+def put_on(host):
+    """Have the host run it, if there is one."""
+    if FOLDER:
+        host.stop_firewalld()
+        host.run(["cp", "-a", f"{FOLDER}/.", "/"])
+        host.start_firewalld()
