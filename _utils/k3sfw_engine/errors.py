@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, order=True)
@@ -26,6 +27,11 @@ class EngineError(Exception):
         self.sentences = tuple(sentences)
         super().__init__("\n".join(self.sentences))
 
+    def tell(self, done: Iterable[str]) -> None:
+        """Tell also what was done before it."""
+        self.sentences = (*self.sentences, *done)
+        self.args = ("\n".join(self.sentences),)
+
 
 class BadTables(EngineError):
     """The pillar was refused whole; ``faults`` has every reason, sorted by pillar path."""
@@ -40,6 +46,10 @@ class FirewalldUnavailable(EngineError):
 
     def __init__(self, problem: str, mend: str) -> None:
         super().__init__((f"{problem}. Mend: {mend}",))
+
+
+class FirewalldFailed(FirewalldUnavailable):
+    """firewalld runs on stock rules, as it could not load its permanent configuration."""
 
 
 class NetworkUnreadable(EngineError):
@@ -62,5 +72,35 @@ class ForeignObject(EngineError):
     """Objects that are not ours bear names that we need, or may do so."""
 
 
+class Lockout(EngineError):
+    """Nothing was touched, as it would close what must never be closed."""
+
+
 class NotConverged(EngineError):
     """After the change, the read-back still differs from what is wanted."""
+
+
+class Undone(EngineError):
+    """A change was begun and did not prove itself; ``changes`` tell what was undone.
+
+    whole
+        Whether all of it could be undone.
+    """
+
+    def __init__(
+        self, sentences: Iterable[str], changes: Mapping[str, Any], left: Iterable[str]
+    ) -> None:
+        self.changes = changes
+        problems = tuple(left)
+        self.whole = not problems
+        outcome = (
+            ["all of it was undone: the node is as it was before"]
+            if self.whole
+            else [
+                *problems,
+                "not all of it could be undone; the watchdog goes on trying, and the next apply "
+                "does. Mend: see what keeps firewalld from it (journalctl -u firewalld, "
+                "firewall-cmd --check-config)",
+            ]
+        )
+        super().__init__([*sentences, *outcome])

@@ -48,6 +48,13 @@ class FlannelBackend(str, Enum):
     NONE = "none"
 
 
+class PodsFrom(str, Enum):
+    """By what a packet is known to come from a pod: an address can be claimed from outside."""
+
+    INTERFACES = "interfaces"
+    ADDRESSES = "addresses"
+
+
 class SourceKind(str, Enum):
     """Who may be named in the source column."""
 
@@ -105,11 +112,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Node:
-    """One node of the cluster."""
+    """One node of the cluster.
+
+    pod_cidrs
+        The network of its pods in each family, as far as it is known. A minion says so of itself,
+        so checks may ask by it and judge by it, and no firewall rule may ever come of it.
+    """
 
     name: str
     role: Role
     addresses: tuple[netaddr.IPAddress, ...]
+    pod_cidrs: tuple[netaddr.IPNetwork, ...] = ()
+
+    def pods(self, family: int) -> netaddr.IPNetwork | None:
+        """The network of its pods in this family, if it is known."""
+        return next((each for each in self.pod_cidrs if each.version == family), None)
 
 
 @dataclass(frozen=True)
@@ -119,6 +136,9 @@ class Tables:
     ``rows`` open this node. ``peer_rows`` are those that only nodes of the other role open, or
     ``None`` where pillar does not tell them, as it does on request only.
     ``unsure`` gives the reasons for which more nodes may belong to the cluster than are listed.
+    ``expected_nodes`` is the number of nodes that an operator vouches for, if he does.
+    ``allow_lockout`` closes what must never be closed after all.
+    ``pods_by_address`` lets pods reach the host from every interface, by the address they claim.
     ``notices`` are sentences about what was left out without refusing the rest: claims of a minion
     about itself that cannot be believed.
     """
@@ -133,7 +153,22 @@ class Tables:
     peer_rows: tuple[Row, ...] | None = None
     unsure: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    pods_by_address: bool = False
+    expected_nodes: int | None = None
+    allow_lockout: bool = False
 
     def rows_of(self, role: Role) -> tuple[Row, ...]:
         """The rows that open a node of this role."""
         return tuple(row for row in self.rows if row.destination.includes(role))
+
+
+# Where pillar is not asked.
+NO_TABLES = Tables(
+    cluster="",
+    flannel_backend=FlannelBackend.NONE,
+    rows=(),
+    groups={},
+    pod_cidrs=(),
+    service_cidrs=(),
+    nodes=(),
+)

@@ -277,6 +277,9 @@ def test_a_bad_port_is_refused_with_its_pillar_path(port, path, problem):
         ("firewall:expected_nodes", "5", "'5' is not a number of nodes"),
         ("firewall:expected_nodes", True, "True is not a number of nodes"),
         ("firewall:expected_nodes", 2.5, "2.5 is not a number of nodes"),
+        ("firewall:allow_lockout", "true", "'true' is not true or false"),
+        ("firewall:allow_lockout", 1, "1 is not true or false"),
+        ("firewall:allow_lockout", None, "None is not true or false"),
         ("firewall:min_nodes", 5, "is not known"),
         ("nodes:s2:role", "master", "'master' is not one of server, agent"),
         ("nodes:s2:role", None, "None is not one of server, agent"),
@@ -603,6 +606,109 @@ def test_an_entry_by_hand_that_is_wrong_is_a_fault_and_no_notice():
     assert faults(changed("nodes:a9", {"role": "agent", "addresses": ["nonsense"]}))
 
 
+# -- the networks of the nodes' pods --------------------------------------------------------------
+
+
+def with_pods(claimed=None, by_hand=None, **more):
+    """The good pillar, with networks of pods by the nodes' grains or by hand, by name."""
+    nodes = copy.deepcopy(NODES)
+    for name, networks in (claimed or {}).items():
+        nodes[name]["pod_cidrs"] = networks
+        nodes[name]["claimed"] = copy.deepcopy(nodes[name])
+    for name, networks in (by_hand or {}).items():
+        nodes[name]["pod_cidrs"] = networks
+    return pillar(nodes=nodes, **more)
+
+
+def pods(tree):
+    """``{name: [network, …]}`` of those nodes of which any is known."""
+    found = {node.name: list(map(str, node.pod_cidrs)) for node in parsed(tree).nodes}
+    return {name: networks for name, networks in found.items() if networks}
+
+
+def test_networks_of_pods_are_known_by_claim_and_by_hand_and_need_not_be():
+    assert pods(pillar()) == {}
+    dual = ["10.42.0.0/16", "fd42::/56"]
+    tree = with_pods({"s1": ["fd42:0:0:1::/64", "10.42.1.0/24"]}, {"a1": "10.42.4.0/24"})
+    tree["pod_cidrs"] = dual
+    assert pods(tree) == {"s1": ["10.42.1.0/24", "fd42:0:0:1::/64"], "a1": ["10.42.4.0/24"]}
+    assert parsed(tree).notices == ()
+    (s1,) = (node for node in parsed(tree).nodes if node.name == "s1")
+    assert str(s1.pods(6)) == "fd42:0:0:1::/64"
+
+
+def test_networks_of_pods_open_nothing():
+    tree = with_pods({"s1": ["10.42.1.0/24"], "a2": ["10.42.5.0/24"]}, {"s2": ["10.42.2.0/24"]})
+    for backend in ("vxlan", "wireguard-native", "host-gw", "none"):
+        plain = pillar(flannel_backend=backend)
+        known = {**tree, "flannel_backend": backend}
+        assert desired(parsed(known), Role.SERVER) == desired(parsed(plain), Role.SERVER)
+
+
+@pytest.mark.parametrize(
+    ("networks", "problem"),
+    [
+        (["10.43.1.0/24"], "10.43.1.0/24 is in none of k3s:pod_cidrs (10.42.0.0/16)"),
+        (["10.40.0.0/13"], "10.40.0.0/13 is in none of k3s:pod_cidrs"),
+        (["fd42::/64"], "fd42::/64 is in none of k3s:pod_cidrs"),
+        (["10.42.1.0/24", "10.42.2.0/24"], "names more than one network of a family"),
+        (["10.42.1.1/24"], "has host bits set; the network is 10.42.1.0/24"),
+        (["nonsense"], "is not an address or CIDR"),
+        ({"a": 1}, "is not an address or CIDR"),
+        ([], "is empty"),
+        (None, "is not an address or CIDR"),
+    ],
+)
+def test_networks_of_pods_that_cannot_be_are_a_notice_if_claimed_and_a_fault_by_hand(
+    networks, problem
+):
+    tables = parsed(with_pods({"a1": networks, "s2": ["10.42.9.0/24"]}))
+    (notice,) = tables.notices
+    assert notice.startswith("pillar k3s:nodes:a1:pod_cidrs") and problem in notice
+    assert "minion a1 says so of itself, and no check goes by it" in notice
+    # Who the nodes are is as sure as before, and they are all let in.
+    assert tables.unsure == ()
+    assert {node.name: node.addresses for node in tables.nodes} == {
+        node.name: node.addresses for node in parsed().nodes
+    }
+    assert {node.name for node in tables.nodes if node.pod_cidrs} == {"s2"}
+    ((path, fault),) = faults(with_pods(by_hand={"a1": networks})).items()
+    assert path.startswith("k3s:nodes:a1:pod_cidrs")
+    assert problem in fault
+
+
+def test_of_two_nodes_that_claim_the_same_pods_neither_is_believed():
+    claimed = {"s1": ["10.42.1.0/24"], "s2": ["10.42.2.0/24"], "a1": ["10.42.2.128/25"]}
+    assert pods(with_pods(claimed)) == {"s1": ["10.42.1.0/24"]}
+    (notice,) = parsed(with_pods(claimed)).notices
+    assert notice == (
+        "k3s:nodes: 10.42.2.0/24 of s2, 10.42.2.128/25 of a1 have addresses in common; no check "
+        "goes by what a1, s2 say. Mend: salt -L a1,s2 saltutil.refresh_grains, or "
+        "enter them into k3s:nodes by hand"
+    )
+
+
+def test_networks_in_one_family_that_are_refused_leave_those_of_the_other():
+    claimed = {name: ["10.42.1.0/24", f"fd42:0:0:{name[1]}::/64"] for name in ("s1", "s2")}
+    tree = with_pods(claimed, pod_cidrs=["10.42.0.0/16", "fd42::/56"])
+    assert pods(tree) == {"s1": ["fd42:0:0:1::/64"], "s2": ["fd42:0:0:2::/64"]}
+
+
+def test_a_network_of_pods_by_hand_wins_over_who_claims_it_and_not_over_another_by_hand():
+    tree = with_pods({"a1": ["10.42.2.0/24"]}, {"s2": ["10.42.2.0/24"]})
+    assert pods(tree) == {"s2": ["10.42.2.0/24"]}
+    (notice,) = parsed(tree).notices
+    assert "no check goes by what a1 say" in notice
+    assert faults(with_pods(by_hand={"s2": ["10.42.2.0/24"], "a1": ["10.42.2.0/25"]})) == {
+        "k3s:nodes:a1:pod_cidrs": "10.42.2.0/25 has addresses of 10.42.2.0/24, which is s2's"
+    }
+
+
+def test_a_wrong_network_of_the_cluster_is_one_fault_and_not_one_for_each_node():
+    tree = with_pods(by_hand={"s1": ["10.42.1.0/24"], "s2": ["10.42.2.0/24"]})
+    assert list(faults({**tree, "pod_cidrs": ["10.42.0.1/16"]})) == ["k3s:pod_cidrs:0"]
+
+
 @pytest.mark.parametrize(
     ("tree", "reason"),
     [
@@ -797,3 +903,10 @@ def test_shuffled_keys_give_the_same_tables():
 
     for _ in range(20):
         assert parsed(shuffle(tree)) == parsed(tree)
+
+
+def test_more_networks_than_firewalld_can_load_are_refused_before_they_are_read():
+    many = [f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}/32" for number in range(100_000)]
+    with pytest.raises(BadTables) as refused:
+        parse_tables({**pillar(), "groups": {"office": many}}, minion_id="s1", role="server")
+    assert "pillar k3s:groups: 100000 networks are more than the 20000" in str(refused.value)
