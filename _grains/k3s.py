@@ -1,6 +1,6 @@
 """
-What a minion knows of itself as a K3s node: its role, its cluster's name, and the addresses by
-which its peers see it.
+What a minion knows of itself as a K3s node: its role, its cluster's name, the addresses by which
+its peers see it, and the networks of its pods.
 
 It reads files and nothing else, and must know nothing of the engine: grains are loaded before
 modules are synced, so one process could hold new grains beside old engine code.
@@ -20,7 +20,7 @@ import yaml
 
 log = logging.getLogger(__name__)
 
-NAMES = ("k3s_role", "k3s_cluster", "k3s_node_ips")
+NAMES = ("k3s_role", "k3s_cluster", "k3s_node_ips", "k3s_pod_cidrs")
 SERVICES = {"server": "k3s", "agent": "k3s-agent"}
 # In systemd's own order: the first folder that has a unit's name decides what the unit is.
 UNIT_FOLDERS = (
@@ -32,6 +32,11 @@ UNIT_FOLDERS = (
 )
 CONFIGURATION = "etc/rancher/k3s/config.yaml"
 DATA_FOLDER = "/var/lib/rancher/k3s"
+# Flannel writes it when it starts, and it is gone with the next boot. The addresses are those of
+# the bridge, the first behind the network's own.
+# https://github.com/flannel-io/flannel/blob/master/pkg/subnet/subnet.go (WriteSubnetFile)
+SUBNET_FILE = "run/flannel/subnet.env"
+SUBNETS = ("FLANNEL_SUBNET", "FLANNEL_IPV6_SUBNET")
 KUBERNETES_INTERFACES = (
     "cali*",
     "cilium*",
@@ -47,9 +52,10 @@ KUBERNETES_INTERFACES = (
 
 def k3s(grains):
     """
-    Return ``k3s_role``, ``k3s_cluster`` and ``k3s_node_ips``, or nothing on a host that is no
-    K3s node. A value that the operator set in the minion's configuration or in the grains file
-    wins, each for itself; an empty ``k3s_role`` is the word that this host is no K3s node.
+    Return ``k3s_role``, ``k3s_cluster`` and ``k3s_node_ips``, and ``k3s_pod_cidrs`` once flannel
+    has written down the networks of this node's pods; or nothing on a host that is no K3s node. A
+    value that the operator set in the minion's configuration or in the grains file wins, each for
+    itself; an empty ``k3s_role`` is the word that this host is no K3s node.
     """
     return _node(Path("/"), _set_by_operator(__opts__), grains)
 
@@ -64,6 +70,9 @@ def _node(root: Path, operator: dict, grains: dict) -> dict:
         addresses = _configured_addresses(configuration) or _interface_addresses(grains)
         ordered = sorted(addresses, key=lambda address: (address.version, address))
         node["k3s_node_ips"] = [str(address) for address in ordered]
+    pod_cidrs = _pod_cidrs(root)
+    if pod_cidrs:
+        node.setdefault("k3s_pod_cidrs", pod_cidrs)
     return node
 
 
@@ -176,6 +185,23 @@ def _interface_addresses(grains: dict) -> set:
         for text in texts
     }
     return {address for address in addresses if _is_global_unicast(address)}
+
+
+def _pod_cidrs(root: Path) -> list[str]:
+    try:
+        lines = (root / SUBNET_FILE).read_text().splitlines()
+    except (OSError, ValueError):
+        return []
+    written = dict(line.strip().split("=", 1) for line in lines if "=" in line)
+    found = []
+    for name in SUBNETS:
+        try:
+            network = ipaddress.ip_interface(written.get(name, "")).network
+        except ValueError:
+            continue
+        if network.prefixlen:
+            found.append(str(network))
+    return found
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

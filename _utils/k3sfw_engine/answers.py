@@ -100,6 +100,7 @@ _REASONS = {
 
 # Destination unreachable. https://www.rfc-editor.org/rfc/rfc1812#section-5.2.7.1, RFC 4443 3.1
 _UNREACHABLE = {4: 3, 6: 1}
+_TIME_EXCEEDED = {4: 11, 6: 3}
 _NO_ROUTE_CODES = {4: (0, 6, 11), 6: (0,)}
 _HOST_CODES = {4: (1, 7, 12), 6: (3,)}
 _PORT_CODES = {4: 3, 6: 4}
@@ -135,6 +136,9 @@ def failed(question: Question, number: int, source: str, icmp: IcmpError | None)
     """
     if icmp is not None and icmp.kind == _UNREACHABLE[icmp.version]:
         return _unreachable(question, source, icmp)
+    if icmp is not None and icmp.kind == _TIME_EXCEEDED[icmp.version]:
+        evidence = f"it goes round in a circle (time-exceeded, said {icmp.sender})"
+        return Answer(Outcome.NO_ROUTE, evidence, source, icmp)
     if number == errno.ECONNREFUSED:
         return Answer(Outcome.NOBODY_LISTENS, "RST came back: nobody listens", source)
     if number in (errno.EPERM, errno.ENOBUFS):

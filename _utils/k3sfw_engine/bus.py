@@ -110,6 +110,21 @@ class Bus:
     ) -> None:
         self._connection.close()
 
+    def process(self) -> int:
+        """firewalld's process.
+
+        Raises ``FirewalldUnavailable`` if there is none.
+        """
+        asked = message_bus.GetConnectionUnixProcessID(SERVICE)
+        try:
+            with _hanging_up_is_an_error():
+                reply = self._connection.send_and_get_reply(asked, timeout=DEADLINE)
+        except TimeoutError as error:
+            raise _frozen(DEADLINE) from error
+        if reply.header.message_type is MessageType.error:
+            raise _not_running()
+        return int(reply.body[0])
+
     def call(self, call: Call) -> Any:
         """Make one call; the single value that it returns, or ``None``.
 

@@ -42,7 +42,10 @@ ROWS = "k3s-rows"
 PODS_TO_HOST = "k3s-pods-to-host"
 PODS_TO_ANY = "k3s-pods-to-any"
 NODES_TO_PODS = "k3s-nodes-to-pods"
+BOUND_TO_HOST = "k3s-bound-to-host"
+BOUND_TO_ANY = "k3s-bound-to-any"
 RETURN_PATH = "k3s-return-path"
+_BOUND = "pods that somebody else has bound to a zone,"
 
 # Before every zone, and room on both sides for the operator's own policies.
 PRIORITY = -500
@@ -80,6 +83,7 @@ class Desired:
     rules: tuple[RowRule, ...]
     rows: tuple[Row, ...]
     pods_by_interface: bool
+    pod_networks: tuple[netaddr.IPNetwork, ...] = ()
 
 
 def desired(tables: Tables, role: Role) -> Desired:
@@ -90,7 +94,7 @@ def desired(tables: Tables, role: Role) -> Desired:
     rules = tuple(
         RowRule(row, rule)
         for row in rows
-        if not (pods_by_interface and is_pod_row(row))
+        if tables.pods_by_address or not (pods_by_interface and is_pod_row(row))
         for rule in _rules_of(row, tables, sets)
     )
     interfaces = INTERFACES[tables.flannel_backend] if pods_by_interface else ()
@@ -116,7 +120,13 @@ def desired(tables: Tables, role: Role) -> Desired:
             _routed_pods(tables, rows, sets),
         ),
     ]
-    return Desired(by_key(objects), rules, rows, pods_by_interface)
+    bound = _pods_by_address(tables, rows, sets) if pods_by_interface else ()
+    objects += [
+        # firewalld makes nothing of them while they have no zone to come from.
+        _policy(BOUND_TO_HOST, f"{_BOUND} to this host", "CONTINUE", "", "HOST", bound),
+        _policy(BOUND_TO_ANY, f"{_BOUND} to anywhere", "CONTINUE", "", "ANY", bound),
+    ]
+    return Desired(by_key(objects), rules, rows, pods_by_interface, tables.pod_cidrs)
 
 
 def keep_members(wanted: Desired, *observed: Objects) -> Desired:
@@ -136,13 +146,23 @@ def keep_members(wanted: Desired, *observed: Objects) -> Desired:
     return replace(wanted, objects=kept)
 
 
-def without_interfaces(wanted: Desired, names: Iterable[str]) -> Desired:
-    """Leave interfaces where somebody else has bound them."""
-    key = (Kind.ZONE, ZONE)
-    zone = wanted.objects[key]
-    kept = tuple(name for name in zone.items("interfaces") if name not in set(names))
-    objects = {**wanted.objects, key: zone.with_settings({"interfaces": kept})}
-    return replace(wanted, objects=objects)
+def around(objects: Objects, interfaces: Iterable[str], zones: Iterable[str]) -> Objects:
+    """Leave what somebody else has bound where it is, and let pods in that come by his zones.
+
+    interfaces
+        Of pods, bound by him.
+    zones
+        Of his, by which pods come in.
+    """
+    zone, routed = objects[Kind.ZONE, ZONE], objects[Kind.POLICY, NODES_TO_PODS]
+    kept = tuple(sorted({*zone.items("interfaces")}.difference(interfaces)))
+    his = tuple(sorted(zones))
+    changed = [zone.with_settings({"interfaces": kept})]
+    if routed.items("rich_rules"):
+        changed.append(routed.with_settings({"egress_zones": tuple(sorted((ZONE, *his)))}))
+    for name in (BOUND_TO_HOST, BOUND_TO_ANY):
+        changed.append(objects[Kind.POLICY, name].with_settings({"ingress_zones": his}))
+    return {**objects, **{each.key: each for each in changed}}
 
 
 def with_return_path(
@@ -264,15 +284,21 @@ def _routed_pods(tables: Tables, rows: Iterable[Row], sets: _Sets) -> tuple[RowR
     """
     if tables.flannel_backend is not FlannelBackend.HOST_GW:
         return ()
-    rules = []
-    for row in rows:
-        if not is_pod_row(row):
-            continue
-        for source in (*row.sources, Source(SourceKind.ANY)):
-            for family in FAMILIES:
-                for ipset, address in _matches(source, family, tables, sets):
-                    rules.append(RowRule(row, RichRule(family, ipset, address)))
-    return tuple(rules)
+    return _pods_by_address(tables, rows, sets, (Source(SourceKind.ANY),))
+
+
+def _pods_by_address(
+    tables: Tables, rows: Iterable[Row], sets: _Sets, more: tuple[Source, ...] = ()
+) -> tuple[RowRule, ...]:
+    """Rules that let in what the rows of pods name, and more, by its address."""
+    return tuple(
+        RowRule(row, RichRule(family, ipset, address))
+        for row in rows
+        if is_pod_row(row)
+        for source in (*row.sources, *more)
+        for family in FAMILIES
+        for ipset, address in _matches(source, family, tables, sets)
+    )
 
 
 def is_ipset_as_made(each: FirewalldObject) -> bool:
@@ -317,7 +343,7 @@ def _policy_object(
         {
             "target": target,
             "priority": PRIORITY,
-            "ingress_zones": (ingress,),
+            "ingress_zones": (ingress,) if ingress else (),
             "egress_zones": (egress,),
             "rich_rules": tuple(sorted(set(rules))),
         },

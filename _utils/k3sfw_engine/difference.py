@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .bindings import Bindings
 from .desired import RETURN_PATH
-from .kernel import KernelRules, kernel_drift
+from .kernel import Drift, KernelRules, kernel_drift
 from .objects import FirewalldObject, Key, Kind, Objects, Value, is_ours, make_object
 
 
@@ -22,8 +23,12 @@ class Observed:
         Every object whose name begins with k3s, ours or not.
     damaged
         Permanent objects whose file cannot be read.
-    interface_zones
-        By layer, the zone of each interface that is bound to one.
+    kept
+        Of the damaged, those that we have a copy of.
+    bindings
+        By layer, what the zones of everybody are bound to.
+    zones
+        The zones that the permanent configuration has.
     users
         For a permanent object of ours, the objects of others that name it.
     kernel
@@ -34,7 +39,9 @@ class Observed:
     runtime: Objects
     permanent: Objects
     damaged: frozenset[Key] = frozenset()
-    interface_zones: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    kept: frozenset[Key] = frozenset()
+    bindings: Mapping[str, Bindings] = field(default_factory=dict)
+    zones: frozenset[str] = frozenset()
     users: Mapping[Key, tuple[str, ...]] = field(default_factory=dict)
     kernel: KernelRules | None = None
 
@@ -43,13 +50,17 @@ class Observed:
         """The permanent objects whose file can be read."""
         return {key: each for key, each in self.permanent.items() if key not in self.damaged}
 
+    def drift(self) -> Drift:
+        """Where the kernel differs from the runtime objects that we made."""
+        return kernel_drift(self.kernel, ours(self.runtime), self.bindings.get("runtime"))
+
 
 def layer_changes(wanted: Objects, runtime_wanted: Objects, observed: Observed) -> dict[str, Any]:
     """``{layer: {object: {setting: {"old": …, "new": …}}}}`` for the layers that differ."""
     layers = {
         "permanent": _differences(wanted, observed.permanent, lingering=False),
         "runtime": _differences(runtime_wanted, observed.runtime, lingering=True),
-        "kernel": kernel_drift(observed.kernel, ours(observed.runtime)).differences(),
+        "kernel": observed.drift().differences(),
     }
     return {layer: differences for layer, differences in layers.items() if differences}
 

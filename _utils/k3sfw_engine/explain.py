@@ -8,17 +8,9 @@ from dataclasses import dataclass
 import netaddr
 
 from .desired import PODS_TO_HOST, ROWS, ZONE, Desired, is_pod_row
-from .objects import Kind, RichRule
-from .rows import PortRange, Protocol, Row, SourceKind, Tables
-
-
-@dataclass(frozen=True)
-class Question:
-    """A packet from an address to a port of this node; no port with protocol any."""
-
-    source: netaddr.IPAddress
-    protocol: Protocol
-    port: int | None = None
+from .matching import Question, rule_matches
+from .objects import Kind
+from .rows import Protocol, Row, SourceKind, Tables
 
 
 @dataclass(frozen=True)
@@ -35,7 +27,7 @@ def explain(question: Question, tables: Tables, wanted: Desired) -> Explanation:
     by_rule = [
         (each.row, f"policy {ROWS}: {each.rule}")
         for each in wanted.rules
-        if _row_asks(each.row, question) and _rule_matches(each.rule, question, wanted)
+        if _row_asks(each.row, question) and rule_matches(each.rule, question, wanted.objects)
     ]
     by_interface = [
         (row, f"policy {PODS_TO_HOST}: {how}")
@@ -59,21 +51,6 @@ def _row_asks(row: Row, question: Question) -> bool:
     )
 
 
-def _rule_matches(rule: RichRule, question: Question, wanted: Desired) -> bool:
-    if rule.family != question.source.version:
-        return False
-    if rule.port is not None and not _in_range(question.port, rule.port):
-        return False
-    if rule.ipset:
-        entries = wanted.objects[Kind.IPSET, rule.ipset].items("entries")
-        return any(question.source in netaddr.IPNetwork(entry) for entry in entries)
-    return not rule.address or question.source in netaddr.IPNetwork(rule.address)
-
-
-def _in_range(port: int | None, ports: PortRange) -> bool:
-    return port is not None and port in ports
-
-
 def _from_pods(row: Row, question: Question, tables: Tables) -> bool:
     networks = {
         SourceKind.PODS: tables.pod_cidrs,
@@ -89,7 +66,7 @@ def _by_interface(wanted: Desired) -> str:
     return f"everything that comes in by zone {ZONE} ({interfaces}), by no other interface"
 
 
-def _who(source: netaddr.IPAddress, tables: Tables) -> Iterator[str]:
+def _who(source: netaddr.IPAddress | netaddr.IPNetwork, tables: Tables) -> Iterator[str]:
     for node in tables.nodes:
         if source in node.addresses:
             yield f"node {node.name} ({node.role.value})"

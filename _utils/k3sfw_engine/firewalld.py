@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
+from .bindings import Bindings
 from .bus import CONFIG_PATH, LIST_SIGNATURES, PROPERTIES, SERVICE, Bus, Call
 from .desired import ZONE, is_ipset_as_made
 from .difference import Observed
-from .errors import EngineError, FirewalldRefused, FirewalldUnavailable
+from .errors import EngineError, FirewalldFailed, FirewalldRefused, FirewalldUnavailable
+from .kept_files import known
 from .kernel import KernelRules, kernel_drift
 from .nft import Listing, restore_table
 from .objects import (
     DEFAULTS,
     PREFIX,
+    RUNTIME_SETTINGS,
     FirewalldObject,
     Key,
     Kind,
@@ -26,7 +30,8 @@ from .objects import (
     is_ours,
     make_object,
 )
-from .permanent import read_permanent, remove_backups
+from .permanent import read_permanent
+from .restoring import Snapshot
 from .steps import (
     ChangeEntries,
     RefillEntries,
@@ -41,6 +46,8 @@ from .steps import (
 RELOAD_DEADLINE = 120.0
 _SECONDS_PER_ENTRY = 0.002
 
+_FEW = 4
+
 _RUNTIME_GETTERS = {
     Kind.IPSET: ("ipset", "getIPSetSettings"),
     Kind.ZONE: ("zone", "getZoneSettings2"),
@@ -50,13 +57,6 @@ _RUNTIME_SETTERS = {
     Kind.ZONE: ("zone", "setZoneSettings2"),
     Kind.POLICY: ("policy", "setPolicySettings"),
 }
-# In the permanent configuration: how an object is found, added and updated.
-_PERMANENT_METHODS = {
-    Kind.IPSET: ("getIPSetByName", "addIPSet", "update"),
-    Kind.ZONE: ("getZoneByName", "addZone2", "update2"),
-    Kind.POLICY: ("getPolicyByName", "addPolicy", "update"),
-}
-_IPSET_SIGNATURE = "(ssssa{ss}as)"
 
 
 def observe(bus: Bus) -> Observed:
@@ -79,7 +79,7 @@ def observe(bus: Bus) -> Observed:
             [Call("getPolicies", "policy"), *(_runtime_call(*key) for key in likely)]
         )
         state, panic, active = bus.collect(first)
-        _refuse_unusable(state, panic)
+        refuse_unusable(state, panic)
         policies, *settings = bus.collect(second)
         kernel = listing.rules() if permanent.nftables else None
         runtime = {
@@ -97,10 +97,12 @@ def observe(bus: Bus) -> Observed:
             runtime=by_key(runtime.values()),
             permanent=permanent.objects,
             damaged=permanent.damaged,
-            interface_zones={
-                "runtime": _interface_zones(_answered(active)),
-                "permanent": permanent.interface_zones,
+            kept=known(permanent.damaged),
+            bindings={
+                "runtime": _bindings(_answered(active)),
+                "permanent": permanent.bindings,
             },
+            zones=permanent.zones,
             users=permanent.users,
             kernel=kernel,
         )
@@ -145,30 +147,19 @@ def _those_there(keys: Iterable[Key], answers: Iterable[Any]) -> dict[Key, Firew
     }
 
 
-def observe_again(
-    bus: Bus, before: Observed, runtime_steps: Iterable[Step], listing: Listing
-) -> Observed:
-    """Read what these steps have touched once more; what they have not was read a moment ago.
-
-    listing
-        Of the kernel's rules, begun after the last of the steps.
-    """
-    touched = {
-        step.key if isinstance(step, SetRuntime) else (Kind.IPSET, step.name)
-        for step in runtime_steps
-        if isinstance(step, (SetRuntime, ChangeEntries, RefillEntries))
-    }
-    permanent = read_permanent()
-    kernel = None if before.kernel is None else listing.rules()
-    shown = _ipsets_as_the_kernel_shows(permanent.objects, kernel)
-    unread = touched.difference(shown)
-    read = _those_there(unread, bus.call_all(_runtime_call(*key) for key in unread))
+def observe_again(bus: Bus, before: Observed, touched: Collection[Key]) -> Observed:
+    """Read these runtime objects once more; what else there is was read a moment ago."""
+    ipsets = [name for kind, name in touched if kind is Kind.IPSET]
+    # The whole table takes nft as long as three of them.
+    some = ipsets if len(ipsets) == len(touched) <= _FEW else []
+    kernel = before.kernel
+    with nullcontext() if kernel is None else Listing(some) as listing:
+        answers = bus.call_all(_runtime_call(*key) for key in touched)
+        if listing is not None and kernel is not None:
+            kernel = kernel.with_ipsets(some, listing.rules()) if some else listing.rules()
     return replace(
         before,
-        runtime=by_key({**before.runtime, **shown, **read}.values()),
-        permanent=permanent.objects,
-        damaged=permanent.damaged,
-        users=permanent.users,
+        runtime=by_key({**before.runtime, **_those_there(touched, answers)}.values()),
         kernel=kernel,
     )
 
@@ -188,22 +179,42 @@ def check_permanent(bus: Bus) -> None:
     except FirewalldRefused as refused:
         raise EngineError(
             [
-                f"firewalld's permanent configuration would not load: {refused.error}. Nothing was "
-                "changed, and firewalld was not reloaded. Mend: correct what firewall-cmd "
-                "--check-config names, then apply again"
+                f"firewalld's permanent configuration would not load: {refused.error}. Nothing "
+                "of it was changed, and firewalld was not reloaded. Mend: correct what "
+                "firewall-cmd --check-config names, then apply again"
             ]
         ) from refused
 
 
+def tell_zones(bus: Bus, zones: Iterable[FirewalldObject]) -> None:
+    """Have firewalld know at once what will be in the files of these zones.
+
+    It takes note of its files after five seconds. Until then it would refuse to bind to another
+    zone what it believes to be bound to this one. So it does where it refuses to be told: it
+    judges all of its permanent configuration first, with the faults that these files mend.
+    """
+    zones = tuple(zones)
+    paths = bus.call_all(
+        Call("getZoneByName", "config", "s", (each.name,), path=CONFIG_PATH) for each in zones
+    )
+    bus.call_all(
+        Call("update2", "config.zone", "a{sv}", (_variants(each.settings),), path=path)
+        for each, path in zip(zones, paths)
+        if not isinstance(path, FirewalldRefused)
+    )
+
+
 def execute(bus: Bus, steps: Iterable[Step]) -> None:
-    """Carry steps out in their order.
+    """Carry out those of the steps that are calls to firewalld, in their order.
+
+    What is permanent are files: see ``permanent``.
 
     Raises ``FirewalldRefused`` at the first that firewalld refuses.
     """
     for kind, group in groupby(steps, key=type):
-        if kind is WritePermanent:
-            _write_permanent(bus, (each for each in group if isinstance(each, WritePermanent)))
-        elif kind is ChangeEntries:
+        if kind in (WritePermanent, RemovePermanent):
+            continue
+        if kind is ChangeEntries:
             _change_entries(bus, (each for each in group if isinstance(each, ChangeEntries)))
         else:
             for step in group:
@@ -211,9 +222,7 @@ def execute(bus: Bus, steps: Iterable[Step]) -> None:
 
 
 def _execute_one(bus: Bus, step: Step) -> None:
-    if isinstance(step, RemovePermanent):
-        _remove_permanent(bus, *step.key)
-    elif isinstance(step, SetRuntime):
+    if isinstance(step, SetRuntime):
         kind, name = step.key
         interface, method = _RUNTIME_SETTERS[kind]
         bus.call(Call(method, interface, "sa{sv}", (name, _variants(step.settings))))
@@ -228,10 +237,33 @@ def _execute_one(bus: Bus, step: Step) -> None:
         bus.call(Call("reload", deadline=RELOAD_DEADLINE))
 
 
-def _refuse_unusable(state: Any, panic: Any) -> None:
+@dataclass(frozen=True)
+class State:
+    """What firewalld says of itself; its answer also says that no reload was going on then.
+
+    It works on one thing at a time: asked during a reload, it answers after it.
+    """
+
+    name: str
+    panic: bool
+
+
+def read_state(bus: Bus) -> State:
+    """Ask firewalld what state it is in.
+
+    Raises ``FirewalldUnavailable`` if it does not answer.
+    """
+    state, panic = bus.call_all(
+        [Call("Get", PROPERTIES, "ss", (SERVICE, "state")), Call("queryPanicMode")]
+    )
+    return State(str(_plain(_answered(state))), bool(_answered(panic)))
+
+
+def refuse_unusable(state: Any, panic: Any) -> None:
+    """Raise ``FirewalldUnavailable`` where firewalld's answers do not count."""
     state = _plain(_answered(state))
     if state != "RUNNING":
-        raise FirewalldUnavailable(
+        raise FirewalldFailed(
             f"firewalld is in state {state}: it runs on stock rules, because its permanent "
             "configuration did not load",
             "firewall-cmd --check-config and journalctl -u firewalld name the file; correct it, "
@@ -255,11 +287,33 @@ def _plain(variant: Any) -> Any:
     return variant[1] if isinstance(variant, tuple) and len(variant) == 2 else variant
 
 
-def _interface_zones(active: Mapping[str, Mapping[str, list[str]]]) -> dict[str, str]:
+def _bindings(active: Mapping[str, Mapping[str, list[str]]]) -> Bindings:
+    def zone_of(what: str) -> dict[str, str]:
+        return {bound: zone for zone, each in active.items() for bound in each.get(what, ())}
+
+    return Bindings(zone_of("interfaces"), zone_of("sources"))
+
+
+def snapshot_of(objects: Objects) -> Snapshot:
+    """What of these runtime objects can be put back without a reload."""
+
+    def settings_of(kind: Kind) -> dict[str, dict[str, tuple[str, Any]]]:
+        return {
+            name: _variants({key: each.settings[key] for key in sorted(RUNTIME_SETTINGS[kind])})
+            for (own_kind, name), each in objects.items()
+            if own_kind is kind
+        }
+
+    ipsets = {
+        name: list(each.items("entries"))
+        for (kind, name), each in objects.items()
+        if kind is Kind.IPSET
+    }
     return {
-        interface: zone
-        for zone, bindings in active.items()
-        for interface in bindings.get("interfaces", ())
+        "zones": settings_of(Kind.ZONE),
+        "policies": settings_of(Kind.POLICY),
+        "ipsets": ipsets,
+        "direct": {},
     }
 
 
@@ -306,92 +360,18 @@ def _variant(setting: str, value: Value) -> tuple[str, Any]:
         return ("i", value)
     if isinstance(value, str):
         return ("s", value)
-    signature = LIST_SIGNATURES.get(setting, "as")
-    # An object of ours never has ports of its own; what others put there is only ever taken away.
-    assert signature == "as" or not value, setting
-    return (signature, list(value))
+    signature = LIST_SIGNATURES.get(setting)
+    if signature is None:
+        return ("as", list(value))
+    return (signature, [_parts(item, signature.count("s")) for item in value])
 
 
-def _write_permanent(bus: Bus, steps: Iterable[WritePermanent]) -> None:
-    """Add and update in the given order: what refers to an object comes after it.
-
-    firewalld sees an edit of its files five seconds late, so what it knows decides in the end.
-    """
-    for (exists, _kind), group in groupby(steps, key=lambda step: (step.exists, step.object.kind)):
-        objects = [step.object for step in group]
-        if exists:
-            _add_permanent(bus, _update_permanent(bus, objects))
-        else:
-            _update_permanent(bus, _add_permanent(bus, objects))
-
-
-def _add_permanent(bus: Bus, objects: list[FirewalldObject]) -> list[FirewalldObject]:
-    """Add the objects; those that firewalld knows already."""
-    answers = bus.call_all(
-        Call(
-            _PERMANENT_METHODS[each.kind][1],
-            "config",
-            f"s{_signature(each)}",
-            (each.name, _permanent_settings(each)),
-            path=CONFIG_PATH,
-            deadline=_write_deadline(each),
-        )
-        for each in objects
-    )
-    there = []
-    for each, answer in zip(objects, answers):
-        if isinstance(answer, FirewalldRefused) and "NAME_CONFLICT" in answer.error:
-            there.append(each)
-        else:
-            _answered(answer)
-    return there
-
-
-def _update_permanent(bus: Bus, objects: list[FirewalldObject]) -> list[FirewalldObject]:
-    """Update the objects; those that firewalld does not know."""
-    paths = bus.call_all(
-        Call(_PERMANENT_METHODS[each.kind][0], "config", "s", (each.name,), path=CONFIG_PATH)
-        for each in objects
-    )
-    found = [each for each in zip(objects, paths) if not isinstance(each[1], FirewalldRefused)]
-    for answer in bus.call_all(
-        Call(
-            _PERMANENT_METHODS[each.kind][2],
-            f"config.{each.kind.value}",
-            _signature(each),
-            (_permanent_settings(each),),
-            path=path,
-            deadline=_write_deadline(each),
-        )
-        for each, path in found
-    ):
-        _answered(answer)
-    return [each for each, path in zip(objects, paths) if isinstance(path, FirewalldRefused)]
-
-
-def _signature(each: FirewalldObject) -> str:
-    return _IPSET_SIGNATURE if each.kind is Kind.IPSET else "a{sv}"
-
-
-def _permanent_settings(each: FirewalldObject) -> Any:
-    if each.kind is not Kind.IPSET:
-        return _variants(each.settings)
-    settings = each.settings
-    options = dict(option.split("=", 1) for option in each.items("options"))
-    head = ("", settings["short"], settings["description"], settings["type"])
-    return (*head, options, list(each.items("entries")))
-
-
-def _write_deadline(each: FirewalldObject) -> float:
-    entries = each.items("entries") if each.kind is Kind.IPSET else ()
-    return Call.deadline + len(entries) * _SECONDS_PER_ENTRY
-
-
-def _remove_permanent(bus: Bus, kind: Kind, name: str) -> None:
-    find = _PERMANENT_METHODS[kind][0]
-    path = bus.call(Call(find, "config", "s", (name,), path=CONFIG_PATH))
-    bus.call(Call("remove", f"config.{kind.value}", path=path))
-    remove_backups(kind, name)
+def _parts(text: str, count: int) -> tuple[str, ...]:
+    """The parts of ``port/protocol``, or of ``port/protocol/to-port/to-address`` without a gap."""
+    port, protocol, *to = text.split("/")
+    to_port = [part for part in to if part.replace("-", "").isdigit()]
+    to_address = [part for part in to if part not in to_port]
+    return (port, protocol, "".join(to_port), "".join(to_address))[:count]
 
 
 def _change_entries(bus: Bus, steps: Iterable[ChangeEntries]) -> None:

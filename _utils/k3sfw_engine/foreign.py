@@ -12,16 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .bus import LIST_SIGNATURES, Bus, Call
+from .bus import Bus, Call
 from .errors import FirewalldRefused
 from .firewalld import runtime_object
-from .objects import DEFAULTS, RUNTIME_SETTINGS, Key, Kind, Objects
-
-_DIRECT = {
-    "chains": ("getAllChains", "addChain", "removeChain", "sss"),
-    "rules": ("getAllRules", "addRule", "removeRule", "sssias"),
-    "passthroughs": ("getAllPassthroughs", "addPassthrough", "removePassthrough", "sas"),
-}
+from .objects import Key, Kind, Objects
+from .restoring import DIRECT, Snapshot, restoring
 
 _Variants = Mapping[str, tuple[str, Any]]
 
@@ -34,6 +29,11 @@ class ForeignRuntime:
     policies: Mapping[str, _Variants]
     ipsets: Mapping[str, list[str]]
     direct: Mapping[str, tuple[Any, ...]]
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The same as plain data."""
+        return vars(self)
 
 
 def read_foreign_runtime(bus: Bus, ours: frozenset[Key]) -> ForeignRuntime:
@@ -74,7 +74,8 @@ def read_again(bus: Bus, before: ForeignRuntime, permanent: Objects) -> ForeignR
 def put_back(bus: Bus, before: ForeignRuntime, after: ForeignRuntime) -> tuple[str, ...]:
     """Make the runtime configuration of others again what it was; sentences about what failed."""
     failed = []
-    for call in _restoring(before, after):
+    for interface, method, signature, arguments in restoring(before.snapshot, after.snapshot):
+        call = Call(method, interface, signature, arguments)
         (answer,) = bus.call_all([call])
         if isinstance(answer, FirewalldRefused):
             failed.append(
@@ -95,7 +96,7 @@ def _read(bus: Bus, zones: list[str], policies: list[str], ipsets: list[str]) ->
         *(Call("getZoneSettings2", "zone", "s", (name,)) for name in zones),
         *(Call("getPolicySettings", "policy", "s", (name,)) for name in policies),
         *(Call("getEntries", "ipset", "s", (name,)) for name in ipsets),
-        *(Call(methods[0], "direct") for methods in _DIRECT.values()),
+        *(Call(methods[0], "direct") for methods in DIRECT.values()),
     ]
     # An object that is gone, or an ipset that keeps its entries to itself for their time-outs,
     # has nothing to be put back; nor has the direct interface once firewalld drops it.
@@ -111,63 +112,5 @@ def _read(bus: Bus, zones: list[str], policies: list[str], ipsets: list[str]) ->
         zones=by_name(zones),
         policies=by_name(policies),
         ipsets=by_name(ipsets),
-        direct={what: tuple(next(answers) or ()) for what in _DIRECT},
+        direct={what: tuple(next(answers) or ()) for what in DIRECT},
     )
-
-
-def _restoring(before: ForeignRuntime, after: ForeignRuntime) -> Iterator[Call]:
-    for name, entries in before.ipsets.items():
-        for entry in entries:
-            if name in after.ipsets and entry not in after.ipsets[name]:
-                yield Call("addEntry", "ipset", "ss", (name, entry))
-        for entry in after.ipsets.get(name, ()):
-            if entry not in entries:
-                yield Call("removeEntry", "ipset", "ss", (name, entry))
-    yield from _direct_calls(before, after)
-    zones = _differences(Kind.ZONE, before.zones, after.zones)
-    # An interface can be in one zone only: all leave first, then all arrive.
-    for name, settings in zones.items():
-        leaving = {
-            key: (signature, [item for item in _items(after.zones[name], key) if item in value])
-            for key, (signature, value) in settings.items()
-            if key in ("interfaces", "sources")
-        }
-        if leaving:
-            yield Call("setZoneSettings2", "zone", "sa{sv}", (name, leaving))
-    for name, settings in zones.items():
-        yield Call("setZoneSettings2", "zone", "sa{sv}", (name, settings))
-    for name, settings in _differences(Kind.POLICY, before.policies, after.policies).items():
-        yield Call("setPolicySettings", "policy", "sa{sv}", (name, settings))
-
-
-def _direct_calls(before: ForeignRuntime, after: ForeignRuntime) -> Iterator[Call]:
-    for what, (_get, add, remove, signature) in _DIRECT.items():
-        for item in before.direct[what]:
-            if item not in after.direct[what]:
-                yield Call(add, "direct", signature, tuple(item))
-        for item in after.direct[what]:
-            if item not in before.direct[what]:
-                yield Call(remove, "direct", signature, tuple(item))
-
-
-def _differences(
-    kind: Kind, before: Mapping[str, _Variants], after: Mapping[str, _Variants]
-) -> dict[str, dict[str, tuple[str, Any]]]:
-    found: dict[str, dict[str, tuple[str, Any]]] = {}
-    for name, old in before.items():
-        for key in sorted(RUNTIME_SETTINGS[kind]):
-            if name in after and _items(old, key) != _items(after[name], key):
-                found.setdefault(name, {})[key] = old.get(key) or _empty(kind, key)
-    return found
-
-
-def _items(settings: _Variants, key: str) -> Any:
-    """A setting's value in a form that compares: firewalld gives lists in any order."""
-    value = settings[key][1] if key in settings else False
-    return sorted(value) if isinstance(value, list) else value or []
-
-
-def _empty(kind: Kind, key: str) -> tuple[str, Any]:
-    if isinstance(DEFAULTS[kind][key], bool):
-        return ("b", False)
-    return (LIST_SIGNATURES.get(key, "as"), [])

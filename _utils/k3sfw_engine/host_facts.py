@@ -15,6 +15,7 @@ from jeepney import (
     DBusErrorResponse,
     MessageFlag,
     Properties,
+    message_bus,
     new_method_call,
 )
 from jeepney.auth import AuthenticationError
@@ -50,11 +51,20 @@ _CLOUD_SETUP = (
     "etc/systemd/system/NetworkManager.service.wants/nm-cloud-setup.service",
 )
 
-_NETWORK_MANAGER = DBusAddress(
-    "/org/freedesktop/NetworkManager",
-    "org.freedesktop.NetworkManager",
-    "org.freedesktop.NetworkManager",
-)
+_NETWORK_MANAGER = "org.freedesktop.NetworkManager"
+_NO_OBJECT = "/"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What NetworkManager has on an interface that it manages; without any both are empty.
+
+    zone
+        firewalld's, which NetworkManager binds the interface to; empty for the default one.
+    """
+
+    name: str = ""
+    zone: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,31 +176,77 @@ def _zones(interfaces: tuple[str, ...]) -> tuple[dict[str, str], frozenset[str]]
         return zones, accepting
 
 
+def read_connections(interfaces: Iterable[str]) -> dict[str, Connection] | None:
+    """The interfaces that NetworkManager manages, with what it has on them.
+
+    ``None`` where it does not run.
+    """
+    try:
+        bus = open_dbus_connection("SYSTEM")
+    except (OSError, AuthenticationError):
+        return None
+    with bus:
+        try:
+            if not _asked(bus, message_bus.NameHasOwner(_NETWORK_MANAGER))[0]:
+                return None
+        except (DBusErrorResponse, OSError):
+            return None
+        found = {}
+        try:
+            for name in interfaces:
+                found[name] = _connection(bus, name)
+        except TimeoutError:
+            pass  # It is frozen: of the others it would not tell anything either.
+    return {name: connection for name, connection in found.items() if connection}
+
+
 def _managed(interfaces: Iterable[str]) -> tuple[str, ...]:
     """Those of the interfaces that NetworkManager manages; none where it does not run."""
-    try:
-        connection = open_dbus_connection("SYSTEM")
-    except (OSError, AuthenticationError):
-        return ()
-    with connection:
-        return tuple(name for name in interfaces if _is_managed(connection, name))
+    return tuple(read_connections(interfaces) or ())
 
 
-def _is_managed(connection: DBusConnection, interface: str) -> bool:
-    find = new_method_call(_NETWORK_MANAGER, "GetDeviceByIpIface", "s", (interface,))
+def _connection(bus: DBusConnection, interface: str) -> Connection | None:
+    """What NetworkManager has on the interface, ``None`` if it does not manage it.
+
+    Raises ``TimeoutError`` if it does not answer.
+    """
+    find = new_method_call(_at("", ""), "GetDeviceByIpIface", "s", (interface,))
     try:
-        (path,) = _asked(connection, find)
-        device = DBusAddress(
-            path, _NETWORK_MANAGER.bus_name, "org.freedesktop.NetworkManager.Device"
-        )
-        ((_signature, managed),) = _asked(connection, Properties(device).get("Managed"))
+        (path,) = _asked(bus, find)
+        if not _property(bus, _at(path, "Device"), "Managed"):
+            return None
+    except TimeoutError:
+        raise
     except (DBusErrorResponse, OSError):
-        # It does not run, does not know the interface, or does not answer: it manages nothing.
-        return False
-    return bool(managed)
+        return None  # It does not know the interface, or hung up: it manages nothing.
+    try:
+        active = _property(bus, _at(path, "Device"), "ActiveConnection")
+        if active == _NO_OBJECT:
+            return Connection()
+        settings = _property(bus, _at(active, "Connection.Active"), "Connection")
+        (groups,) = _asked(
+            bus, new_method_call(_at(settings, "Settings.Connection"), "GetSettings")
+        )
+    except (DBusErrorResponse, OSError):
+        return Connection()  # It was taken down meanwhile.
+    own = groups["connection"]
+    return Connection(str(own["id"][1]), str(own.get("zone", ("s", ""))[1]))
 
 
-def _asked(connection: DBusConnection, message: Any) -> Any:
+def _at(path: str, interface: str) -> DBusAddress:
+    return DBusAddress(
+        path or "/org/freedesktop/NetworkManager",
+        _NETWORK_MANAGER,
+        f"{_NETWORK_MANAGER}.{interface}" if interface else _NETWORK_MANAGER,
+    )
+
+
+def _property(bus: DBusConnection, address: DBusAddress, name: str) -> Any:
+    ((_signature, value),) = _asked(bus, Properties(address).get(name))
+    return value
+
+
+def _asked(bus: DBusConnection, message: Any) -> Any:
     # A question must not start a NetworkManager that somebody stopped.
     message.header.flags = MessageFlag.no_auto_start
-    return unwrap_msg(connection.send_and_get_reply(message, timeout=_DEADLINE))
+    return unwrap_msg(bus.send_and_get_reply(message, timeout=_DEADLINE))

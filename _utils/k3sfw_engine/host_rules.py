@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from .desired import ZONE
@@ -11,6 +12,9 @@ from .verdicts import Check, Status
 # The table that firewalld makes for a reload and for panic mode.
 _DROP_TABLE = "inet firewalld_policy_drop"
 _FIREWALLD_TABLES = ("inet firewalld", "ip firewalld", "ip6 firewalld", _DROP_TABLE)
+
+# What firewall-cmd is told of each layer.
+OPTIONS = {"runtime": "", "permanent": "--permanent "}
 
 
 def cut_off(at: Situation) -> Iterator[Check]:
@@ -118,34 +122,61 @@ def _dotted(name: str) -> str:
 def zones(at: Situation) -> Iterator[Check]:
     """The rows hold in every zone; a zone that accepts everything makes them pointless."""
     for sentence in at.host.unread:
-        evidence, _, hint = sentence.partition(". Mend: ")
-        yield at.check(None, "firewalld", Status.UNPROVEN, evidence=evidence, hint=hint)
+        yield unproven(at, "firewalld", sentence)
     for link in at.uplinks:
         zone = at.host.zones.get(link.name)
         if zone == ZONE:
-            yield at.check(
-                None,
-                "zone",
-                Status.EXPOSED,
-                evidence=f"{link.name} is in zone {ZONE}: who comes in by it is taken for a pod",
-                hint=f"salt {at.node.name} state.apply k3s.firewall",
-            )
+            yield taken_for_pods(at, link.name)
         elif zone in at.host.accepting:
-            commands = [
-                f"firewall-cmd {how}--zone=public --change-interface={link.name}"
-                for how in ("", "--permanent ")
-            ]
-            yield at.check(
-                None,
-                "zone",
-                Status.CONFLICT,
-                evidence=f"{link.name} is in zone {zone}, which lets everything in: no row closes "
-                "anything",
-                hint=at.typed(*commands),
-            )
+            yield everything_let_in(at, link.name, zone, Status.CONFLICT)
         elif zone is not None:
             evidence = f"{link.name} is in zone {zone}"
             yield at.check(None, "zone", Status.OK, evidence=evidence)
+
+
+def unproven(at: Situation, description: str, sentence: str) -> Check:
+    """What could not be read, out of an error's sentence."""
+    evidence, _, hint = sentence.partition(". Mend: ")
+    return at.check(None, description, Status.UNPROVEN, evidence=evidence, hint=hint)
+
+
+def taken_for_pods(at: Situation, name: str, when: str = "") -> Check:
+    """An interface of something else is in the zone of the pods' interfaces.
+
+    when
+        The layers in which that is so, where more than one was looked at.
+    """
+    return at.check(
+        None,
+        "zone",
+        Status.EXPOSED,
+        evidence=f"{name} is in zone {ZONE}{when}: who comes in by it is taken for a pod",
+        hint=f"salt {at.node.name} state.apply k3s.firewall",
+    )
+
+
+def everything_let_in(
+    at: Situation,
+    name: str,
+    zone: str,
+    status: Status,
+    layers: tuple[str, ...] = ("runtime", "permanent"),
+    when: str = "",
+) -> Check:
+    """An interface of something else is in a zone that accepts everything."""
+    commands = [
+        f"firewall-cmd {option}--zone=public --change-interface={shlex.quote(name)}"
+        for layer, option in OPTIONS.items()
+        if layer in layers
+    ]
+    return at.check(
+        None,
+        "zone",
+        status,
+        evidence=f"{name} is in zone {zone}{when}, which lets everything in: no row closes "
+        "anything",
+        hint=at.typed(*commands),
+    )
 
 
 def other_firewalls(at: Situation) -> Iterator[Check]:

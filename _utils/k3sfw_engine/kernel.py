@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import netaddr
 
+from .bindings import Bindings
 from .objects import (
     DEFAULTS,
     PREFIX,
@@ -64,6 +65,13 @@ class KernelRules:
         """The names of the ipsets that are there."""
         return frozenset(fact.name for fact in self.facts if fact.respect == "ipset")
 
+    def with_ipsets(self, names: Collection[str], read: KernelRules) -> KernelRules:
+        """The same with these ipsets as they were read later."""
+        others = (
+            fact for fact in self.facts if fact.kind is not Kind.IPSET or fact.name not in names
+        )
+        return replace(self, facts=read.facts.union(others))
+
 
 @dataclass(frozen=True)
 class Drift:
@@ -99,15 +107,19 @@ class Drift:
         return found
 
 
-def kernel_drift(kernel: KernelRules | None, runtime: Objects) -> Drift:
+def kernel_drift(
+    kernel: KernelRules | None, runtime: Objects, bindings: Bindings | None = None
+) -> Drift:
     """Compare the kernel's rules with what the runtime objects must have made there.
 
     kernel
         ``None`` if the kernel's rules are not known; then nothing is said to differ.
+    bindings
+        Of the zones of others at runtime, which policies of ours can name.
     """
     if kernel is None:
         return Drift(frozenset(), frozenset())
-    expected = frozenset(_expected(runtime))
+    expected = frozenset(_expected(runtime, bindings or Bindings()))
     explained = _with_rules_of_others(runtime)
     drift = Drift(
         expected - kernel.facts,
@@ -170,37 +182,51 @@ def _networks(text: str) -> list[netaddr.IPNetwork]:
 # -- what the runtime objects must have made ------------------------------------------------------
 
 
-def _expected(runtime: Objects) -> Iterator[Fact]:
-    interfaces = {
-        name: each.items("interfaces")
-        for (kind, name), each in runtime.items()
-        if kind is Kind.ZONE
-    }
+def _expected(runtime: Objects, bindings: Bindings) -> Iterator[Fact]:
     for (kind, name), each in runtime.items():
         if kind is Kind.IPSET:
             yield Fact(kind, name, "ipset", "exists")
             for text in each.items("entries"):
                 yield Fact(kind, name, "entries", text)
         elif kind is Kind.ZONE:
-            for interface in interfaces[name]:
+            for interface in each.items("interfaces"):
                 yield Fact(kind, name, "entered by", interface)
         else:
-            yield from _expected_of_policy(each, interfaces)
+            yield from _expected_of_policy(each, runtime, bindings)
 
 
 def _expected_of_policy(
-    policy: FirewalldObject, interfaces: Mapping[str, tuple[str, ...]]
+    policy: FirewalldObject, runtime: Objects, bindings: Bindings
 ) -> Iterator[Fact]:
-    zones = {*policy.items("ingress_zones"), *policy.items("egress_zones")} - {"ANY", "HOST"}
-    entrances = [interface for zone in sorted(zones) for interface in interfaces.get(zone, ())]
-    if zones and not entrances:
-        return  # firewalld makes no chains of a policy whose zones are not in use.
-    for entrance in entrances or [ANY]:
+    sides = [set(policy.items(setting)) for setting in ("ingress_zones", "egress_zones")]
+    named = [zones for zones in sides if zones.isdisjoint(("ANY", "HOST"))]
+    entrances: list[str] = []
+    for zones in named:
+        interfaces, active = _entrances(zones, runtime, bindings)
+        if not active:
+            return  # firewalld makes no chains of a policy whose zones are not in use.
+        entrances += interfaces
+    for entrance in entrances if named else [ANY]:
         yield Fact(Kind.POLICY, policy.name, "entered by", entrance)
     for rule in filter(is_rich_rule_of_ours, policy.items("rich_rules")):
         yield Fact(Kind.POLICY, policy.name, "rich_rules", rule)
     if policy.settings["target"] == "ACCEPT":
         yield Fact(Kind.POLICY, policy.name, "target", "ACCEPT")
+
+
+def _entrances(
+    zones: Iterable[str], runtime: Objects, bindings: Bindings
+) -> tuple[list[str], bool]:
+    """The interfaces of the zones, and whether any of the zones is bound to anything."""
+    interfaces: list[str] = []
+    active = False
+    for zone in sorted(zones):
+        ours = runtime.get((Kind.ZONE, zone))
+        found = ours.items("interfaces") if ours else bindings.interfaces_of(zone)
+        # The kernel writes a wildcard otherwise, and it may stand for none.
+        interfaces += [name for name in found if not name.endswith("+")]
+        active = active or bool(found) or (not ours and bindings.is_active(zone))
+    return interfaces, active
 
 
 # -- what the kernel holds ------------------------------------------------------------------------
@@ -219,9 +245,38 @@ def read_nft(listing: str | bytes) -> KernelRules:
     facts = [fact for item in items if "set" in item for fact in _set_facts(item["set"])]
     for chain in chains:
         facts += _entrance_facts(chain["name"], into)
+    met: set[tuple[str, Fact]] = set()
     for rule in rules:
-        facts += _rule_facts(rule["chain"], rule["expr"], into)
+        for fact in _rule_facts(rule["chain"], rule["expr"], into):
+            # A firewalld that starts after one was killed adds all of its rules once more, and
+            # takes away only one of the two.
+            again = (rule["chain"], fact) in met
+            met.add((rule["chain"], fact))
+            facts.append(replace(fact, value=f"{fact.value} once more") if again else fact)
     return KernelRules(frozenset(facts))
+
+
+def accepted_by_zone(listing: str | bytes, zone: str) -> frozenset[str]:
+    """What a zone lets in: ``6443/tcp`` from everybody, or the text of a rich rule."""
+    rules = [item["rule"] for item in json.loads(listing)["nftables"] if "rule" in item]
+    return frozenset(
+        _port_text(rule["expr"]) or _rule_text(rule["expr"])
+        for rule in rules
+        if rule["chain"] == f"filter_IN_{zone}_allow"
+    )
+
+
+def _port_text(expressions: list[Mapping[str, Any]]) -> str:
+    """The port that such an nft rule opens to everybody, if that is what it does."""
+    # Older versions open it to new connections only, which is the same.
+    matches = [
+        each["match"] for each in _conditions(expressions) if "ct" not in each["match"]["left"]
+    ]
+    if len(matches) == 1 and "accept" in expressions[-1]:
+        parts = _match_parts(matches[0]["left"], matches[0]["right"])
+        if "port" in parts and not parts["source_port"]:
+            return f"{parts['port']}/{parts['protocol'].value}"
+    return ""
 
 
 @dataclass(frozen=True)

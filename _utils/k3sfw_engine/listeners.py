@@ -10,6 +10,9 @@ import psutil
 
 from .rows import PortRange, Protocol
 
+# sshd is sshd-session in OpenSSH 9.8 and later.
+SSH = ("sshd", "dropbear")
+
 _SOCKET_TYPES = {Protocol.TCP: socket.SOCK_STREAM, Protocol.UDP: socket.SOCK_DGRAM}
 
 
@@ -38,6 +41,18 @@ def read_listeners() -> tuple[Listener, ...]:
             if connection.type == socket_type:
                 found.add(Listener(protocol, connection.laddr.port, names[connection.pid]))
     return tuple(sorted(found))
+
+
+def ssh_ports() -> frozenset[int]:
+    """The TCP ports at which ssh's servers listen or have a connection now.
+
+    Connections too: where systemd listens for it, sshd has only these.
+    """
+    return frozenset(
+        connection.laddr.port
+        for connection in psutil.net_connections(kind="tcp")
+        if connection.laddr and connection.pid and _process_name(connection.pid).startswith(SSH)
+    )
 
 
 def listening_on(

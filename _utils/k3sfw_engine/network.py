@@ -40,6 +40,8 @@ _FAILED = re.compile(r"Command failed -:([0-9]+)\Z")
 class Interface:
     """One link; ``up`` is what its operator wants, ``carrier`` whether it can carry packets.
 
+    master
+        The bridge or bond that it is a part of.
     details
         What only its kind has: for vxlan ``id``, ``local``, ``link``, ``port``, as texts.
     """
@@ -50,6 +52,7 @@ class Interface:
     mtu: int
     kind: str = ""
     addresses: tuple[netaddr.IPNetwork, ...] = ()
+    master: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -292,6 +295,7 @@ def _interface(link: Mapping[str, Any]) -> Interface:
             for each in link.get("addr_info", ())
             if each.get("scope") == "global" and "local" in each
         ),
+        master=link.get("master", ""),
         details={
             # An IPv6 vxlan device has its own key for the local address.
             name: str(data.get(name, data.get(f"{name}6", "")))

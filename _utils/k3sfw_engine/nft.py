@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -22,8 +23,12 @@ _TABLE = ("inet", "firewalld")
 class Listing:
     """A listing that is made and read while we talk to firewalld. Use it as a context manager."""
 
-    def __init__(self) -> None:
-        self._process = _nft("-j", "list", "table", *_TABLE)
+    def __init__(self, ipsets: Iterable[str] = ()) -> None:
+        """Begin it; ``ipsets`` are all that is listed, or the whole table without any."""
+        # One nft for each: of several commands it finds only what the last one names (1.0.6).
+        self._processes = [_nft("-j", "list", "set", *_TABLE, name) for name in ipsets] or [
+            _nft("-j", "list", "table", *_TABLE)
+        ]
         self._beside = ThreadPoolExecutor(max_workers=1)
         self._rules = self._beside.submit(self._read)
 
@@ -36,8 +41,9 @@ class Listing:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
         self._beside.shutdown()
 
     def rules(self) -> KernelRules:
@@ -45,16 +51,15 @@ class Listing:
         return self._rules.result()
 
     def _read(self) -> KernelRules:
-        try:
-            listing, error = self._process.communicate(timeout=_DEADLINE)
-        except subprocess.TimeoutExpired as expired:
-            self._process.kill()
-            self._process.communicate()
-            raise FirewalldUnavailable(
-                f"nft did not list the kernel's rules within {_DEADLINE:.0f} seconds",
-                "see what keeps the kernel's rule set busy (nft monitor), then try again",
-            ) from expired
-        if self._process.returncode == 0:
+        read = [self._read_one(process) for process in self._processes]
+        return KernelRules(
+            frozenset().union(*(each.facts for each in read)), all(each.table for each in read)
+        )
+
+    @staticmethod
+    def _read_one(process: subprocess.Popen[bytes]) -> KernelRules:
+        listing, error = _finish(process)
+        if process.returncode == 0:
             return read_nft(listing)
         if b"No such file or directory" in error:
             return KernelRules(table=False)
@@ -76,7 +81,7 @@ def base_chains() -> tuple[BaseChain, ...]:
 
     Raises ``FirewalldUnavailable`` if nft is missing or fails.
     """
-    listing, error = (process := _nft("-j", "list", "chains")).communicate(timeout=_DEADLINE)
+    listing, error = _finish(process := _nft("-j", "list", "chains"))
     if process.returncode != 0:
         raise _failed("list the kernel's chains", error)
     chains = [item["chain"] for item in json.loads(listing)["nftables"] if "chain" in item]
@@ -97,7 +102,7 @@ def restore_table() -> None:
 
     A reload begins with its deletion, and fails where it is not there (measured on 1.3.3).
     """
-    _listing, error = (process := _nft("add", "table", *_TABLE)).communicate(timeout=_DEADLINE)
+    _listing, error = _finish(process := _nft("add", "table", *_TABLE))
     if process.returncode != 0:
         raise _failed("make the table inet firewalld", error)
 
@@ -105,7 +110,7 @@ def restore_table() -> None:
 def list_table(family: str, name: str) -> bytes | None:
     """A table as JSON, or ``None`` if there is no such table."""
     process = _nft("-j", "list", "table", family, name)
-    listing, error = process.communicate(timeout=_DEADLINE)
+    listing, error = _finish(process)
     if process.returncode == 0:
         return listing
     if b"No such file or directory" in error:
@@ -130,8 +135,21 @@ def _nft(*arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[b
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={"LC_ALL": "C"},
+        # The interactive one keeps a history where HOME is, or in the root folder without any.
+        env={"LC_ALL": "C", "HOME": os.devnull},
     )
+
+
+def _finish(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    try:
+        return process.communicate(timeout=_DEADLINE)
+    except subprocess.TimeoutExpired as expired:
+        process.kill()
+        process.communicate()
+        raise FirewalldUnavailable(
+            f"nft did not answer within {_DEADLINE:.0f} seconds",
+            "see what keeps the kernel's rule set busy (nft monitor), then try again",
+        ) from expired
 
 
 def _failed(what: str, error: bytes) -> FirewalldUnavailable:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
+from .bindings import Bindings
 from .errors import EngineError
 from .objects import (
     PREFIX,
@@ -28,6 +28,7 @@ from .objects import (
     parse_rich_rule,
 )
 from .rows import PortRange, Protocol
+from .undo import sync
 
 # The first folder hides what has the same name in the second.
 FOLDERS = (Path("/etc/firewalld"), Path("/usr/lib/firewalld"))
@@ -56,8 +57,8 @@ class Permanent:
 
     damaged
         Objects of such a name that cannot be read.
-    interface_zones
-        The zone of each interface that is bound to one.
+    bindings
+        What the zones are bound to.
     users
         For an object of such a name, the objects of other names that refer to it.
     others
@@ -68,10 +69,16 @@ class Permanent:
 
     objects: Objects
     damaged: frozenset[Key]
-    interface_zones: Mapping[str, str]
+    bindings: Bindings
     users: Mapping[Key, tuple[str, ...]]
     others: Objects
     nftables: bool
+
+    @property
+    def zones(self) -> frozenset[str]:
+        """The names of all zones that can be read."""
+        keys = (*self.others, *self.objects)
+        return frozenset(name for kind, name in keys if kind is Kind.ZONE)
 
 
 def read_permanent(folders: tuple[Path, ...] = FOLDERS) -> Permanent:
@@ -79,7 +86,8 @@ def read_permanent(folders: tuple[Path, ...] = FOLDERS) -> Permanent:
     objects: list[FirewalldObject] = []
     others: list[FirewalldObject] = []
     damaged: set[Key] = set()
-    interface_zones: dict[str, str] = {}
+    interfaces: dict[str, str] = {}
+    sources: dict[str, str] = {}
     users: dict[Key, tuple[str, ...]] = {}
     for kind in Kind:
         for name, path in _files(kind, folders).items():
@@ -94,7 +102,8 @@ def read_permanent(folders: tuple[Path, ...] = FOLDERS) -> Permanent:
                     damaged.add((kind, name))
                 continue
             if kind is Kind.ZONE:
-                interface_zones.update(dict.fromkeys(each.items("interfaces"), name))
+                interfaces.update(dict.fromkeys(each.items("interfaces"), name))
+                sources.update(dict.fromkeys(each.items("sources"), name))
             if named_like_ours:
                 objects.append(each)
             else:
@@ -104,7 +113,7 @@ def read_permanent(folders: tuple[Path, ...] = FOLDERS) -> Permanent:
     return Permanent(
         objects=by_key(objects),
         damaged=frozenset(damaged),
-        interface_zones=interface_zones,
+        bindings=Bindings(interfaces, sources),
         users=users,
         others=by_key(others),
         nftables=_has_nftables(folders[0]),
@@ -134,56 +143,71 @@ def _names(root: ElementTree.Element) -> Iterator[Key]:
             yield Kind.ZONE, zone
 
 
-@contextmanager
-def changed_files(
+# What files hold; ``None`` is no file.
+Contents = Mapping[Path, Optional[bytes]]
+
+
+def contents_of(
     objects: Iterable[FirewalldObject], gone: Iterable[Key] = (), folder: Path = FOLDERS[0]
-) -> Iterator[None]:
-    """Have these objects' files, and not those of the ones that are gone.
-
-    Only for a firewalld that does not run, or is reloaded in the block: it reads them then. All are
-    on the disk before the first takes its place, so a full disk changes nothing. If the block
-    raises, the files become again what they were.
-
-    Raises ``EngineError`` if they cannot be written.
-    """
-    gone = tuple(gone)
-    wanted: dict[Path, bytes | None] = {_path(folder, *key): None for key in gone}
+) -> Contents:
+    """The files of these objects as they shall be, and none of those that are gone."""
+    wanted: dict[Path, bytes | None] = {}
+    for key in gone:
+        path = _path(folder, *key)
+        # firewalld keeps a copy of a file that it removed.
+        wanted.update({path: None, path.with_suffix(".xml.old"): None})
     wanted.update({_path(folder, *each.key): _xml(each) for each in objects})
-    before: dict[Path, bytes | None] = {}
+    return wanted
+
+
+def files_of(keys: Iterable[Key], folder: Path = FOLDERS[0]) -> Contents:
+    """The files of these objects as they are."""
+    return as_they_are(_path(folder, *key) for key in keys)
+
+
+def as_they_are(paths: Iterable[Path]) -> Contents:
+    """What these files hold now."""
+    return {path: path.read_bytes() if path.exists() else None for path in paths}
+
+
+def put_files(wanted: Contents) -> None:
+    """Have these files, in one move as far as a disk has one.
+
+    firewalld reads them at its next start or reload, and what it shows of its permanent
+    configuration follows within seconds. It would write them in place itself: on a full disk what
+    is left of them keeps it from starting.
+
+    Raises ``EngineError`` if they cannot be written; then they are what they were.
+    """
+    before: Contents = {}
     try:
-        before = {path: path.read_bytes() if path.exists() else None for path in wanted}
+        before = as_they_are(wanted)
         _put(wanted)
     except OSError as error:
-        _undo(before)
+        put_back_files(before)
         raise EngineError(
             [
                 f"the permanent configuration cannot be written ({error.strerror}: "
-                f"{error.filename}); nothing was changed. Mend: make room, or {folder} writable, "
-                "then apply again"
+                f"{error.filename}); nothing of it was changed. Mend: make room, or "
+                f"{FOLDERS[0]} writable, then apply again"
             ]
         ) from error
-    try:
-        yield
-    except BaseException:
-        _undo(before)
-        raise
-    for key in gone:
-        remove_backups(*key, folder)
 
 
-def _undo(before: Mapping[Path, bytes | None]) -> None:
+def key_of(path: Path) -> Key:
+    """The object whose file this is."""
+    kinds = {subfolder: kind for kind, subfolder in _SUBFOLDERS.items()}
+    return kinds[path.parent.name], path.stem
+
+
+def put_back_files(before: Contents) -> None:
     """Have the files as they were.
 
     Raises ``EngineError`` that names the one which could not be.
     """
     try:
-        _put(
-            {
-                path: content
-                for path, content in before.items()
-                if (path.read_bytes() if path.exists() else None) != content
-            }
-        )
+        now = as_they_are(before)
+        _put({path: content for path, content in before.items() if now[path] != content})
     except OSError as error:
         raise EngineError(
             [
@@ -194,8 +218,8 @@ def _undo(before: Mapping[Path, bytes | None]) -> None:
         ) from error
 
 
-def _put(contents: Mapping[Path, bytes | None]) -> None:
-    """Give the files these contents; ``None`` is no file.
+def _put(contents: Contents) -> None:
+    """Give the files these contents.
 
     All are on the disk before the first takes its place.
     """
@@ -212,7 +236,7 @@ def _put(contents: Mapping[Path, bytes | None]) -> None:
             waiting.chmod(0o644)
         # After all are written: the first to be synced takes the others along.
         for waiting in staged.values():
-            _sync(waiting)
+            sync(str(waiting))
         for path, waiting in staged.items():
             os.replace(waiting, path)
     finally:
@@ -221,14 +245,9 @@ def _put(contents: Mapping[Path, bytes | None]) -> None:
     for path, content in contents.items():
         if content is None:
             path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    # The names, too: what is noted next in the journal may lie on another disk.
+    for folder in {path.parent for path in contents if path.parent.is_dir()}:
+        sync(str(folder))
 
 
 def _path(folder: Path, kind: Kind, name: str) -> Path:
@@ -255,11 +274,6 @@ def _xml(each: FirewalldObject) -> bytes:
         root.extend(_rule_element(rule) for rule in each.items("rich_rules"))
     ElementTree.indent(root)
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
-
-
-def remove_backups(kind: Kind, name: str, folder: Path = FOLDERS[0]) -> None:
-    """Delete the copy that firewalld keeps of a file that it removed."""
-    _path(folder, kind, name).with_suffix(".xml.old").unlink(missing_ok=True)
 
 
 def _files(kind: Kind, folders: tuple[Path, ...]) -> dict[str, Path]:
@@ -303,7 +317,9 @@ def _list_item(kind: Kind, element: ElementTree.Element) -> Iterator[tuple[str, 
     elif element.tag == "option":
         yield "options", f"{element.get('name', '')}={element.get('value', '')}"
     elif element.tag == "source":
-        yield "sources", next(iter(element.attrib.values()), "")
+        # As D-Bus has it, an ipset's name behind a word that tells it from an address.
+        ipset = f"ipset:{element.get('ipset')}" if "ipset" in element.attrib else ""
+        yield "sources", ipset or element.get("address", "") or element.get("mac", "")
     elif element.tag == "rule":
         yield "rules_str" if kind is Kind.ZONE else "rich_rules", _rule_text(element)
 

@@ -9,7 +9,8 @@ from typing import Any
 import netaddr
 
 from .addresses import entry, without_contained
-from .desired import Desired, by_address, keep_members, without_interfaces
+from .bindings import Bindings
+from .desired import ZONE, Desired, around, by_address, keep_members
 from .difference import (
     Observed,
     differing_settings,
@@ -20,7 +21,6 @@ from .difference import (
     title,
 )
 from .errors import EngineError, ForeignObject
-from .kernel import kernel_drift
 from .objects import (
     CONTENT,
     RUNTIME_SETTINGS,
@@ -81,16 +81,22 @@ def make_plan(wanted: Desired, observed: Observed, *, narrow: bool = True) -> Pl
     _refuse_foreign(wanted.objects, observed)
     if not narrow:
         wanted = keep_members(wanted, ours(observed.runtime), ours(observed.permanent))
-    wanted, notices = _leave_bound_interfaces(wanted, observed)
-    gone = obsolete(wanted.objects, observed.readable)
+    permanently = _bound(wanted, observed, "permanent")
+    now = _bound(wanted, observed, "runtime")
+    # What is bound at runtime only comes back to us with a reload, or to its zone by whoever bound
+    # it. A permanent policy that names a zone which is not there would make the reload fail.
+    zones = observed.zones & (permanently.zones | now.zones)
+    permanent_wanted = around(wanted.objects, permanently.interfaces, zones)
+    gone = obsolete(permanent_wanted, observed.readable)
     _refuse_used(gone, observed)
-    lost_rules = kernel_drift(observed.kernel, ours(observed.runtime)).rules
-    runtime_wanted = _runtime_wanted(wanted.objects, observed.runtime)
-    if _reload_reason(runtime_wanted, observed.runtime, lost_rules):
-        runtime_wanted = wanted.objects
-    reason = _reload_reason(runtime_wanted, observed.runtime, lost_rules)
+    other_rules = observed.drift().rules
+    at_runtime = around(wanted.objects, now.interfaces, now.zones)
+    runtime_wanted = _runtime_wanted(at_runtime, observed.runtime)
+    if _reload_reason(runtime_wanted, observed.runtime, other_rules):
+        runtime_wanted = at_runtime
+    reason = _reload_reason(runtime_wanted, observed.runtime, other_rules)
     permanent_steps = [
-        *_permanent_steps(wanted.objects, observed.readable),
+        *_permanent_steps(permanent_wanted, observed.readable),
         *(RemovePermanent(key) for key in _referring_first(gone)),
     ]
     if reason:
@@ -100,7 +106,8 @@ def make_plan(wanted: Desired, observed: Observed, *, narrow: bool = True) -> Pl
         steps = [*permanent_steps, Reload(reason, restore_table=table_lost)]
     else:
         steps = [*_runtime_steps(runtime_wanted, observed), *permanent_steps]
-    changes = layer_changes(wanted.objects, runtime_wanted, observed)
+    changes = layer_changes(permanent_wanted, runtime_wanted, observed)
+    notices = tuple(_bound_notices(now | permanently, observed))
     return Plan(tuple(steps) if changes else (), changes, notices)
 
 
@@ -108,7 +115,7 @@ def removal_plan(observed: Observed) -> Plan:
     """Compute the steps that take every object of ours away, and nothing else."""
     permanent = ours(observed.readable)
     _refuse_used(permanent, observed)
-    damaged = {key for key in observed.damaged if key in ours(observed.runtime)}
+    damaged = observed.damaged & {*ours(observed.runtime), *observed.kept}
     runtime = ours(observed.runtime)
     steps: list[Step] = [RemovePermanent(key) for key in _referring_first({*permanent, *damaged})]
     if runtime:
@@ -135,7 +142,7 @@ def _refuse_foreign(wanted: Objects, observed: Observed) -> None:
                     f"the {where} {title(key)} was not made by k3sfw, so it is left alone. Mend: "
                     "give it a name that does not begin with k3s, or delete it; then apply again"
                 )
-    for kind, name in sorted(observed.damaged):
+    for kind, name in sorted(observed.damaged - observed.kept):
         if (kind, name) in wanted and (kind, name) not in ours(observed.runtime):
             sentences.append(
                 f"the permanent {kind.value} {name} cannot be read, so nobody can say whose it "
@@ -157,22 +164,36 @@ def _refuse_used(going: Iterable[Key], observed: Observed) -> None:
         raise EngineError(sentences)
 
 
-def _leave_bound_interfaces(wanted: Desired, observed: Observed) -> tuple[Desired, tuple[str, ...]]:
-    zone = next(each for each in wanted.objects.values() if each.kind is Kind.ZONE)
-    bound = {
-        interface: owner
-        for zones in observed.interface_zones.values()
-        for interface, owner in zones.items()
-        if owner != zone.name and interface in zone.items("interfaces")
-    }
-    notices = tuple(
-        f"interface {interface} is bound to zone {owner} by somebody else and stays there; pods "
-        f"behind it are judged by that zone. Mend: firewall-cmd --permanent --zone={owner} "
-        f"--remove-interface={interface}; firewall-cmd --zone={owner} "
-        f"--remove-interface={interface}; then apply again"
-        for interface, owner in sorted(bound.items())
-    )
-    return (without_interfaces(wanted, bound) if bound else wanted), notices
+def _bound(wanted: Desired, observed: Observed, layer: str) -> Bindings:
+    """What others have bound of the pods' interfaces and networks."""
+    interfaces = wanted.objects[Kind.ZONE, ZONE].items("interfaces")
+    networks = wanted.pod_networks if wanted.pods_by_interface else ()
+    return observed.bindings.get(layer, Bindings()).elsewhere(ZONE, interfaces, networks)
+
+
+def _bound_notices(bound: Bindings, observed: Observed) -> Iterator[str]:
+    for interface, zone in bound.interfaces.items():
+        beside = sorted(
+            {
+                name
+                for bindings in observed.bindings.values()
+                for name in bindings.interfaces_of(zone)
+            }
+            - {*bound.interfaces}
+        )
+        claimed = f", and also by {', '.join(beside)} if they claim such an address" * bool(beside)
+        yield (
+            f"interface {interface} is bound to zone {zone} by somebody else and stays there; pods "
+            f"are let in by it because of their address{claimed}. Mend: firewall-cmd --permanent "
+            f"--zone={zone} --remove-interface={interface}; firewall-cmd --zone={zone} "
+            f"--remove-interface={interface}; then apply again"
+        )
+    for source, zone in bound.sources.items():
+        yield (
+            f"source {source} is bound to zone {zone} by somebody else and stays there; whoever "
+            f"claims a pod's address in it is taken for a pod, by whatever interface. See "
+            f"firewall-cmd --zone={zone} --list-all, and take that source out if it is for pods"
+        )
 
 
 def _runtime_wanted(wanted: Objects, runtime: Objects) -> Objects:
@@ -205,7 +226,7 @@ def _with_rules(policy: FirewalldObject, instead: Mapping[str, tuple[str, ...]])
 # -- the steps ------------------------------------------------------------------------------------
 
 
-def _reload_reason(wanted: Objects, runtime: Objects, lost_rules: bool) -> str:
+def _reload_reason(wanted: Objects, runtime: Objects, other_rules: bool) -> str:
     """Why a reload is needed, or an empty text."""
     new = [title(key) for key in wanted if key not in runtime]
     if new:
@@ -220,7 +241,7 @@ def _reload_reason(wanted: Objects, runtime: Objects, lost_rules: bool) -> str:
         return f"firewalld changes these only with a reload: {', '.join(fixed)}"
     if any(key[0] is not Kind.IPSET for key in obsolete(wanted, runtime)):
         return "objects of an older version go only with a reload"
-    return "the kernel has lost rules that firewalld believes to be there" if lost_rules else ""
+    return "the kernel has other rules than firewalld believes" if other_rules else ""
 
 
 def _permanent_steps(wanted: Objects, permanent: Objects) -> Iterator[Step]:
@@ -232,7 +253,7 @@ def _permanent_steps(wanted: Objects, permanent: Objects) -> Iterator[Step]:
 def _runtime_steps(wanted: Objects, observed: Observed) -> Iterator[Step]:
     """First everything that opens, then everything that closes: a row that changes has no gap."""
     runtime = observed.runtime
-    lost_entries = kernel_drift(observed.kernel, ours(runtime)).ipsets
+    lost_entries = observed.drift().ipsets
     closing: list[Step] = []
     for key, want in by_key(wanted.values()).items():
         opens, closes = (

@@ -1,12 +1,15 @@
 """The way to every peer's pods: routes, neighbours and forwarding entries as flannel makes them.
 
-Pure. Which pod network a peer has stands nowhere on this node but in these entries, so each is the
+Pure. Which pod network a peer has stands on this node in these entries alone, so each is the
 witness of the others: the route names the peer's overlay address, the neighbour entry its MAC, the
-forwarding entry the node. Where one link of that chain is cut, the loose ends tell which.
+forwarding entry the node. Where one link of that chain is cut, the loose ends tell which. Beside
+them there is the peer's own word, if pillar has it: it fills what they leave open, and against them
+it does not count.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -51,7 +54,9 @@ def to_pods(at: Situation) -> PodAnswers:
 
 def pod_targets(at: Situation) -> tuple[str, ...]:
     """An address in each peer's pod network, to ask the kernel about."""
-    return tuple(str(_first(route.destination)) for route in at.pod_ways)
+    networks = [route.destination for route in at.pod_ways]
+    networks += [network for peer in at.peers for network in peer.pod_cidrs]
+    return tuple(str(_first(network)) for network in networks)
 
 
 def _no_k3s(at: Situation) -> Check:
@@ -71,6 +76,56 @@ def _first(network: netaddr.IPNetwork) -> netaddr.IPAddress:
     return netaddr.IPAddress(network.first + (1 if network.size > 1 else 0), network.version)
 
 
+# -- what a peer says of its pods -----------------------------------------------------------------
+
+
+def _believed(
+    at: Situation, node: Node, family: int, seen: Mapping[str, netaddr.IPNetwork]
+) -> netaddr.IPNetwork | None:
+    """The pod network of a node by its own word, if nothing that is seen here speaks against it.
+
+    seen
+        The pod networks of other nodes by flannel's entries, by name.
+    """
+    said = node.pods(family)
+    return None if said is None or _owner(at, said, node, seen) else said
+
+
+def _owner(
+    at: Situation, said: netaddr.IPNetwork, node: Node, seen: Mapping[str, netaddr.IPNetwork]
+) -> str:
+    """Whose pods those are by what is seen here, if not the node's."""
+    bridge = at.network.interfaces.get(BRIDGE)
+    if bridge and any(address in said for address in bridge.addresses):
+        return f"it on {BRIDGE} of {at.node.name}"
+    own = seen.get(node.name)
+    if own is not None:
+        return "" if own == said else f"{own} of {node.name}"
+    others = (f"{n} of {name}" for name, n in sorted(seen.items()) if n in said or said in n)
+    return next(others, "")
+
+
+def _contradictions(
+    at: Situation, family: int, seen: Mapping[str, netaddr.IPNetwork]
+) -> Iterator[Check]:
+    for peer in at.peers:
+        said = peer.pods(family)
+        owner = _owner(at, said, peer, seen) if said is not None else ""
+        if owner:
+            name = shlex.quote(peer.name)
+            yield at.check(
+                peer,
+                "pod network",
+                Status.CONFLICT,
+                by=peer.name,
+                address=str(said),
+                evidence=f"pillar has {said} for the pods of {peer.name}, and flannel here has "
+                f"{owner}",
+                hint=f"salt {name} saltutil.refresh_grains; if it stays so, compare "
+                f"k3s:nodes:{peer.name}:pod_cidrs with /run/flannel/subnet.env on {peer.name}",
+            )
+
+
 # -- vxlan ----------------------------------------------------------------------------------------
 
 
@@ -82,7 +137,12 @@ def _by_vxlan(at: Situation, family: int) -> PodAnswers:
     chains = _Chains(at, family)
     peers = [peer for peer in at.peers if _address(peer, family)]
     return PodAnswers(
-        (_sender(at, family, link), *map(chains.check, peers), *chains.strangers()),
+        (
+            _sender(at, family, link),
+            *map(chains.check, peers),
+            *chains.strangers(),
+            *_contradictions(at, family, chains.seen),
+        ),
         chains.networks,
     )
 
@@ -161,6 +221,11 @@ class _Chains:
         """The pod networks of all peers as far as they are known."""
         return frozenset(self._network(address) for address in {*self._ways, *self._macs})
 
+    @property
+    def seen(self) -> Mapping[str, netaddr.IPNetwork]:
+        """The pod network of each peer of which there is an entry, by name."""
+        return {name: self._network(chain.overlay) for name, chain in self._found.items()}
+
     def check(self, peer: Node) -> Check:
         """The verdict on the way to one peer's pods."""
         chain = self._found.get(peer.name)
@@ -212,7 +277,15 @@ class _Chains:
         self._pair(lost)
 
     def _pair(self, lost: dict[str, str]) -> None:
-        """Give each peer without an overlay address the loose one that can only be its own."""
+        """Give each peer without an overlay address the loose one that can only be its own.
+
+        Or the one that it says is.
+        """
+        for node in self._at.tables.nodes:
+            said = node.pods(self._family) if node.name in lost else None
+            if said is not None:
+                end = str(netaddr.IPAddress(said.first, said.version))
+                self._tie(lost, [node.name], [end] if end in self._loose else [])
         for has_mac in (True, False):
             peers = [name for name, mac in lost.items() if bool(mac) is has_mac]
             # A forwarding entry without its neighbour, and a neighbour without its entry.
@@ -241,6 +314,18 @@ class _Chains:
                 Status.NO_NEIGHBOUR,
                 evidence=f"{self._device} has no forwarding entry for it, or no neighbour behind "
                 f"it; loose ends: {ends}",
+                hint=self._at.restart,
+            )
+        said = _believed(self._at, peer, self._family, self.seen)
+        if said is not None:
+            # The MAC that the entries need is flannel's to tell.
+            return self._at.check(
+                peer,
+                PODS,
+                Status.NO_ROUTE,
+                address=str(said),
+                evidence=f"{self._device} has no route, no neighbour and no forwarding entry for "
+                "it: flannel here lost it",
                 hint=self._at.restart,
             )
         return self._at.check(
@@ -274,6 +359,12 @@ class _Chains:
             )
             # Whose entry it is, flannel knows. If it stays, there is one more node.
             hint = f"{self._at.restart}; if it stays so, enter {stranger} into k3s:nodes"
+        elif not chain.mac and not known:
+            evidence = (
+                f"{self._device} has neither the neighbour {chain.overlay} nor a forwarding entry "
+                "for it"
+            )
+            hint = self._at.restart
         elif not chain.mac:
             evidence = (
                 f"frames for {known} ({chain.overlay} dev {self._device}) have no forwarding entry"
@@ -293,9 +384,10 @@ class _Chains:
 
     def _judge_route(self, peer: Node, chain: _Chain) -> Check:
         network = self._network(chain.overlay)
-        words = f"{network} via {chain.overlay} dev {self._device} onlink"
+        hop = f"via {chain.overlay} dev {self._device}"
         sure = f"by {self._device}, neighbour {chain.mac}, which is at {self._sent_to[chain.mac]}"
-        return _route_verdict(self._at, peer, network, chain.way, words, sure, self._culprits)
+        wrong = self._culprits.get(network, [])
+        return _route_verdict(self._at, peer, network, chain.way, hop, sure, wrong, flags=" onlink")
 
     # -- what networks are there --
 
@@ -337,19 +429,27 @@ def _route_verdict(
     peer: Node,
     network: netaddr.IPNetwork,
     way: Route | None,
-    words: str,
+    hop: str,
     sure: str,
-    culprits: Mapping[netaddr.IPNetwork, list[Route]],
+    wrong: list[Route],
+    flags: str = "",
 ) -> Check:
-    """Whether the route is there, whether another one is in its place, and what the kernel does."""
-    wrong = culprits.get(network, [])
+    """Whether the route is there, whether another one is in its place, and what the kernel does.
+
+    hop, flags
+        What the right route has behind its network, in the words of ip.
+    wrong
+        Routes to the network, or to a part of it, that are none of Kubernetes.
+    """
     removals = [delete(route) for route in wrong]
     instead = f"; instead there is {', '.join(map(spec, wrong))}" if wrong else ""
     lookup = at.lookup(_first(network))
     hint = ""
     if way is None:
         status = Status.NO_ROUTE
-        evidence = f"no route by {words.partition(' via ')[2].partition(' onlink')[0]}{instead}"
+        by = hop.removeprefix("via ").removeprefix("dev ")
+        evidence = f"no route by {by}{instead}"
+        words = f"{network} {hop}{flags}"
         hint = at.typed(*removals, ip_route("replace", network.version, words))
     elif wrong:
         refused = any(route.kind != "unicast" for route in wrong)
@@ -370,13 +470,51 @@ def _route_verdict(
 
 
 def _by_wireguard(at: Situation, family: int) -> PodAnswers:
-    """Its peers stand in the device's own tables, which ip does not show; the route does."""
+    """Its peers stand in the device's own tables, which ip does not show; the route does.
+
+    Flannel makes one for the pods of all nodes.
+    """
     device = at.overlays[family]
     link = at.network.interfaces.get(device)
     if link is None or not link.up:
         return PodAnswers((_link_down(at, device, link),))
     cidrs = [each for each in at.tables.pod_cidrs if each.version == family]
-    return PodAnswers(tuple(_by_device(at, cidr, device) for cidr in cidrs))
+    checks = [_by_device(at, cidr, device) for cidr in cidrs]
+    cut = [cidr for cidr, check in zip(cidrs, checks) if check.status is not Status.OK]
+    networks = {
+        node.name: said
+        for node in at.tables.nodes
+        if node.name != at.node.name and (said := _believed(at, node, family, {})) is not None
+    }
+    for peer in at.peers:
+        network = networks.get(peer.name)
+        # What follows from a route that is missing for all of them is told once.
+        if network is not None and not any(network in cidr for cidr in cut):
+            checks += _by_tunnel(at, peer, network, device)
+    checks += _contradictions(at, family, {})
+    return PodAnswers(tuple(checks), frozenset(networks.values()))
+
+
+def _by_tunnel(
+    at: Situation, peer: Node, network: netaddr.IPNetwork, device: str
+) -> Iterator[Check]:
+    """The route to one peer's pods; it may be one for more than these."""
+    around = [r for r in at.network.routes if r.table == MAIN and network in r.destination]
+    ways = [route for route in around if route.device == device]
+    way = max(ways, key=lambda route: route.destination.prefixlen, default=None)
+    least = way.destination.prefixlen if way else 0
+    wrong = [
+        route
+        for route in around
+        if route.device != device
+        and route.destination.prefixlen > least
+        and at.is_pod_network(route.destination)
+    ]
+    foreign = at.foreign_pod_routes
+    if any(route in foreign and route.destination != network for route in wrong):
+        return  # One that leads the pods of others out of the cluster as well is told as such.
+    wrong += [r for r in foreign if r.destination in network and r not in wrong]
+    yield _route_verdict(at, peer, network, way, f"dev {device}", f"by {device}", wrong)
 
 
 def _by_device(at: Situation, cidr: netaddr.IPNetwork, device: str) -> Check:
@@ -395,16 +533,22 @@ def _by_device(at: Situation, cidr: netaddr.IPNetwork, device: str) -> Check:
 
 
 def _by_nodes(at: Situation, family: int) -> PodAnswers:
-    """Routes by the peers' node addresses. What a missing one led to, nothing here tells."""
+    """Routes by the peers' node addresses. What a missing one led to, the peer may have told."""
     ways = {
         at.names[route.gateway]: route
         for route in at.pod_ways
         if route.destination.version == family
     }
-    culprits = _culprits(at, family, _most_common(ways.values(), [], family))
-    networks = {name: route.destination for name, route in ways.items()}
+    seen = {name: route.destination for name, route in ways.items()}
+    networks = dict(seen)
+    for node in at.tables.nodes:
+        said = _believed(at, node, family, seen)
+        if node.name != at.node.name and said is not None:
+            networks.setdefault(node.name, said)
+    lengths = [network.prefixlen for network in networks.values()]
+    culprits = _culprits(at, family, _most_common((), lengths, family))
     others = (node.name for node in at.tables.nodes if node.name != at.node.name)
-    lost = [name for name in others if name not in ways]
+    lost = [name for name in others if name not in networks]
     loose = [network for network in culprits if network not in networks.values()]
     if len(loose) == len(lost) == 1:
         # The one network whose route leads elsewhere is that of the one peer without a route.
@@ -414,6 +558,7 @@ def _by_nodes(at: Situation, family: int) -> PodAnswers:
         for peer in at.peers
         if (address := _address(peer, family))
     ]
+    checks += _contradictions(at, family, seen)
     return PodAnswers(tuple(checks), frozenset(networks.values()))
 
 
@@ -428,7 +573,7 @@ def _by_node(
     if network is None:
         return _no_gateway(at, peer, address)
     hop = f"via {address} dev {at.lookup(address).device}"
-    return _route_verdict(at, peer, network, way, f"{network} {hop}", hop, culprits)
+    return _route_verdict(at, peer, network, way, hop, hop, culprits.get(network, []))
 
 
 def _no_gateway(at: Situation, peer: Node, address: netaddr.IPAddress) -> Check:

@@ -15,6 +15,8 @@ from .desired import (
     is_pod_row,
 )
 from .listeners import Listener, listening_on
+from .port_spans import common
+from .redirections import Redirection
 from .rows import Protocol, Row
 from .verdicts import Check, Status, worst_first
 
@@ -26,6 +28,7 @@ def check_locally(
     wanted: Desired,
     changes: Mapping[str, Any],
     listeners: Iterable[Listener],
+    redirected: Iterable[Redirection] = (),
     *,
     kernel_read: bool,
 ) -> tuple[Check, ...]:
@@ -33,11 +36,13 @@ def check_locally(
 
     changes
         The difference between desired and observed, as a ``Plan`` has it.
+    redirected
+        What Kubernetes serves in the place of a listener.
     kernel_read
         Whether the kernel's rules could be read.
     """
-    listeners = tuple(listeners)
-    checks = [_check(node, row, wanted, changes, listeners, kernel_read) for row in wanted.rows]
+    serving = (tuple(listeners), tuple(redirected))
+    checks = [_check(node, row, wanted, changes, serving, kernel_read) for row in wanted.rows]
     checks += _exposed(node, wanted, changes)
     return worst_first(checks)
 
@@ -47,13 +52,14 @@ def _check(
     row: Row,
     wanted: Desired,
     changes: Mapping[str, Any],
-    listeners: tuple[Listener, ...],
+    serving: tuple[tuple[Listener, ...], tuple[Redirection, ...]],
     kernel_read: bool,
 ) -> Check:
+    listeners, redirected = serving
     lacking = {layer: list(_lacks(row, wanted, changes.get(layer, {}))) for layer in LAYERS}
     out_of_step = [layer for layer in LAYERS if lacking[layer]]
     found = listening_on(listeners, row.protocol, row.ports)
-    needs_listener = row.protocol in (Protocol.TCP, Protocol.UDP)
+    instead = ", ".join(sorted({str(each) for each in redirected if _is_for(each, row)}))
     by = ""
     hint = ""
     if out_of_step:
@@ -65,7 +71,10 @@ def _check(
         status = Status.UNPROVEN
         evidence = "in force at runtime and permanently; the kernel's rules are not nftables'"
         hint = "set FirewallBackend=nftables in /etc/firewalld/firewalld.conf, restart firewalld"
-    elif needs_listener and not found:
+    elif has_listeners(row) and not found and instead:
+        status = Status.OK
+        evidence = f"in force in every layer; served by redirection ({instead})"
+    elif has_listeners(row) and not found:
         status = Status.NO_LISTENER
         evidence = "in force in every layer, but nobody listens on this node"
         hint = "start the service, or expect it to be served by another address (ServiceLB)"
@@ -84,6 +93,17 @@ def _check(
         by=by,
         evidence=evidence,
         hint=hint,
+    )
+
+
+def has_listeners(row: Row) -> bool:
+    """Whether one can see who listens for the row."""
+    return row.protocol in (Protocol.TCP, Protocol.UDP)
+
+
+def _is_for(redirection: Redirection, row: Row) -> bool:
+    return redirection.protocol is row.protocol and any(
+        common(redirection.ports, span) for span in row.ports
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Union
 
-from .objects import FirewalldObject, Key, Settings
+from .objects import FirewalldObject, Key, Kind, Settings
 
 
 @dataclass(frozen=True)
@@ -60,3 +61,12 @@ class RefillEntries:
 
 
 Step = Union[WritePermanent, RemovePermanent, Reload, SetRuntime, ChangeEntries, RefillEntries]
+
+
+def touched_at_runtime(steps: Iterable[Step]) -> frozenset[Key]:
+    """The runtime objects that these steps change; a reload can touch all others, too."""
+    return frozenset(
+        step.key if isinstance(step, SetRuntime) else (Kind.IPSET, step.name)
+        for step in steps
+        if isinstance(step, (SetRuntime, ChangeEntries, RefillEntries))
+    )

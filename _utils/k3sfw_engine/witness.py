@@ -1,9 +1,10 @@
 """A witness in the kernel: which packets left, which arrived, and which of those got through.
 
-Where a packet meets silence, a socket cannot tell whether it ever left this host, or whether this
-host dropped what came back. A table of our own with three sets that fill themselves can, for any
-protocol and without a listener. The table belongs to the nft process that made it (``flags owner``,
-Linux 5.12), which ends with this process: however this one ends, the kernel removes the table.
+Where a packet meets silence, a socket cannot tell whether it ever left this host, nor where to; and
+what this host refuses of its peers' new packets no socket sees at all. A table of our own with sets
+that fill themselves does, for any protocol and without a listener. The table belongs to the nft
+process that made it (``flags owner``, Linux 5.12), which ends with this process: however this one
+ends, the kernel removes the table.
 """
 
 from __future__ import annotations
@@ -23,32 +24,45 @@ from .peers import Arrival
 from .rows import PortRange, Protocol
 
 _READY_WITHIN = 2.0
-# A packet remembered is one of the last minute, and there are not more of them than this.
+# Of what peers send here, a packet remembered is one of the last minute; there are not more than
+# this.
 _REMEMBERED = 60
 _MOST = 65535
 
-_SETS = ("arrived", "passed", "left")
 _FAMILIES = {4: ("ip", "ipv4_addr"), 6: ("ip6", "ipv6_addr")}
+# What arrives goes on while we watch, and is forgotten; what we ask ourselves is not.
+_SETS = {
+    "arrived": f"flags dynamic,timeout; timeout {_REMEMBERED}s;",
+    "passed": f"flags dynamic,timeout; timeout {_REMEMBERED}s;",
+    "left": "flags dynamic;",
+    "redirected": "flags dynamic;",
+}
 
 # New ones only: what belongs to a standing connection passes any firewall.
 _NEW = ("meta l4proto tcp tcp flags & (syn | ack) == syn", "meta l4proto udp")
-_ASKED = "meta l4proto . th dport @ports"
+_WATCHED = "meta l4proto . th dport @watched"
+_ASKED = "meta l4proto . ct original proto-dst @asked"
 _CAME = "{{ {ip} saddr . meta l4proto . th dport }}"
 # As it was sent, whatever it was redirected to since.
 _SENT = "{{ ct original {ip} saddr . meta l4proto . ct original proto-dst }}"
+_WENT = "{{ ct original {ip} daddr . meta l4proto . ct original proto-dst }}"
+_PLAIN = "{{ {ip} daddr . meta l4proto . th dport }}"
 # Hook and priority, and the rules for each family and protocol. Before everything else at
-# prerouting; behind firewalld's and most others' rules at input and forward; and at the very end
-# of the way out.
+# prerouting; behind firewalld's rules at input, and before IPVS takes what is for a service; and at
+# the very end of the way out.
 _CHAINS = {
     "arriving": (
         "prerouting priority -310",
-        (f"{{match}} {_ASKED} update @arrived{{family}} {_CAME}",),
+        (f"{{match}} fib daddr type local {_WATCHED} update @arrived{{family}} {_CAME}",),
     ),
     "accepted": (
-        "input priority 200",
+        "input priority 90",
         (
             f"{{match}} update @passed{{family}} {_SENT}",
-            f"{{match}} {_ASKED} ct state untracked update @passed{{family}} {_CAME}",
+            f"{{match}} {_WATCHED} ct state untracked update @passed{{family}} {_CAME}",
+            # WireGuard asks from the port on which it is asked, so what a peer sends by itself may
+            # be the answer in a flow that this host began.
+            f"{{match}} {_WATCHED} ct direction reply update @passed{{family}} {_CAME}",
         ),
     ),
     "forwarded": (
@@ -57,7 +71,12 @@ _CHAINS = {
     ),
     "leaving": (
         "postrouting priority 400",
-        ("{match} update @left{family} {{ {ip} daddr . meta l4proto . th dport }}",),
+        (
+            f"{{match}} {_ASKED} add @left{{family}} {_WENT}",
+            f"{{match}} {_ASKED} ct status dnat add @redirected{{family}} {_WENT}",
+            "{match} meta l4proto . th dport @asked ct state untracked "
+            f"add @left{{family}} {_PLAIN}",
+        ),
     ),
 }
 
@@ -69,27 +88,32 @@ class Sighting:
     arrived: frozenset[Arrival] = frozenset()
     passed: frozenset[Arrival] = frozenset()
     left: frozenset[Question] = frozenset()
+    redirected: frozenset[Question] = frozenset()
 
 
 @dataclass
 class Witness:
-    """Watches for as long as the block lasts. ``armed`` tells whether it could."""
+    """Watches for as long as the block lasts. ``armed`` tells whether it could.
 
-    ports: Iterable[tuple[Protocol, PortRange]]
+    watched
+        The ports of this node of which it keeps what arrives.
+    asked
+        The questions of which it keeps whether they left.
+    """
+
+    watched: Iterable[tuple[Protocol, PortRange]]
+    asked: Iterable[Question]
     armed: bool = field(default=False, init=False)
 
     def __enter__(self) -> Witness:
         self._table = f"k3sfw_witness_{os.getpid()}"
-        ports = tuple(self.ports)
-        if not ports:
-            return self
         try:
             self._nft = start_interactive()
         except FirewalldUnavailable:
             return self
         try:
             assert self._nft.stdin is not None
-            self._nft.stdin.write(command(self._table, ports).encode())
+            self._nft.stdin.write(command(self._table, self.watched, self.asked).encode())
             self._nft.stdin.flush()
             self.armed = self._is_ready()
         except BaseException:
@@ -108,9 +132,10 @@ class Witness:
 
     def sighting(self) -> Sighting | None:
         """What was seen until now; ``None`` if nobody watched."""
-        if not self.armed:
+        try:
+            listing = list_table("inet", self._table) if self.armed else None
+        except FirewalldUnavailable:  # The answers count without it.
             return None
-        listing = list_table("inet", self._table)
         return None if listing is None else read_sighting(listing)
 
     def _is_ready(self) -> bool:
@@ -119,8 +144,11 @@ class Witness:
         complaints = self._nft.stderr
         assert complaints is not None
         while time.monotonic() < deadline and self._nft.poll() is None:
-            if list_table("inet", self._table) is not None:
-                return True
+            try:
+                if list_table("inet", self._table) is not None:
+                    return True
+            except FirewalldUnavailable:
+                return False
             if select.select([complaints], [], [], 0.005)[0]:
                 return False
         return False
@@ -130,19 +158,23 @@ class Witness:
         self._nft.communicate()
 
 
-def command(table: str, ports: Iterable[tuple[Protocol, PortRange]]) -> str:
+def command(
+    table: str, watched: Iterable[tuple[Protocol, PortRange]], asked: Iterable[Question]
+) -> str:
     """The command for nft, on one line, that makes the table at once; its parts are ours."""
-    elements = ", ".join(f"{protocol.value} . {span}" for protocol, span in ports)
-    parts = [
-        "flags owner",
-        "set ports { type inet_proto . inet_service; flags interval; "
-        f"elements = {{ {elements} }}; }}",
-    ]
+    ports = {
+        "watched": [f"{protocol.value} . {span}" for protocol, span in watched],
+        "asked": sorted({f"{each.protocol.value} . {each.port}" for each in asked}),
+    }
+    parts = ["flags owner"]
+    for name, elements in ports.items():
+        content = f" elements = {{ {', '.join(elements)} }};" if elements else ""
+        parts.append(f"set {name} {{ type inet_proto . inet_service; flags interval;{content} }}")
     for family, (_ip, kind) in _FAMILIES.items():
-        for name in _SETS:
+        for name, flags in _SETS.items():
             parts.append(
                 f"set {name}{family} {{ type {kind} . inet_proto . inet_service; size {_MOST}; "
-                f"flags dynamic,timeout; timeout {_REMEMBERED}s; }}"
+                f"{flags} }}"
             )
     for name, (hook, rules) in _CHAINS.items():
         lines = [
@@ -161,10 +193,13 @@ def read_sighting(listing: bytes) -> Sighting:
     for item in json.loads(listing)["nftables"]:
         found = item.get("set", {})
         for element in found.get("elem", ()) if found.get("name", "")[:-1] in seen else ():
-            address, protocol, port = element["elem"]["val"]["concat"]
+            # Only an element with a time-out is wrapped.
+            packet = element["elem"]["val"] if "elem" in element else element
+            address, protocol, port = packet["concat"]
             seen[found["name"][:-1]].add((str(address), Protocol(protocol), int(port)))
     return Sighting(
         frozenset(Arrival(*packet) for packet in seen["arrived"]),
         frozenset(Arrival(*packet) for packet in seen["passed"]),
         frozenset(Question(*packet) for packet in seen["left"]),
+        frozenset(Question(*packet) for packet in seen["redirected"]),
     )

@@ -1,6 +1,10 @@
 """Drift in any layer is seen, named and mended; in the kernel too, where firewalld sees nothing."""
 
+import signal
+
 import pytest
+
+from lab.wait import wait_until
 
 
 def runtime_rule_removed(node):
@@ -84,6 +88,12 @@ def kernel_flushed(node):
     node.nft("flush", "ruleset")
 
 
+def kernel_rules_twice(node):
+    node.signal_firewalld(signal.SIGKILL)
+    wait_until(lambda: "firewalld" not in node.host.daemons(), "firewalld does not end", timeout=10)
+    node.host.start_firewalld()
+
+
 @pytest.mark.parametrize(
     ("drift", "layer"),
     [
@@ -105,6 +115,7 @@ def kernel_flushed(node):
         (kernel_rule_added, "kernel"),
         (kernel_jump_lost, "kernel"),
         (kernel_flushed, "kernel"),
+        (kernel_rules_twice, "kernel"),
     ],
 )
 def test_drift_is_seen_in_its_layer_and_mended(node, pillar, drift, layer):

@@ -61,19 +61,20 @@ CASES = [
 
 
 @pytest.mark.parametrize(("make", "sentence"), CASES, ids=[make.__name__ for make, _s in CASES])
-@pytest.mark.parametrize("function", ["apply", "compare", "remove"])
 def test_one_sentence_with_the_mend_within_20_seconds_and_nothing_done(
-    node, pillar, make, sentence, function
+    node, pillar, make, sentence
 ):
     make(node)
     files = node.files()
-    began = time.monotonic()
-    answer = node.try_call(function, None if function == "remove" else pillar)
-    assert time.monotonic() - began < 20
-    (refused,) = answer["refused"]
-    assert sentence in refused
-    assert "Mend: " in refused
-    assert node.files() == files
+    # All three ask in the same way, and each waits eight seconds for a frozen one.
+    for function in ("apply",) if make is frozen else ("apply", "compare", "remove"):
+        began = time.monotonic()
+        answer = node.try_call(function, None if function == "remove" else pillar)
+        assert time.monotonic() - began < 20
+        (refused,) = answer["refused"]
+        assert sentence in refused
+        assert "Mend: " in refused
+        assert node.files() == files
 
 
 def test_a_wanted_panic_is_never_lifted(node, pillar):

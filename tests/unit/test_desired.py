@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import netaddr
 import pytest
 from hypothesis import given, strategies as st
 
-from k3sfw_engine.desired import desired, keep_members, with_return_path, without_interfaces
+from k3sfw_engine.desired import around, desired, keep_members, with_return_path
 from k3sfw_engine.errors import BadTables
 from k3sfw_engine.objects import Kind, digest, is_ours, make_object, parse_rich_rule
 from k3sfw_engine.rows import Role
@@ -273,7 +274,9 @@ def test_policies_are_judged_before_every_zone(tree, role):
     for each in wanted(tree, role).objects.values():
         if each.kind is Kind.POLICY:
             assert each.settings["priority"] < 0
-            assert len(each.items("ingress_zones")) == len(each.items("egress_zones")) == 1
+            # Those for pods that somebody else has bound wait for a zone to come from.
+            assert len(each.items("ingress_zones")) == (not each.name.startswith("k3s-bound-"))
+            assert len(each.items("egress_zones")) == 1
 
 
 @given(pillars(), ROLES)
@@ -452,9 +455,40 @@ def test_kept_members_never_overlap_with_wanted_ones():
 # -- the rest -------------------------------------------------------------------------------------
 
 
-def test_an_interface_that_is_somebody_elses_is_left_out_and_nothing_else_changes():
-    assert differing(wanted(), without_interfaces(wanted(), ["cni0", "eth0"])) == {
-        ("k3s", "interfaces"): ({"cni0"}, set())
+def test_pods_are_let_in_by_the_zone_that_somebody_has_bound_their_interface_to():
+    found = replace(wanted(), objects=around(wanted().objects, ["cni0"], ["office", "lab"]))
+    assert differing(wanted(), found) == {
+        ("k3s", "interfaces"): ({"cni0"}, set()),
+        ("k3s-bound-to-host", "ingress_zones"): (set(), {"lab", "office"}),
+        ("k3s-bound-to-any", "ingress_zones"): (set(), {"lab", "office"}),
+    }
+
+
+def test_what_is_routed_to_pods_follows_them_to_the_zone_of_somebody():
+    objects = wanted(pillar(flannel_backend="host-gw")).objects
+    found = around(objects, ["cni0"], ["office"])
+    assert found[Kind.POLICY, "k3s-nodes-to-pods"].items("egress_zones") == ("k3s", "office")
+
+
+def test_pods_that_somebody_bound_are_let_in_because_of_their_address():
+    for name in ("k3s-bound-to-host", "k3s-bound-to-any"):
+        assert rules(wanted(), name) == tuple(
+            f'rule family="ipv4" source address="{network}" accept'
+            for network in ("10.42.0.0/16", "10.43.0.0/16")
+        )
+    assert rules(wanted(changed("ports:cluster:pods:enabled", False)), "k3s-bound-to-host") == ()
+
+
+def test_pods_are_let_in_by_every_interface_where_the_operator_prefers_addresses():
+    extra = differing(wanted(), wanted(pillar(firewall={"pods_from": "addresses"})))
+    assert extra == {
+        ("k3s-rows", "rich_rules"): (
+            set(),
+            {
+                f'rule family="ipv4" source address="{network}" accept'
+                for network in ("10.42.0.0/16", "10.43.0.0/16")
+            },
+        )
     }
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 
 from k3sfw_engine.desired import desired
-from k3sfw_engine.explain import Question, explain
+from k3sfw_engine.explain import explain
+from k3sfw_engine.matching import Question
 from k3sfw_engine.objects import Kind, parse_rich_rule
 from k3sfw_engine.rows import Protocol, Role
 from tests.unit.samples import addresses, changed, parsed, pillar, pillars

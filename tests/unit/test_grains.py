@@ -192,6 +192,57 @@ def test_no_configuration_whatever_crashes_the_grains(tmp_path_factory, content)
     assert node(root)["k3s_node_ips"] == OF_INTERFACES
 
 
+# As flannel writes it: the addresses are those of the bridge.
+SUBNET_FILE = """FLANNEL_NETWORK=10.42.0.0/16
+FLANNEL_SUBNET=10.42.1.1/24
+FLANNEL_IPV6_NETWORK=fd42::/56
+FLANNEL_IPV6_SUBNET=fd42:0:0:1::1/64
+FLANNEL_MTU=1420
+FLANNEL_IPMASQ=true
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "networks"),
+    [
+        (SUBNET_FILE, ["10.42.1.0/24", "fd42:0:0:1::/64"]),
+        ("FLANNEL_SUBNET=10.42.1.1/24\n", ["10.42.1.0/24"]),
+        ("FLANNEL_IPV6_SUBNET=fd42:0:0:1::1/64", ["fd42:0:0:1::/64"]),
+        ("FLANNEL_SUBNET=\nFLANNEL_IPV6_SUBNET=fd42:0:0:1::1/64", ["fd42:0:0:1::/64"]),
+    ],
+)
+def test_the_networks_of_the_pods_are_those_that_flannel_wrote_down(content, networks, tmp_path):
+    write(tmp_path, k3s.SUBNET_FILE, content)
+    assert node(tmp_path, {"k3s_role": "agent"})["k3s_pod_cidrs"] == networks
+
+
+@pytest.mark.parametrize(
+    "content", ["", "=", "FLANNEL_SUBNET=0.0.0.0/0", "FLANNEL_SUBNET=10.42.1.1/240", "\udcff"]
+)
+def test_where_flannel_says_nothing_there_is_no_such_grain_and_no_word_in_the_log(
+    content, tmp_path, caplog
+):
+    write(tmp_path, k3s.SUBNET_FILE)
+    (tmp_path / k3s.SUBNET_FILE).write_bytes(content.encode("utf-8", "surrogateescape"))
+    assert "k3s_pod_cidrs" not in node(tmp_path, {"k3s_role": "agent"})
+    assert not caplog.records
+
+
+def test_networks_of_pods_set_by_hand_win_none_of_them_too(tmp_path):
+    write(tmp_path, k3s.SUBNET_FILE, SUBNET_FILE)
+    for by_hand in (["10.42.9.0/24"], []):
+        operator = {"k3s_role": "agent", "k3s_pod_cidrs": by_hand}
+        assert node(tmp_path, operator)["k3s_pod_cidrs"] == by_hand
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_no_subnet_file_whatever_crashes_the_grains(tmp_path_factory, content):
+    root = tmp_path_factory.mktemp("host")
+    write(root, k3s.SUBNET_FILE)
+    (root / k3s.SUBNET_FILE).write_bytes(content)
+    assert node(root, {"k3s_role": "agent"})["k3s_role"] == "agent"
+
+
 @pytest.fixture
 def minion(tmp_path):
     """Gives the folder of a masterless minion that has our grains and these of its operator."""

@@ -10,7 +10,7 @@ from jeepney.low_level import HeaderFields
 
 from k3sfw_engine import host_facts, nft
 from k3sfw_engine.errors import FirewalldUnavailable
-from k3sfw_engine.host_facts import read_host
+from k3sfw_engine.host_facts import Connection, read_host
 from k3sfw_engine.nft import BaseChain, base_chains
 
 
@@ -72,7 +72,11 @@ def test_what_cannot_be_read_is_a_sentence_and_no_empty_answer(alone, tmp_path, 
 
 
 class FakeBus:
-    """A connection to a NetworkManager that knows these interfaces, and whether it manages them."""
+    """A connection to a NetworkManager that manages some of the interfaces it knows.
+
+    managed
+        For each interface whether it manages it; a connection's name and zone if one is active.
+    """
 
     def __init__(self, managed):
         self.managed = managed
@@ -87,37 +91,90 @@ class FakeBus:
         # jeepney numbers a message when it sends it.
         message.header.serial = 1
         member = message.header.fields[HeaderFields.member]
+        if member == "NameHasOwner":
+            return new_method_return(message, "b", (self.managed is not None,))
         if member == "GetDeviceByIpIface":
             if message.body[0] not in self.managed:
                 return new_error(message, "org.freedesktop.NetworkManager.UnknownDevice")
-            return new_method_return(
-                message, "o", (f"/device/{message.body[0]}".replace(".", "_"),)
-            )
-        name = message.header.fields[HeaderFields.path].rpartition("/")[2].replace("_", ".")
-        return new_method_return(message, "v", (("b", self.managed[name]),))
+            return new_method_return(message, "o", (f"/device/{encoded(message.body[0])}",))
+        kind, name = message.header.fields[HeaderFields.path].split("/")[1:]
+        known = self.managed[decoded(name)]
+        if member == "GetSettings":
+            assert kind == "settings"
+            settings = {key: ("s", value) for key, value in known.items()}
+            return new_method_return(message, "a{sa{sv}}", ({"connection": settings},))
+        answer = {
+            ("device", "Managed"): ("b", known is not False),
+            ("device", "ActiveConnection"): ("o", f"/active/{name}" if known else "/"),
+            ("active", "Connection"): ("o", f"/settings/{name}"),
+        }[kind, message.body[1]]
+        return new_method_return(message, "v", (answer,))
 
 
-def test_networkmanager_is_asked_which_of_the_interfaces_it_manages(monkeypatch):
-    bus = FakeBus({"eth0": True, "cni0": True, "flannel.1": False})
-    monkeypatch.setattr(host_facts, "open_dbus_connection", lambda name: bus)
-    names = ("cni0", "eth0", "flannel.1", "veth7")
-    assert host_facts._managed(names) == ("cni0", "eth0")
+def encoded(name):
+    return name.replace(".", "_")
+
+
+def decoded(name):
+    return name.replace("_", ".")
+
+
+MANAGED = {
+    "eth0": {"id": "Wired connection 1", "zone": "public"},
+    "eth1": {"id": "second"},
+    "cni0": {},
+    "flannel.1": False,
+}
+
+
+def test_networkmanager_is_asked_which_of_the_interfaces_it_manages_and_with_what(monkeypatch):
+    monkeypatch.setattr(host_facts, "open_dbus_connection", lambda name: FakeBus(MANAGED))
+    names = ("cni0", "eth0", "eth1", "flannel.1", "veth7")
+    assert host_facts.read_connections(names) == {
+        "cni0": Connection(),
+        "eth0": Connection("Wired connection 1", "public"),
+        "eth1": Connection("second", ""),
+    }
+    assert host_facts._managed(names) == ("cni0", "eth0", "eth1")
+
+
+def test_a_connection_that_goes_down_meanwhile_has_no_name(monkeypatch):
+    class Vanishing(FakeBus):
+        def send_and_get_reply(self, message, timeout):
+            answer = super().send_and_get_reply(message, timeout)
+            if message.header.fields[HeaderFields.member] == "GetSettings":
+                return new_error(message, "org.freedesktop.DBus.Error.UnknownObject")
+            return answer
+
+    monkeypatch.setattr(host_facts, "open_dbus_connection", lambda name: Vanishing(MANAGED))
+    assert host_facts.read_connections(["eth0"]) == {"eth0": Connection()}
+
+
+def test_a_frozen_networkmanager_is_waited_for_once(monkeypatch):
+    asked = []
+
+    class Frozen(FakeBus):
+        def send_and_get_reply(self, message, timeout):
+            if message.header.fields[HeaderFields.member] == "NameHasOwner":
+                return super().send_and_get_reply(message, timeout)
+            asked.append(message.body)
+            raise TimeoutError
+
+    monkeypatch.setattr(host_facts, "open_dbus_connection", lambda name: Frozen(MANAGED))
+    assert host_facts.read_connections(["cni0", "eth0", "eth1"]) == {}
+    assert asked == [("cni0",)]
 
 
 def test_a_networkmanager_that_does_not_run_manages_nothing(monkeypatch):
-    class NoService(FakeBus):
-        def send_and_get_reply(self, message, timeout):
-            message.header.serial = 1
-            return new_error(message, "org.freedesktop.DBus.Error.ServiceUnknown")
-
-    monkeypatch.setattr(host_facts, "open_dbus_connection", lambda name: NoService({}))
+    monkeypatch.setattr(host_facts, "open_dbus_connection", lambda name: FakeBus(None))
+    assert host_facts.read_connections(("cni0",)) is None
     assert host_facts._managed(("cni0",)) == ()
 
     def refuse(name):
         raise FileNotFoundError("no bus")
 
     monkeypatch.setattr(host_facts, "open_dbus_connection", refuse)
-    assert host_facts._managed(("cni0",)) == ()
+    assert host_facts.read_connections(("cni0",)) is None
 
 
 # -- nft ------------------------------------------------------------------------------------------

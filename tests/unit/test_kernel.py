@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from k3sfw_engine.kernel import Drift, Fact, KernelRules, kernel_drift, read_nft
+from k3sfw_engine.kernel import Drift, Fact, KernelRules, accepted_by_zone, kernel_drift, read_nft
 from k3sfw_engine.objects import Kind, make_object
 from tests.unit.samples import RICH_RULES, changed, wanted
 
@@ -29,6 +29,7 @@ TREE = changed(
 TREE["groups"]["admins"] = ["198.51.100.0/28", "192.0.2.128/25", "2001:db8:a::/48"]
 RUNTIME = wanted(TREE).objects
 LISTING = json.loads(Path(__file__).with_name("data").joinpath("nft_listing.json").read_text())
+NODE_SET = "k3s-node-4"
 
 
 def read(items):
@@ -249,6 +250,13 @@ def test_a_rule_that_somebody_added_to_a_chain_of_ours_is_seen_whatever_it_is(ex
     assert not found.missing
 
 
+def test_a_rule_that_is_there_twice_is_seen_as_firewalld_takes_away_only_one():
+    found = drift(listing(*rules_in(ROWS_ALLOW)))
+    assert found.rules
+    assert len(found.extra) == len(rules_in(ROWS_ALLOW))
+    assert not found.missing
+
+
 @pytest.mark.parametrize(
     "chain",
     [
@@ -380,3 +388,38 @@ def test_a_zone_of_another_name_does_not_lend_its_interfaces():
     facts = kernel_drift(KernelRules(), {**RUNTIME, zone.key: zone}).missing
     assert Fact(Kind.POLICY, "k3s-pods-to-host", "entered by", "old0") not in facts
     assert Fact(Kind.ZONE, "k3s-old", "entered by", "old0") in facts
+
+
+def test_the_kernels_rules_of_a_zone_are_told_as_ports_and_rich_rules():
+    chain = "filter_IN_public_allow"
+    new = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["new", "untracked"]}}
+    prefix = {"prefix": {"addr": "10.42.0.0", "len": 16}}
+    items = [
+        rule(chain, match("tcp", "dport", 6443), ACCEPT),
+        rule(chain, match("tcp", "dport", {"range": [2379, 2380]}), new, ACCEPT),
+        rule(chain, match("ip", "saddr", prefix), ACCEPT),
+        rule(chain, match("tcp", "sport", 9090), ACCEPT),
+        rule(chain, match("ip", "saddr", "203.0.113.5"), match("tcp", "dport", 443), ACCEPT),
+        rule("filter_IN_internal_allow", match("tcp", "dport", 3000), ACCEPT),
+    ]
+    listing = json.dumps({"nftables": items})
+    text = 'rule family="ipv4" source address="10.42.0.0/16" accept'
+    told = accepted_by_zone(listing, "public")
+    assert {"6443/tcp", "2379-2380/tcp", text} <= told
+    assert not told & {"9090/tcp", "443/tcp", "3000/tcp"}
+
+
+def test_ipsets_that_were_read_later_take_the_place_of_what_was_read_before():
+    items = LISTING["nftables"]
+    (changed_set,) = (each["set"] for each in items if each.get("set", {}).get("name") == NODE_SET)
+    later = read([{"set": {**changed_set, "elem": ["192.0.2.77"]}}])
+    read_again = read(items).with_ipsets([NODE_SET], later)
+    assert kernel_drift(read_again, RUNTIME).names == {NODE_SET}
+    entries = {each.value for each in read_again.facts if each.respect == "entries"}
+    assert "192.0.2.77" in entries
+    assert read(items).with_ipsets([NODE_SET], read([{"set": changed_set}])) == read(items)
+
+
+def test_an_ipset_that_went_away_since_is_all_that_is_missing():
+    left = read(LISTING["nftables"]).with_ipsets([NODE_SET], KernelRules(table=False))
+    assert kernel_drift(left, RUNTIME).names == {NODE_SET}

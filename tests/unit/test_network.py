@@ -55,6 +55,10 @@ def test_an_interface_has_its_state_its_mtu_and_its_global_addresses(node):
     assert [str(address) for address in eth0.addresses] == ["192.0.2.11/24", "2001:db8::11/64"]
 
 
+def test_a_port_of_a_bridge_has_its_name(node):
+    assert (node.interfaces["pod"].master, node.interfaces["eth0"].master) == ("cni0", "")
+
+
 def test_a_vxlan_device_names_its_number_its_address_its_port_and_what_carries_it(node):
     assert node.interfaces["flannel.1"].details == {
         "id": "1",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import netaddr
 import pytest
 from hypothesis import given, strategies as st
 
 from k3sfw_engine import peers
-from k3sfw_engine.answers import Answer, IcmpError, Outcome, Question
+from k3sfw_engine.answers import Answer, IcmpError, Outcome, Question, failed
 from k3sfw_engine.peers import Arrival, Narrowing, Sight, Way
 from k3sfw_engine.rows import Node, PortRange, Protocol, Role
 from k3sfw_engine.verdicts import Status
@@ -79,6 +81,63 @@ def test_a_row_that_is_narrowed_to_a_group_is_asked_as_closed_by_who_is_not_in_i
     assert signs(asked(tables("agent", tree), "a2", "s1"))["192.0.2.11"]["tcp/6379"] == "closed"
     tree = changed("groups:admins", ["192.0.2.16/28"], tree)
     assert signs(asked(tables("agent", tree), "a2", "s1"))["192.0.2.11"]["tcp/6379"] == "open"
+
+
+def test_a_group_is_judged_by_the_address_that_asks():
+    tree = changed("nodes:a2:addresses", ["192.0.2.22", "10.9.0.22"])
+    tree = changed("groups:admins", ["10.9.0.0/24"], tree)
+    tree = changed("ports:manager:redis:source", "admins", tree)
+    found = tables("agent", tree)
+    signs_by = {
+        source: signs(
+            peers.questions(
+                found,
+                own(found, "a2"),
+                [own(found, "s1")],
+                None,
+                peers.EVERYTHING,
+                0,
+                {TARGET: source},
+            )
+        )[TARGET]["tcp/6379"]
+        for source in ("192.0.2.22", "10.9.0.22")
+    }
+    assert signs_by == {"192.0.2.22": "closed", "10.9.0.22": "open"}
+
+
+def test_a_row_that_lets_a_node_in_whole_leaves_nothing_to_be_closed():
+    row = {"protocol": "any", "source": "any", "destination": "any"}
+    found = asked(tables("agent", changed("ports:cluster:all", row)), "a1", "s1")
+    assert {each.expect for each in found} == {peers.Expect.OPEN}
+    assert {each.question.port for each in found} <= {
+        *(2379, 2380, 6443, 5001, 8472, 10250, 9500, 8500, 80, 443),
+        *(3000, 9095, 9093, 9090, 6379),
+    }
+
+
+def test_sctp_is_not_asked_by_tcp():
+    row = {"protocol": "sctp", "port": 3868, "source": "any", "destination": "any"}
+    tree = changed("ports:cluster:diameter", row)
+    found = asked(tables("agent", tree), "a1", "s1")
+    assert 3868 not in {each.question.port for each in found}
+    narrow = Narrowing(protocol=Protocol.SCTP, ports=PortRange(3868, 3868))
+    assert asked(tables("agent", changed("ports:cluster:diameter", row)), "a1", narrow=narrow) == ()
+
+
+def test_wireguards_second_port_is_asked_only_where_there_are_ipv6_pods():
+    def ports(**options):
+        tree = pillar(flannel_backend="wireguard-native", **options)
+        tree["ports"]["cluster"]["wg"] = {
+            "protocol": "udp",
+            "port": [51820, 51821],
+            "source": "any",
+            "destination": "any",
+        }
+        found = asked(tables("agent", tree), "a1", "s1")
+        return {each.question.port for each in found if each.question.protocol is UDP}
+
+    assert 51821 not in ports()
+    assert {51820, 51821} <= ports(pod_cidrs=["10.42.0.0/16", "fd42::/56"])
 
 
 def test_of_a_long_range_the_ends_are_asked():
@@ -253,6 +312,40 @@ def test_a_rejection_of_an_address_that_is_not_ours_in_pillar_names_that_address
     assert "a1 k3sfw.check_routes" in check.hint
 
 
+def test_what_this_host_redirects_says_nothing_of_the_peer():
+    question = Question(TARGET, TCP, 6443)
+    for answer in (CONNECTED, RST, SILENT):
+        check = judged(6443, answer, redirected={question})
+        assert (check.status, check.by) == (Status.UNPROVEN, "a1")
+
+
+def test_a_narrowed_question_that_meets_silence_is_unproven_where_all_of_them_would_tell():
+    assert judged(2379, SILENT, alive=set(), whole=False).status is Status.UNPROVEN
+    check = judged(6443, SILENT, alive=set(), whole=False)
+    assert check.status is Status.NO_ANSWER
+    assert "on no port" not in check.evidence
+
+
+def test_port_unreachable_of_a_closed_udp_port_is_read_both_ways():
+    narrow = Narrowing(protocol=UDP, ports=PortRange(5353, 5353))
+    found = tables()
+    question = asked(found, "a1", "s1", narrow=narrow)[0]
+    nobody = Answer(Outcome.NOBODY_LISTENS, "nobody listens", OWN, IcmpError(4, 3, 3, TARGET))
+    check = peers.judge(question, nobody, Sight(own(found, "a1"), alive={"s1"}))
+    assert check.status is Status.UNPROVEN
+
+
+def test_only_what_firewalld_rejects_is_mended_by_an_apply():
+    assert judged(6443, reject(TARGET)).hint == "salt s1 state.apply k3s.firewall"
+    assert judged(6443, reject(TARGET, code=3)).hint.startswith("see ")
+
+
+def test_a_loop_of_routers_is_blamed_on_the_router():
+    answer = failed(Question(TARGET, TCP, 6443), 113, OWN, IcmpError(4, 11, 0, ROUTER))
+    check = judged(6443, answer)
+    assert (check.status, check.by) == (Status.NO_ROUTE, ROUTER)
+
+
 def test_who_answered_anything_itself_is_alive():
     questions = asked(tables(), "a1", "s1")[:3]
     assert peers.alive(questions, [SILENT, SILENT, SILENT]) == set()
@@ -272,6 +365,13 @@ def vxlan(*to, overlay=OVERLAY):
         for each in asked(tables(), "a1", *to, overlay=overlay)
         if each.description == "Flannel VXLAN"
     ]
+
+
+IN_OVERLAY = "10.42.9.0"
+
+
+def inside(answer):
+    return replace(answer, source=IN_OVERLAY)
 
 
 def over(answer, datagram=None, **sight):
@@ -303,9 +403,34 @@ def test_a_peer_that_the_overlay_lacks_is_asked_by_a_plain_datagram():
 
 def test_any_answer_through_the_overlay_proves_vxlan_and_a_rejection_blames_the_pods_row():
     ok, blocked = (Status.OK, ""), (Status.BLOCKED, "s1")
-    assert over(CONNECTED) == over(RST) == {("udp", "8472"): ok, ("any", ""): ok}
-    rejected = over(reject("10.42.1.0"))
+    assert over(inside(CONNECTED)) == over(inside(RST)) == {("udp", "8472"): ok, ("any", ""): ok}
+    rejected = over(inside(reject("10.42.1.0")))
     assert rejected == {("udp", "8472"): ok, ("any", ""): blocked}
+
+
+@pytest.mark.parametrize("answer", [RST, CONNECTED, reject(ROUTER), reject("10.42.1.0")])
+def test_an_answer_that_did_not_come_through_the_overlay_proves_nothing(answer):
+    """As of a gateway, where flannel's route is lost."""
+    assert over(answer) == {("udp", "8472"): (Status.NO_ROUTE, "a1")}
+
+
+def test_somebody_elses_rejection_of_the_overlay_is_no_answer_of_the_peer():
+    assert over(inside(reject(ROUTER))) == {("udp", "8472"): (Status.NO_ROUTE, "a1")}
+
+
+def test_vxlan_that_never_left_this_host_is_its_own_fault():
+    assert over(SILENT, SILENT, left=set()) == {("udp", "8472"): (Status.LOCAL_BLOCK, "a1")}
+
+
+def test_a_second_address_of_a_peer_is_no_gap_in_the_overlay():
+    tree = changed("nodes:s1:addresses", ["192.0.2.11", "10.9.0.11"])
+    found = tables(tree=tree)
+    vxlan = [
+        each.address
+        for each in asked(found, "a1", "s1", overlay=OVERLAY)
+        if each.description == "Flannel VXLAN"
+    ]
+    assert vxlan == ["192.0.2.11"]
 
 
 def test_where_nothing_comes_through_the_plain_datagram_says_why():
@@ -319,6 +444,8 @@ def test_where_nothing_comes_through_the_plain_datagram_says_why():
 def test_silence_of_the_overlay_that_this_node_made_itself_is_told_once():
     dropped = Arrival(TARGET, UDP, 8472)
     assert over(SILENT, SILENT, refused={dropped}) == {}
+    unproven = over(SILENT, SILENT, refused={dropped}, refused_is_told=False)
+    assert unproven == {("udp", "8472"): (Status.UNPROVEN, "a1")}
     found = tables()
     sight = Sight(own(found, "a1"), alive=set(), refused={dropped})
     (check,) = peers.judge_arrivals(found, sight, peers.EVERYTHING)
@@ -341,13 +468,142 @@ def test_what_a_peer_may_not_send_may_be_refused():
     assert peers.judge_arrivals(found, sight, peers.EVERYTHING) == ()
 
 
+# -- the overlay of WireGuard ---------------------------------------------------------------------
+
+WG = {TARGET: "10.42.1.0", "192.0.2.12": "10.42.2.0"}
+ROW = {
+    "protocol": "udp",
+    "port": [51820, 51821],
+    "source": "any",
+    "destination": "any",
+    "description": "Flannel WireGuard",
+}
+
+
+def wireguard_tables(**options):
+    tree = pillar(flannel_backend="wireguard-native", **options)
+    del tree["ports"]["cluster"]["vxlan"]
+    tree["ports"]["cluster"]["wireguard"] = ROW
+    return tables("agent", tree)
+
+
+def wireguard(*to, overlay=WG, **options):
+    found = wireguard_tables(**options)
+    return [
+        each
+        for each in asked(found, "a1", *to, overlay=overlay)
+        if each.description == "Flannel WireGuard"
+    ]
+
+
+def ways(*to, **options):
+    """``[(node address, port of the node, address that is asked, way)]``"""
+    return [
+        (each.address, each.tunnel or each.question.port, each.question.address, each.way)
+        for each in wireguard(*to, **options)
+    ]
+
+
+def test_wireguard_is_asked_through_the_overlay_and_at_no_address_that_nobody_sends_to():
+    # Pods of IPv4 alone: nothing goes between the nodes' IPv6 addresses.
+    assert ways("s1") == [(TARGET, 51820, "10.42.1.0", Way.OVERLAY)]
+    dual = {**WG, "2001:db8::11": "fd42:0:0:1::"}
+    both = {"pod_cidrs": ["10.42.0.0/16", "fd42::/56"], "overlay": dual}
+    assert ways("s1", **both) == [
+        (TARGET, 51820, "10.42.1.0", Way.OVERLAY),
+        ("2001:db8::11", 51821, "fd42:0:0:1::", Way.OVERLAY),
+    ]
+
+
+@pytest.mark.parametrize("overlay", [None, {}, {"192.0.2.12": "10.42.2.0"}])
+def test_wireguard_of_a_peer_whose_pods_are_not_known_is_asked_by_a_plain_datagram(overlay):
+    assert ways("s1", overlay=overlay) == [
+        (TARGET, 51820, TARGET, Way.DIRECT),
+        ("2001:db8::11", 51820, "2001:db8::11", Way.DIRECT),
+    ]
+    question = wireguard("s1", overlay=overlay)[0]
+    sight = Sight(own(wireguard_tables(), "a1"), alive={"s1"})
+    assert peers.judge(question, SILENT, sight).status is Status.UNPROVEN
+
+
+ARRIVED = Arrival(TARGET, UDP, 51820)
+
+
+def through(answer, datagram=SILENT, **sight):
+    found = wireguard_tables()
+    (question,) = wireguard("s1")
+    sight = Sight(own(found, "a1"), **{"alive": {"s1"}, "arrived": {ARRIVED}, **sight})
+    return peers.judge_overlay(question, answer, datagram, sight)
+
+
+def comes_to(*given, **sight):
+    return {
+        (check.protocol, check.port): (check.status, check.by) for check in through(*given, **sight)
+    }
+
+
+def test_an_answer_through_wireguard_proves_it_and_a_rejection_blames_the_pods_row():
+    ok, blocked = (Status.OK, ""), (Status.BLOCKED, "s1")
+    for answer in (CONNECTED, RST):
+        assert comes_to(inside(answer)) == {("udp", "51820"): ok, ("any", ""): ok}
+    rejected = comes_to(inside(reject("10.42.1.0")))
+    assert rejected == {("udp", "51820"): ok, ("any", ""): blocked}
+    # Where nobody watches the answer counts as that of VXLAN does.
+    assert comes_to(inside(RST), arrived=None) == {("udp", "51820"): ok, ("any", ""): ok}
+
+
+@pytest.mark.parametrize("answer", [RST, reject("10.42.1.0"), inside(reject(ROUTER))])
+def test_an_answer_that_did_not_come_through_wireguard_proves_nothing(answer):
+    assert comes_to(answer) == {("udp", "51820"): (Status.NO_ROUTE, "a1")}
+
+
+def test_an_answer_of_pods_that_another_node_has_by_now_proves_nothing():
+    elsewhere = {Arrival("192.0.2.12", UDP, 51820), Arrival(TARGET, TCP, 51820)}
+    (check,) = through(inside(RST), arrived=elsewhere)
+    assert check.status is Status.UNPROVEN
+    assert "no WireGuard of s1 arrived" in check.evidence
+    assert "salt s1 saltutil.refresh_grains" in check.hint
+
+
+def test_the_address_that_is_proven_is_the_one_from_which_wireguard_came():
+    checks = through(inside(RST), arrived={Arrival("2001:db8::11", UDP, 51820)})
+    assert {check.address for check in checks if check.port} == {"2001:db8::11"}
+
+
+def test_an_old_flow_that_still_passes_does_not_hide_that_a_new_one_is_rejected():
+    found = comes_to(inside(RST), reject(TARGET))
+    assert found == {("udp", "51820"): (Status.BLOCKED, "s1"), ("any", ""): (Status.OK, "")}
+
+
+def test_silence_of_wireguard_is_told_as_that_of_vxlan_is():
+    assert comes_to(SILENT, reject(TARGET)) == {("udp", "51820"): (Status.BLOCKED, "s1")}
+    assert comes_to(SILENT, SILENT, left=set()) == {("udp", "51820"): (Status.LOCAL_BLOCK, "a1")}
+    assert comes_to(DOWN) == {("udp", "51820"): (Status.NO_ROUTE, "a1")}
+    (check,) = through(SILENT)
+    assert (check.status, check.by) == (Status.NO_ANSWER, "s1")
+    assert "s1 rejects no WireGuard" in check.evidence
+    assert "salt s1 saltutil.refresh_grains, if s1 has other pods by now" in check.hint
+    # What this node itself refuses is told once.
+    assert comes_to(SILENT, refused={Arrival("2001:db8::11", UDP, 51820)}) == {}
+
+
+def test_who_answers_in_the_overlay_of_wireguard_says_itself_that_it_is_the_peer():
+    (question,) = wireguard("s1")
+    assert peers.alive([question], [inside(RST)]) == set()
+    assert peers.alive([vxlan("s1")[0]], [inside(RST)]) == {"s1"}
+
+
 # -- the witness ----------------------------------------------------------------------------------
 
 
 def test_the_witness_is_one_line_of_typed_parts():
-    line = command("k3sfw_witness_1", [(TCP, PortRange(2379, 2380)), (UDP, PortRange(8472, 8472))])
+    watched = [(TCP, PortRange(2379, 2380)), (UDP, PortRange(8472, 8472))]
+    asked = [Question("192.0.2.1", TCP, 80), Question("192.0.2.2", TCP, 80)]
+    line = command("k3sfw_witness_1", watched, asked)
     assert line.count("\n") == 1
+    assert "set watched" in line
     assert "elements = { tcp . 2379-2380, udp . 8472 }" in line
+    assert "elements = { tcp . 80 }" in line
 
 
 def test_a_sighting_is_read_from_the_listing():
@@ -355,13 +611,14 @@ def test_a_sighting_is_read_from_the_listing():
       {"set": {"name": "ports", "elem": [{"concat": ["tcp", 80]}]}},
       {"set": {"name": "arrived4", "elem": [
         {"elem": {"val": {"concat": ["192.0.2.1", "tcp", 80]}, "expires": 59}}]}},
-      {"set": {"name": "left6", "elem": [
-        {"elem": {"val": {"concat": ["2001:db8::1", "udp", 53]}, "expires": 59}}]}},
+      {"set": {"name": "left6", "elem": [{"concat": ["2001:db8::1", "udp", 53]}]}},
+      {"set": {"name": "redirected4", "elem": [{"concat": ["192.0.2.2", "tcp", 443]}]}},
       {"set": {"name": "passed4"}}]}"""
     seen = read_sighting(listing)
     assert seen.arrived == {Arrival("192.0.2.1", TCP, 80)}
     assert seen.passed == set()
     assert seen.left == {Question("2001:db8::1", UDP, 53)}
+    assert seen.redirected == {Question("192.0.2.2", TCP, 443)}
 
 
 def test_nodes_of_the_samples_are_what_these_tests_think():

@@ -14,7 +14,13 @@ from hypothesis import given, strategies as st
 from k3sfw_engine.desired import with_return_path
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.objects import Kind, by_key, digest, make_object
-from k3sfw_engine.permanent import changed_files, read_permanent, remove_backups
+from k3sfw_engine.permanent import (
+    as_they_are,
+    contents_of,
+    put_back_files,
+    put_files,
+    read_permanent,
+)
 from tests.unit.samples import pillars, wanted
 
 WANTED = with_return_path(wanted(), [netaddr.IPAddress("203.0.113.5")], [4505, 4506]).objects
@@ -29,8 +35,7 @@ def write(folder, kind, name, text):
 
 
 def put(folder, objects, gone=()):
-    with changed_files(objects, gone, Path(folder)):
-        pass
+    put_files(contents_of(objects, gone, Path(folder)))
 
 
 def read(folder, *more):
@@ -45,7 +50,7 @@ def test_what_is_written_is_read_back_the_same(tree, role):
         found = read(folder)
     assert found.objects == objects
     assert found.damaged == frozenset()
-    assert found.interface_zones == dict.fromkeys(
+    assert found.bindings.interfaces == dict.fromkeys(
         objects[Kind.ZONE, "k3s"].items("interfaces"), "k3s"
     )
 
@@ -73,30 +78,28 @@ def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path):
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o644
 
 
-def test_files_become_again_what_they_were_if_the_block_fails(tmp_path):
+def test_files_become_again_what_they_were(tmp_path):
     write(tmp_path, Kind.POLICY, "k3s-rows", "as it was")
     write(tmp_path, Kind.ZONE, "k3s", "this too")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.xml")}
-    with (
-        pytest.raises(RuntimeError, match="no luck"),
-        changed_files(
-            [WANTED[Kind.POLICY, "k3s-rows"], WANTED[Kind.IPSET, "k3s-agent-4"]],
-            [(Kind.ZONE, "k3s")],
-            tmp_path,
-        ),
-    ):
-        assert {path.name for path in tmp_path.rglob("*.xml")} == {
-            "k3s-rows.xml",
-            "k3s-agent-4.xml",
-        }
-        raise RuntimeError("no luck")
+    wanted_files = contents_of(
+        [WANTED[Kind.POLICY, "k3s-rows"], WANTED[Kind.IPSET, "k3s-agent-4"]],
+        [(Kind.ZONE, "k3s")],
+        tmp_path,
+    )
+    kept = as_they_are(wanted_files)
+    put_files(wanted_files)
+    assert {path.name for path in tmp_path.rglob("*.xml")} == {"k3s-rows.xml", "k3s-agent-4.xml"}
+    put_back_files(kept)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
 
 
 def test_a_file_that_cannot_be_written_leaves_all_of_them_as_they_were(tmp_path):
     write(tmp_path, Kind.ZONE, "k3s", "as it was")
     (tmp_path / "policies").write_text("no folder")
-    with pytest.raises(EngineError, match=r"cannot be written .*policies.* nothing was changed"):
+    with pytest.raises(
+        EngineError, match=r"cannot be written .*policies.* nothing of it was changed"
+    ):
         put(tmp_path, [WANTED[Kind.ZONE, "k3s"], WANTED[Kind.POLICY, "k3s-rows"]])
     assert [path.read_text() for path in (tmp_path / "zones").iterdir()] == ["as it was"]
 
@@ -111,7 +114,7 @@ def test_a_file_that_cannot_take_its_place_undoes_those_that_have(tmp_path, monk
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", refusing)
-    with pytest.raises(EngineError, match="nothing was changed"):
+    with pytest.raises(EngineError, match="nothing of it was changed"):
         put(tmp_path, [WANTED[Kind.ZONE, "k3s"], WANTED[Kind.POLICY, "k3s-rows"]])
     left = {path.name: path.read_text() for path in tmp_path.rglob("*.*") if path.is_file()}
     assert left == {"k3s.xml": "as it was"}
@@ -244,6 +247,15 @@ def test_what_somebody_added_to_our_objects_is_read(tmp_path):
     }
 
 
+def test_the_sources_of_a_zone_are_written_as_dbus_has_them(tmp_path):
+    sources = (
+        '<source address="192.0.2.0/24"/><source ipset="friends"/><source mac="00:11:22:33:44:55"/>'
+    )
+    write(tmp_path, Kind.ZONE, "office", f"<zone>{sources}</zone>")
+    zone = read(tmp_path).others[Kind.ZONE, "office"]
+    assert zone.items("sources") == ("00:11:22:33:44:55", "192.0.2.0/24", "ipset:friends")
+
+
 def test_only_objects_named_like_ours_are_read(tmp_path):
     write(tmp_path, Kind.IPSET, "friends", '<ipset type="hash:ip"/>')
     write(tmp_path, Kind.POLICY, "theirs", "<policy/>")
@@ -273,12 +285,12 @@ def test_the_operators_file_hides_the_one_that_the_package_brought(tmp_path):
 )
 def test_an_interface_in_somebodys_zone_is_seen_whatever_else_the_zone_holds(tmp_path, rule):
     write(tmp_path, Kind.ZONE, "office", f'<zone><interface name="cni0"/>{rule}</zone>')
-    assert read(tmp_path).interface_zones == {"cni0": "office"}
+    assert read(tmp_path).bindings.interfaces == {"cni0": "office"}
 
 
 def test_folders_that_are_not_there_are_empty(tmp_path):
     found = read(tmp_path / "nowhere")
-    assert (found.objects, found.damaged, found.interface_zones) == ({}, frozenset(), {})
+    assert (found.objects, found.damaged, found.bindings.interfaces) == ({}, frozenset(), {})
 
 
 # -- files that cannot be read --------------------------------------------------------------------
@@ -340,10 +352,10 @@ def test_a_removed_file_is_gone_and_removing_it_twice_is_no_error(tmp_path):
     assert [path.name for path in (tmp_path / "zones").iterdir()] == ["public.xml"]
 
 
-def test_the_backup_of_a_removed_file_goes_and_others_stay(tmp_path):
+def test_a_removed_file_goes_with_its_backup_and_others_stay(tmp_path):
     for name in ("k3s.xml.old", "public.xml.old", "k3s.xml"):
         write(tmp_path, Kind.ZONE, "x", "").with_name(name).write_text("<zone/>")
     for _ in range(2):
-        remove_backups(Kind.ZONE, "k3s", tmp_path)
+        put(tmp_path, [], gone=[(Kind.ZONE, "k3s")])
     left = {path.name for path in (tmp_path / "zones").iterdir()}
-    assert left == {"public.xml.old", "k3s.xml", "x.xml"}
+    assert left == {"public.xml.old", "x.xml"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import combinations
 
@@ -16,6 +16,7 @@ import netaddr
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from k3sfw_engine.bindings import Bindings
 from k3sfw_engine.desired import with_return_path
 from k3sfw_engine.difference import Observed
 from k3sfw_engine.errors import ForeignObject
@@ -64,13 +65,15 @@ class Firewalld:
     def observed(self, *, kernel: bool = True) -> Observed:
         rules = None
         if kernel:
-            facts = (kernel_facts(self.runtime) - self.kernel_lost) | self.kernel_extra
+            bindings = Bindings(self.interface_zones)
+            facts = (kernel_facts(self.runtime, bindings) - self.kernel_lost) | self.kernel_extra
             rules = KernelRules(frozenset(facts)) if self.table else KernelRules(table=False)
         return Observed(
             runtime=by_key(self.runtime.values()),
             permanent=by_key(self.permanent.values()),
             damaged=frozenset(self.damaged),
-            interface_zones={"runtime": self.interface_zones, "permanent": self.interface_zones},
+            bindings=dict.fromkeys(("runtime", "permanent"), Bindings(self.interface_zones)),
+            zones=frozenset(self.interface_zones.values()),
             kernel=rules,
         )
 
@@ -151,8 +154,8 @@ class Firewalld:
                 refuse_entries(each.items("entries"))
 
 
-def kernel_facts(runtime):
-    return set(kernel_drift(KernelRules(), runtime).missing)
+def kernel_facts(runtime, bindings=None):
+    return set(kernel_drift(KernelRules(), runtime, bindings).missing)
 
 
 def refuse_rules(each) -> None:
@@ -505,7 +508,7 @@ def test_the_first_apply_on_a_host_costs_exactly_one_reload():
     host = Firewalld()
     plan = make_plan(wanted(), host.observed())
     assert len(plan.reloads) == 1
-    assert [type(step) for step in plan.steps] == [WritePermanent] * 15 + [Reload]
+    assert [type(step) for step in plan.steps] == [WritePermanent] * 17 + [Reload]
     list(host.run(plan))
     assert host.runtime == host.permanent == wanted().objects
 
@@ -759,12 +762,54 @@ def test_an_interface_that_somebody_bound_to_a_zone_of_his_own_stays_there():
     assert (again.changes, again.notices) == ({}, plan.notices)
 
 
+def test_a_zone_that_is_permanently_gone_is_named_by_no_permanent_policy():
+    # firewalld would not load its configuration any more: INVALID_ZONE.
+    host = settled(wanted().objects)
+    host.interface_zones = {"cni0": "office"}
+    observed = replace(host.observed(), zones=frozenset())
+    list(host.run(make_plan(wanted(), observed)))
+    assert host.permanent[Kind.POLICY, "k3s-bound-to-any"].items("ingress_zones") == ()
+    assert host.runtime[Kind.POLICY, "k3s-bound-to-any"].items("ingress_zones") == ("office",)
+
+
+def test_pods_that_somebody_bound_while_all_was_settled_are_let_in_without_a_reload():
+    host = settled(wanted().objects)
+    host.interface_zones = {"cni0": "office", "eth1": "office"}
+    plan = make_plan(wanted(), host.observed())
+    assert plan.reloads == ()
+    assert "by eth1 if they claim" in plan.notices[0]
+    list(host.run(plan))
+    for layer in (host.runtime, host.permanent):
+        assert layer[Kind.POLICY, "k3s-bound-to-host"].items("ingress_zones") == ("office",)
+    assert make_plan(wanted(), host.observed()).changes == {}
+    host.interface_zones = {}
+    list(host.run(make_plan(wanted(), host.observed())))
+    assert host.runtime == host.permanent == wanted().objects
+
+
+def test_an_interface_that_is_elsewhere_only_at_runtime_stays_ours_permanently():
+    """The next reload brings it back, and pods must not be in no zone then."""
+    host = settled(wanted().objects)
+    zone = host.runtime[Kind.ZONE, "k3s"]
+    host.runtime[zone.key] = zone.with_settings({"interfaces": ("flannel-v6.1", "flannel.1")})
+    observed = replace(
+        host.observed(kernel=False),
+        bindings={"runtime": Bindings({"cni0": "office"}), "permanent": Bindings()},
+        zones=frozenset({"office"}),
+    )
+    plan = make_plan(wanted(), observed)
+    assert {name for layer in plan.changes.values() for name in layer} == {
+        "policy k3s-bound-to-host",
+        "policy k3s-bound-to-any",
+    }
+
+
 def test_our_own_zone_is_not_somebody_else():
     host = settled(wanted().objects)
     host.interface_zones = {"eth0": "public"}
     observed = host.observed()
-    zones = {layer: {**zones, "cni0": "k3s"} for layer, zones in observed.interface_zones.items()}
-    observed = Observed(observed.runtime, observed.permanent, interface_zones=zones)
+    bindings = dict.fromkeys(observed.bindings, Bindings({"eth0": "public", "cni0": "k3s"}))
+    observed = Observed(observed.runtime, observed.permanent, bindings=bindings)
     assert make_plan(wanted(), observed).notices == ()
 
 
@@ -780,7 +825,10 @@ def test_an_interface_that_strayed_into_our_zone_at_runtime_does_not_stop_a_relo
         Observed(
             observed.runtime,
             observed.permanent,
-            interface_zones={"runtime": {"eth1": "k3s"}, "permanent": {"eth1": "public"}},
+            bindings={
+                "runtime": Bindings({"eth1": "k3s"}),
+                "permanent": Bindings({"eth1": "public"}),
+            },
             kernel=KernelRules(table=False),
         ),
     )
@@ -815,6 +863,14 @@ def test_a_damaged_file_that_may_be_anybodys_is_refused_with_the_mend():
     host = Firewalld(damaged={(Kind.ZONE, "k3s")})
     with pytest.raises(ForeignObject, match="permanent zone k3s cannot be read.*Mend: look at its"):
         make_plan(wanted(), host.observed())
+
+
+def test_a_damaged_file_that_we_have_a_copy_of_is_ours_whatever_firewalld_has_of_it():
+    key = (Kind.ZONE, "k3s")
+    observed = replace(Firewalld(damaged={key}).observed(), kept=frozenset({key}))
+    plan = make_plan(wanted(), observed)
+    assert WritePermanent(wanted().objects[key], exists=False) in plan.steps
+    assert RemovePermanent(key) in removal_plan(observed).steps
 
 
 # -- members, return path, removal ----------------------------------------------------------------

@@ -10,7 +10,8 @@ from k3sfw_engine.listeners import Listener
 from k3sfw_engine.objects import CONTENT, Kind
 from k3sfw_engine.plan import make_plan
 from k3sfw_engine.ports import check_locally
-from k3sfw_engine.rows import Protocol
+from k3sfw_engine.redirections import Redirection
+from k3sfw_engine.rows import PortRange, Protocol
 from k3sfw_engine.verdicts import RETCODES, Status, report as write_report
 from tests.unit.samples import changed, pillar, wanted
 from tests.unit.test_plan import NEW_GROUP, settled
@@ -98,6 +99,22 @@ def test_a_row_to_which_nobody_listens_is_a_warning_and_no_failure(host):
     checks = checked(host, listeners=[each for each in EVERY_PORT if each.port != 6379])
     assert statuses(checks) == {"6379": {"no_listener"}}
     assert report(checks, full=False)["status"] == "WARN"
+
+
+def test_what_kubernetes_redirects_needs_no_listener(host):
+    listeners = [each for each in EVERY_PORT if each.port not in (6379, 443)]
+    port = PortRange(443, 443)
+    redirected = [
+        Redirection(Protocol.TCP, port, 4, "ServiceLB", "kube-system/traefik:websecure"),
+        Redirection(Protocol.TCP, port, 4, "hostPort"),
+        Redirection(Protocol.UDP, PortRange(6379, 6379), 4, "NodePort"),
+    ]
+    checks = checked(host, listeners=listeners, redirected=redirected)
+    assert statuses(checks) == {"6379": {"no_listener"}}
+    assert {check.evidence for check in checks if check.port == "443"} == {
+        "in force in every layer; served by redirection (ServiceLB of "
+        "kube-system/traefik:websecure, hostPort)"
+    }
 
 
 def test_a_listener_of_another_protocol_or_port_does_not_count(host):

@@ -1,0 +1,154 @@
+"""What an apply needs beside itself dies, freezes or fills, and the node ends old or new."""
+
+import contextlib
+import json
+import sys
+import time
+
+import conftest
+import pytest
+from test_transaction import Host
+
+from lab.wait import wait_until
+
+OPEN = 6379
+LISTEN = f"import socket; s = socket.create_server(('', {OPEN}))\nwhile True: s.accept()"
+# Answers are all the same to it, as long as none is silence.
+ASK = (
+    "import socket, sys\n"
+    "try: socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=1).close()\n"
+    "except OSError as error: print(error)"
+)
+
+
+@pytest.fixture(scope="module")
+def raised():
+    with conftest.standing("beside") as lab:
+        listener = lab.host("s1").popen([sys.executable, "-c", LISTEN])
+        yield lab
+        listener.kill()
+        listener.wait()
+
+
+@pytest.fixture
+def node(raised, pillar):
+    """The applied host."""
+    host = Host(raised.host("s1"))
+    host.call("apply", pillar)
+    return host
+
+
+def answer_from(raised, port=OPEN):
+    """What a new connection of an outsider meets; nothing if it stands."""
+    s1 = raised.host("s1").ipv4
+    return raised.host("out").run([sys.executable, "-c", ASK, s1, str(port)]).stdout.strip()
+
+
+def steps_of(node, pillar, new):
+    """The steps of this change, and the states before and after it."""
+    old = node.state()
+    steps = node.drive(99, "kill", new)["steps"]
+    after = node.state()
+    node.call("apply", pillar)
+    return steps, old, after
+
+
+def is_running(node, name):
+    return name in [process.name for process in node.host.processes()]
+
+
+# -- firewalld and its bus ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function", ["apply", "remove"])
+@pytest.mark.parametrize("seconds", [0.05, 0.15])
+def test_firewalld_killed_in_a_reload_cuts_nobody_off_for_long(
+    raised, node, pillar, function, seconds
+):
+    if function == "apply":
+        node.call("remove")
+    old = node.state()
+    answer = node.drive(99, "kill", pillar, function=function, kill_in_reload=seconds)
+    began = time.monotonic()
+    node.wait_until_ended()
+    if not is_running(node, "firewalld"):  # It was killed when all was done.
+        node.host.start_firewalld()
+        node.firewall_cmd("--reload")
+    expected = {"": function, "[Errno 113] No route to host": "remove"}
+    wait_until(lambda: answer_from(raised) in expected, "The outsider is cut off", timeout=15)
+    assert time.monotonic() - began < 30
+    node.assert_nothing_is_left()
+    if "refused" in answer:
+        assert node.state() == old
+        assert "all of it was undone" in answer["refused"][-1]
+    assert node.call("apply", pillar)["notices"] == []
+    assert answer_from(raised) == ""
+    assert node.call("compare", pillar)["changes"] == {}
+
+
+@pytest.mark.parametrize("step", ["execute"])
+def test_a_frozen_firewalld_ends_the_run_and_is_undone_when_it_goes_on(node, pillar, new_row, step):
+    steps, old, new = steps_of(node, pillar, new_row)
+    began = time.monotonic()
+    answer = node.drive(steps.index(step), "stop-firewalld", new_row)
+    assert time.monotonic() - began < 45
+    assert "did not answer within 8 seconds" in " ".join(answer["refused"])
+    assert "not all of it could be undone; the watchdog goes on trying" in answer["refused"][-1]
+    node.run("pkill", "-CONT", "-x", "firewalld")
+    node.wait_until_ended(within=40)
+    assert node.state() == old
+    node.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("step", ["execute"])
+def test_a_bus_that_dies_is_told_and_undone_when_it_is_back(node, pillar, new_row, step):
+    steps, old, new = steps_of(node, pillar, new_row)
+    answer = node.drive(steps.index(step), "kill-bus", new_row)
+    assert "the system D-Bus hung up" in answer["refused"][0]
+    assert answer["kind"] == "Undone"
+    with contextlib.suppress(Exception):
+        node.run("pkill", "-x", "firewalld")
+    wait_until(lambda: not is_running(node, "firewalld"), "firewalld does not end", timeout=10)
+    node.host.start_dbus()
+    node.wait_until_ended(within=40)
+    assert is_running(node, "firewalld")
+    assert node.state() == old
+    node.assert_nothing_is_left()
+
+
+# -- many -----------------------------------------------------------------------------------------
+
+
+def test_fifty_applies_at_once_and_an_outsider_end_in_one_state_and_lose_nothing(
+    node, pillar, new_row
+):
+    def begin(tables):
+        given = {"pillar": tables, "minion_id": "s1", "role": "server", "options": {}}
+        process = node.host.popen(
+            [sys.executable, str(conftest.DRIVER), "apply"], stdin=-1, stdout=-1, stderr=-1
+        )
+        process.stdin.write(json.dumps(given))
+        process.stdin.close()
+        process.stdin = None
+        return process
+
+    before = node.firewall_cmd("--permanent", "--zone=public", "--list-ports").split()
+    known = {entry["id"] for entry in node.call("history", pillar)}
+    running = [begin(tables) for tables in [pillar, new_row] * 25]
+    ports = []
+    while any(process.poll() is None for process in running):
+        # Somebody else's, all the time. What he is told may be late; what he writes must stay.
+        ports.append(f"{7301 + len(ports)}/tcp")
+        node.firewall_cmd("--permanent", "--zone=public", f"--add-port={ports[-1]}")
+    for process in running:
+        output, errors = process.communicate(timeout=120)
+        assert not errors, errors
+        assert "changes" in json.loads(output), output
+    assert [] in [list(node.call("compare", tables)["changes"]) for tables in (pillar, new_row)]
+    listed = node.firewall_cmd("--permanent", "--zone=public", "--list-ports").split()
+    assert sorted(listed) == sorted([*before, *ports])
+    ended = [entry for entry in node.call("history", pillar) if entry["id"] not in known]
+    assert {entry["outcome"] for entry in ended} == {"kept"}
+    removed = [f"--remove-port={port}" for port in ports]
+    node.firewall_cmd("--permanent", "--zone=public", *removed)
+    node.assert_nothing_is_left()

@@ -1,0 +1,136 @@
+"""A disk takes nothing more, or a file on it is cut short, and the node ends old or new."""
+
+import contextlib
+
+import pytest
+from test_transaction import Host
+from test_transaction_bystanders import raised, steps_of
+from test_transaction_streams import CLOSED, knocking
+
+__all__ = ["raised"]
+
+
+@pytest.fixture
+def node(raised, pillar):
+    """The applied host."""
+    host = Host(raised.host("s1"))
+    host.call("apply", pillar)
+    return host
+
+
+@contextlib.contextmanager
+def small_disk(node, folder):
+    """The folder on a disk of its own, with little room."""
+    node.run("cp", "-a", folder, "/run/kept")
+    node.run("mount", "-t", "tmpfs", "-o", "size=2m,mode=0750", "tmpfs", folder)
+    node.run("cp", "-a", "/run/kept/.", folder)
+    try:
+        yield
+    finally:
+        node.run("rm", "-rf", "/run/kept")
+        node.run("cp", "-a", folder, "/run/kept")
+        node.run("umount", folder)
+        node.run("cp", "-a", "/run/kept/.", folder)
+        node.run("rm", "-rf", "/run/kept")
+
+
+def drive_on_a_failing_disk(node, folder, step, way, pillar, **options):
+    """What a run says that the disk fails at this step; then there is room again, and it ended."""
+    answer = node.drive(step, way, pillar, folder=folder, **options)
+    assert "died" not in answer
+    assert node.run("firewall-cmd", "--check-config") == "success\n"
+    node.run("mount", "-o", "remount,rw", folder)
+    node.run("rm", "-f", f"{folder}/filling")
+    node.wait_until_ended()
+    node.assert_nothing_is_left()
+    return answer
+
+
+@contextlib.contextmanager
+def knocking_at_what_is_closed(raised):
+    """Nobody gets through to a listener at a closed port meanwhile."""
+    with knocking(raised.host("out"), raised.host("s1"), CLOSED) as counts:
+        yield
+    begun, through = counts
+    assert begun > 20 and through == 0
+
+
+@pytest.mark.parametrize("folder", ["/etc/firewalld", "/var/lib/k3sfw"])
+@pytest.mark.parametrize("way", ["fill", "read-only"])
+def test_a_disk_that_takes_nothing_more_leaves_the_node_old_or_new(
+    node, pillar, new_row, folder, way
+):
+    steps, old, new = steps_of(node, pillar, new_row)
+    with small_disk(node, folder):
+        for step in ("runtime", "permanent", "put_files"):
+            answer = drive_on_a_failing_disk(node, folder, steps.index(step), way, new_row)
+            assert node.state() in (old, new), (step, answer)
+            if "refused" in answer and folder in answer["refused"][0]:
+                assert "Mend: make room" in " ".join(answer["refused"])
+            node.firewall_cmd("--reload")
+            assert node.state() in (old, new), (step, answer)
+            node.call("apply", pillar)
+            assert node.state() == old
+
+
+@pytest.mark.parametrize("function", ["apply", "remove"])
+@pytest.mark.parametrize("way", ["fill", "read-only"])
+def test_a_disk_that_takes_nothing_more_in_a_first_apply_or_a_removal_leaves_it_old_or_new(
+    raised, node, pillar, function, way
+):
+    folder, other = "/etc/firewalld", {"apply": "remove", "remove": "apply"}[function]
+    node.call("remove")
+    node.call(other, pillar)
+    old = node.state()
+    steps = node.drive(99, "kill", pillar, function=function)["steps"]
+    new = node.state()
+    with small_disk(node, folder):
+        for step in ("files", "reload", "permanent"):
+            node.call(other, pillar)
+            with knocking_at_what_is_closed(raised):
+                answer = drive_on_a_failing_disk(
+                    node, folder, steps.index(step), way, pillar, function=function
+                )
+            assert node.state() in (old, new), (step, answer)
+
+
+@pytest.mark.parametrize("folder", ["/etc/firewalld", "/var/lib/k3sfw"])
+def test_nothing_is_begun_where_it_cannot_be_written(node, new_row, folder):
+    before = node.everything()
+    with small_disk(node, folder):
+        node.run("mount", "-o", "remount,ro", folder)
+        refused = node.try_call("apply", new_row)["refused"]
+        node.run("mount", "-o", "remount,rw", folder)
+    assert "cannot be written (Read-only file system" in refused[0]
+    assert "Mend: make room" in refused[0]
+    files, runtime, kernel = node.everything()
+    assert {name: seen[0] for name, seen in files.items()} == {
+        name: seen[0] for name, seen in before[0].items()
+    }
+    assert (sorted(runtime.splitlines()), sorted(kernel.splitlines())) == (
+        sorted(before[1].splitlines()),
+        sorted(before[2].splitlines()),
+    )
+
+
+@pytest.mark.parametrize("function", ["apply", "remove"])
+@pytest.mark.parametrize("file", ["policies/k3s-rows.xml", "zones/operators.xml"])
+def test_a_file_that_is_cut_short_in_mid_change_opens_nothing_and_leaves_the_node_old_or_new(
+    raised, node, pillar, function, file
+):
+    path, other = f"/etc/firewalld/{file}", {"apply": "remove", "remove": "apply"}[function]
+    node.call("remove")
+    node.call(other, pillar)
+    old = node.state()
+    steps = node.drive(99, "kill", pillar, function=function)["steps"]
+    new = node.state()
+    for step in ("put_files", "reload", "permanent"):
+        node.call(other, pillar)
+        with knocking_at_what_is_closed(raised):
+            answer = node.drive(steps.index(step), "truncate", pillar, function=function, file=path)
+        assert "died" not in answer
+        if "operators" in file:
+            node.path(path).unlink()
+        node.wait_until_ended()
+        assert node.state() in (old, new), (step, answer)
+        node.assert_nothing_is_left()

@@ -1,0 +1,110 @@
+"""Whatever dies, freezes or fills beside an apply, the node ends in the old state or the new."""
+
+import threading
+import time
+
+import conftest
+import pytest
+from test_transaction import Host
+
+from lab.wait import wait_until
+
+
+@pytest.fixture(scope="module")
+def raised():
+    with conftest.standing("faults") as lab:
+        yield lab
+
+
+@pytest.fixture
+def node(raised, pillar):
+    """The applied host; whatever a test did to it is mended first."""
+    host = Host(raised.host("s1"))
+    if "firewalld" not in [process.name for process in host.host.processes()]:
+        host.host.start_firewalld()
+    host.call("apply", pillar)
+    return host
+
+
+def test_a_step_that_fails_undoes_all_before_it(node, pillar, new_row):
+    old = node.state()
+    # The first two places are behind the functions that begin it and arm the watchdog.
+    at, undone, answer = 2, 0, {"refused": ()}
+    while "refused" in answer:
+        answer = node.drive(at, "fail", new_row)
+        if "refused" in answer:
+            assert f"failed on purpose before {answer['steps'][at]}" in answer["refused"][0]
+            assert node.state() == old, answer["steps"]
+            assert not node.path("/var/lib/k3sfw/transaction").exists(), answer["steps"]
+            node.assert_nothing_is_left()
+            undone += answer["kind"] == "Undone"
+        at += 1
+    assert undone >= 3
+    assert node.call("compare", new_row)["changes"] == {}
+
+
+@pytest.mark.parametrize("step", ["armed", "runtime", "execute", "permanent", "put_files"])
+def test_a_run_that_freezes_is_ended_and_undone(node, new_row, step):
+    old = node.state()
+    steps = node.drive(99, "kill", new_row)["steps"]
+    node.call("rollback", new_row)
+    frozen = threading.Thread(
+        target=node.drive, args=(steps.index(step), "freeze", new_row), kwargs={"within": 2}
+    )
+    frozen.start()
+    frozen.join(30)
+    assert not frozen.is_alive()
+    node.wait_until_ended()
+    assert node.state() == old
+    node.assert_nothing_is_left()
+
+
+def test_a_run_that_is_at_work_is_not_told_as_broken_off(node, new_row):
+    frozen = threading.Thread(target=node.drive, args=(1, "freeze", new_row), kwargs={"within": 30})
+    frozen.start()
+    folder = node.path("/var/lib/k3sfw/transaction")
+    wait_until(folder.exists, "No change has begun", timeout=20)
+    assert node.call("history", new_row)[0]["outcome"] == "under way"
+    assert "is under way" in node.call("apply", new_row, test=True)["notices"][0]
+    frozen.join(60)
+    assert not frozen.is_alive()
+    node.wait_until_ended()
+
+
+def test_a_run_that_freezes_does_not_have_the_time_that_a_person_has(node, new_row):
+    old = node.state()
+    began = time.monotonic()
+    steps = node.drive(99, "kill", new_row, confirm_within=600)["steps"]
+    node.call("rollback", new_row)
+    for step in ("execute", "confirm-by"):
+        options = {"within": 2, "confirm_within": 600 if step == "execute" else 10}
+        node.drive(steps.index(step), "freeze", new_row, **options)
+        node.wait_until_ended()
+        assert node.state() == old
+    assert time.monotonic() - began < 60
+    node.assert_nothing_is_left()
+
+
+def test_firewalld_killed_at_any_step_is_started_again_with_the_old_rules_or_the_new(
+    node, pillar, new_row
+):
+    old = node.state()
+    node.call("apply", new_row)
+    new = node.state()
+    node.call("apply", pillar)
+    at = 0
+    while True:
+        answer = node.drive(at, "kill-firewalld", new_row)
+        if len(answer["steps"]) <= at:
+            break
+        if node.path("/var/lib/k3sfw/transaction").exists():
+            node.wait_until_ended()
+        if "firewalld" not in [process.name for process in node.host.processes()]:
+            # It died after all that needs it was done. A start adds to what a killed one left.
+            node.host.start_firewalld()
+            node.firewall_cmd("--reload")
+        assert node.state() in (old, new), (at, answer)
+        node.assert_nothing_is_left()
+        node.call("apply", pillar)
+        at += 1
+    assert at > 6

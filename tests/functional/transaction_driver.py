@@ -1,0 +1,118 @@
+"""Run inside a host: one apply that is killed, or hurt, just before a step of its journal.
+
+``transaction_driver.py STEP WAY < {"pillar": …, "role": …}``: ``STEP`` counts from 0; one that is
+not reached lets the apply end. ``WAY`` is ``fail``, or one of those below. What the steps were is
+printed.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "_utils"))
+
+from k3sfw_engine import adopting, change, journal, transaction, undo, undoable, watchdog
+from k3sfw_engine.errors import EngineError
+from k3sfw_engine.rows import Role
+from k3sfw_engine.steps import Reload
+from k3sfw_engine.tables import parse_tables
+from k3sfw_engine.undoable import Terms
+
+
+def pkill(number, name):
+    subprocess.run(["pkill", f"-{number}", "-x", name], check=True)
+
+
+def fill(folder):
+    """Leave no room in the file system that the folder is."""
+    with suppress(OSError), open(f"{folder}/filling", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+WAYS = {
+    "kill": lambda given: os.kill(os.getpid(), signal.SIGKILL),
+    # Not by SIGSTOP: the nsenter that waits for it would stop, too.
+    "freeze": lambda given: time.sleep(600),
+    "kill-firewalld": lambda given: pkill(9, "firewalld"),
+    "stop-firewalld": lambda given: pkill("STOP", "firewalld"),
+    "kill-bus": lambda given: pkill(9, "dbus-daemon"),
+    "stop-timer": lambda given: subprocess.run(
+        ["systemctl", "stop", "k3sfw-undo-*.timer"], check=True
+    ),
+    "fill": lambda given: fill(given["folder"]),
+    "truncate": lambda given: Path(given["file"]).write_text("<"),
+    "read-only": lambda given: subprocess.run(
+        ["mount", "-o", "remount,ro", given["folder"]], check=True
+    ),
+}
+
+
+def killed_in_reload(execute, seconds):
+    """``execute`` with a firewalld that is killed so many seconds after a reload began."""
+
+    def wrapped(bus, steps):
+        steps = list(steps)
+        if any(isinstance(step, Reload) for step in steps):
+            threading.Timer(seconds, pkill, (9, "firewalld")).start()
+        return execute(bus, steps)
+
+    return wrapped
+
+
+def main(at, way):
+    given = json.load(sys.stdin)
+    steps = []
+
+    def reached(name):
+        steps.append(name)
+        if len(steps) - 1 == at:
+            if way == "fail":
+                raise EngineError([f"failed on purpose before {name}"])
+            WAYS[way](given)
+
+    def after(function, name):
+        def wrapped(*arguments, **options):
+            result = function(*arguments, **options)
+            reached(name)
+            return result
+
+        return wrapped
+
+    note = undo.note
+
+    def noting(folder, line):
+        note(folder, line)
+        reached(line["step"])
+
+    undo.note = noting
+    undoable.begin = after(journal.begin, "begun")
+    undoable.arm = after(watchdog.arm, "armed")
+    if "kill_in_reload" in given:
+        change.execute = killed_in_reload(change.execute, given["kill_in_reload"])
+    for name in ("put_files", "put_back_files", "execute"):
+        setattr(change, name, after(getattr(change, name), name))
+    adopting.take_out = after(adopting.take_out, "take_out")
+    change.WITHIN = adopting.WITHIN = given.get("within", 30)
+    tables = parse_tables(given["pillar"], minion_id="s1", role=given["role"])
+    role = Role(given["role"])
+    try:
+        if given.get("function") == "adopt":
+            outcome = adopting.adopt(tables, role, node="s1")
+        elif given.get("function") == "remove":
+            outcome = transaction.remove()
+        else:
+            terms = Terms(confirm_within=given.get("confirm_within", 0))
+            outcome = transaction.apply(tables, role, terms=terms)
+    except EngineError as error:
+        return {"steps": steps, "refused": error.sentences, "kind": type(error).__name__}
+    return {"steps": steps, "changes": outcome.changes, "notices": outcome.notices}
+
+
+print(json.dumps(main(int(sys.argv[1]), sys.argv[2])))
