@@ -62,6 +62,8 @@ class Question:
     address: str
     protocol: str
     port: int
+    # Who must answer, where that is not the target itself but what it redirects to.
+    answerer: str = ""
 
     @property
     def family(self):
@@ -70,6 +72,10 @@ class Question:
     @property
     def service(self):
         return f"{self.protocol}/{self.port}"
+
+    @property
+    def answer(self):
+        return self.answerer or f"{self.target.name} {self.service}"
 
 
 @contextmanager
@@ -167,9 +173,7 @@ def _ask(asked, timeout):
 
 def _ask_from_one_place(asked, how):
     lines = [
-        (each.protocol, each.source_address, each.address, each.port)
-        + (f"{each.target.name} {each.service}",)
-        for each in asked
+        (each.protocol, each.source_address, each.address, each.port, each.answer) for each in asked
     ]
     done = asked[0].source.host.run(
         [*asked[0].source.inside, *PYTHON, str(HERE / "prober.py")],
