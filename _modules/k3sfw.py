@@ -9,31 +9,45 @@ set by the minion itself: where an agent must not be able to claim that it is a 
 by minion id in pillar (``k3s:nodes:ID:role``).
 """
 
+import os
 import sys
 import time
+from pathlib import Path
 
 try:
     import netaddr
 
     import k3sfw_engine
-    from k3sfw_engine import routes, tables, transaction
+    from k3sfw_engine import adopting, past_changes, recovery, routes, tables, transaction, zones
     from k3sfw_engine.desired import desired
-    from k3sfw_engine.errors import BadTables, EngineError
-    from k3sfw_engine.explain import Question, explain as explain_packet
+    from k3sfw_engine.errors import BadTables, EngineError, Undone
+    from k3sfw_engine.explain import explain as explain_packet
     from k3sfw_engine.inspection import inspect_ports
+    from k3sfw_engine.masters import resolve_masters
+    from k3sfw_engine.matching import Question
     from k3sfw_engine.peers import Narrowing
     from k3sfw_engine.ports import LAYERS
+    from k3sfw_engine.proof import Proof
     from k3sfw_engine.route_facts import observe as observe_routes
     from k3sfw_engine.rows import PortRange, Protocol, Role
     from k3sfw_engine.script import script as write_script
+    from k3sfw_engine.undoable import Terms
     from k3sfw_engine.verdicts import RETCODES, report
+    from k3sfw_engine.zone_facts import observe_zones
 
     _MISSING = ""
 except ModuleNotFoundError as error:
     _MISSING = str(error.name)
 
+import salt.channel.client
+import salt.payload
 import salt.pillar
-from salt.exceptions import CommandExecutionError, SaltClientError, SaltInvocationError
+from salt.exceptions import (
+    CommandExecutionError,
+    SaltClientError,
+    SaltException,
+    SaltInvocationError,
+)
 
 __version__ = "0.1.0"
 __virtualname__ = "k3sfw"
@@ -87,7 +101,8 @@ def nodes():
     """
     The nodes of the cluster as this node knows them.
 
-    Returns ``{minion id: {role: server|agent, addresses: [...]}}``.
+    Returns ``{minion id: {role: server|agent, addresses: [...]}}``, with ``pod_cidrs`` where they
+    are known: the networks of the node's pods, by which nothing is opened.
 
     CLI Example:
 
@@ -99,6 +114,7 @@ def nodes():
         node.name: {
             "role": node.role.value,
             "addresses": [str(address) for address in node.addresses],
+            **({"pod_cidrs": list(map(str, node.pod_cidrs))} if node.pod_cidrs else {}),
         }
         for node in _node_tables()[0].nodes
     }
@@ -155,9 +171,14 @@ def plan():
     }
 
 
-def apply(test=None, refresh=True):
+def apply(test=None, refresh=True, confirm=None, within=600):
     """
     Make firewalld have exactly the rules of the tables, at runtime and permanently.
+
+    It is a transaction. What changes must prove itself: the kernel has just the rules that are
+    wanted, and the master takes a new connection and answers over it, if it did before. Only then
+    it becomes permanent. Otherwise, or if this run dies or freezes, all of it is undone, by a
+    watchdog if need be.
 
     test
         ``True`` only tells what would change. The default is the minion's ``test`` setting.
@@ -166,19 +187,101 @@ def apply(test=None, refresh=True):
         ``False`` takes the pillar that the minion holds in memory. By default it is compiled anew,
         as the nodes of the cluster may have changed since.
 
+    confirm
+        ``manual`` leaves the change at runtime only, until :py:func:`confirm` makes it permanent.
+
+    within
+        The seconds after which a change that nobody confirmed is undone, from 10 on (default 600).
+
     Returns ``{result, changes, comment, reloads, notices}``: ``result`` is ``True``, or ``None`` if
-    something would change; ``changes`` as in :py:func:`plan`. Raises ``CommandExecutionError`` with
-    every reason if the tables are refused, if firewalld cannot be used, or if the read-back differs
-    from what is wanted.
+    something would change; ``changes`` as in :py:func:`plan`. ``result`` is ``False``, and the
+    return code 1, if the change was undone; ``changes`` is then ``{undone: {...}}``. Raises
+    ``CommandExecutionError`` with every reason, before anything is touched, if the tables are
+    refused or firewalld cannot be used.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt '*' k3sfw.apply test=True
+        salt s1 k3sfw.apply confirm=manual within=300
     """
     dry = _is_test(test)
-    return _outcome(_engine(transaction.apply, *_node_tables(refresh), test=dry), dry)
+    terms = _terms("apply", _seconds(confirm, within))
+    return _change(dry, transaction.apply, *_node_tables(refresh), terms=terms)
+
+
+def confirm():
+    """
+    Keep the change that :py:func:`apply` made with ``confirm=manual``: make it permanent.
+
+    The master must still take a new connection and answer over it, if it did before the change.
+
+    Returns as :py:func:`apply`. Raises ``CommandExecutionError`` if no change waits, or if it would
+    not prove itself; then it goes on waiting.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt s1 k3sfw.confirm
+    """
+    return _outcome(_engine(past_changes.confirm, _proof()), False)
+
+
+def rollback(to=None, test=None, allow_lockout=False):
+    """
+    Have this node's objects as they were before a change: the last one that was kept, or the one
+    that waits to be confirmed, or has not ended otherwise. It is a change like any other, proven or
+    undone.
+
+    What pillar says comes back with the next apply, the scheduled one too: correct it.
+
+    to
+        The change before which to go back, by its ``id`` in :py:func:`history`.
+
+    test
+        ``True`` only tells what would change. The default is the minion's ``test`` setting.
+
+    allow_lockout
+        ``True`` goes back also where that closes a live connection of ssh, etcd, the API server or
+        Salt's master. Pillar is not asked: it may be what is broken.
+
+    Returns and raises as :py:func:`apply`.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt s1 k3sfw.rollback test=True
+        salt s1 k3sfw.rollback
+    """
+    dry = _is_test(test)
+    terms = _terms("rollback")
+    return _change(dry, past_changes.rollback, to, terms=terms, allow_lockout=bool(allow_lockout))
+
+
+def history(limit=20):
+    """
+    What k3sfw changed on this node, the newest first.
+
+    limit
+        How many changes at most; a node keeps 20.
+
+    Returns a list of maps with ``id``, ``at`` (when it began), ``what`` (the function), ``job``
+    (Salt's job id, empty where there was none), ``outcome`` (``kept``, ``undone by the`` run,
+    watchdog, next run, boot or rollback, ``waits to be confirmed``, ``under way``,
+    ``broken off``), ``changes`` as in :py:func:`plan` and ``reloads``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt s1 k3sfw.history limit=3
+    """
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+        raise SaltInvocationError(f"limit={limit!r} is no number of changes. Mend: give one")
+    return _engine(past_changes.history)[:limit]
 
 
 def prepare(test=None, refresh=True):
@@ -207,7 +310,7 @@ def prepare(test=None, refresh=True):
             transaction.prepare,
             *_node_tables(refresh),
             masters=_masters(),
-            master_ports=[__opts__.get("publish_port", 4505), __opts__.get("master_port", 4506)],
+            master_ports=_master_ports(),
             test=dry,
         ),
         dry,
@@ -231,8 +334,94 @@ def remove(test=None):
 
         salt '*' k3sfw.remove
     """
+    return _change(_is_test(test), transaction.remove, terms=_terms("remove"))
+
+
+def heal(test=None):
+    """
+    Mend what somebody's death or a full disk left of the firewall, as far as it is ours: the table
+    of a reload in which firewalld was killed, which drops every new connection though firewalld
+    says that it runs; a file of ours that cannot be read, or because of which firewalld runs on
+    stock rules.
+
+    A panic is never lifted, and a firewalld that does not run is never started. What is not ours is
+    told in ``notices``, with what mends it, and not touched.
+
+    It needs no tables and no master, as a host that is cut off has no way to it. The schedule runs
+    it every few minutes. What was mended is also sent to the master by the event ``k3sfw/healed``.
+
+    test
+        ``True`` only tells what would be mended. The default is the minion's ``test`` setting.
+
+    Returns as :py:func:`apply`. Raises ``CommandExecutionError`` if something of ours could not be
+    mended.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' k3sfw.heal test=True
+    """
     dry = _is_test(test)
-    return _outcome(_engine(transaction.remove, test=dry), dry)
+    outcome = _engine(recovery.heal, test=dry)
+    sentences = [*outcome.meaning, *outcome.notices]
+    result = {
+        **_outcome(outcome, dry),
+        "comment": "\n".join(sentences) or "nothing was found that needs to be mended",
+    }
+    if outcome.changes and not dry and __opts__.get("file_client") != "local":
+        __salt__["event.fire_master"](result, "k3sfw/healed")
+    return result
+
+
+def adopt(test=None, zone=None, refresh=True):
+    """
+    Take over from the script of the document that the tables are from: close the ports and the two
+    networks that it opened to everybody, as far as rows of the tables open them to those who need
+    them.
+
+    Whoever used such a port and is no source of its row loses it; the comment tells who keeps
+    what. Of the script that which no enabled row covers stays, and is named in ``notices`` with
+    what closes it. Rows of the other role count too: a server's port that is open on an agent is
+    closed there. Nothing else is touched: no service, no other port or rule, no other zone, and
+    never a port of ssh (22, or where sshd is) or of Salt's master. firewalld is not reloaded.
+
+    It is done at runtime and permanently, only where our own rules are in force in every layer,
+    the kernel too, and all nodes are known. If anything fails in between, all is put back.
+
+    test
+        ``True`` only tells what would change. The default is the minion's ``test`` setting.
+
+    zone
+        The zone that the script added to; by default firewalld's default zone, as for the script.
+
+    refresh
+        As for :py:func:`apply`. With ``False`` the rows of the other role are not known, and what
+        only they could cover stays.
+
+    Returns ``{result, changes, comment, reloads, notices}`` as :py:func:`apply`; ``changes`` are
+    ``{layer: {"zone NAME": {ports: {old, new}, rich_rules: {old, new}}}}``. Raises
+    ``CommandExecutionError`` with every reason if our own rules are not proven to be in force, if
+    there is no such zone, or if firewalld refuses.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' k3sfw.adopt test=True
+        salt '*' k3sfw.adopt
+        salt s1 k3sfw.adopt zone=internal test=True
+    """
+    dry = _is_test(test)
+    return _change(
+        dry,
+        adopting.adopt,
+        *_node_tables(refresh, peer_ports=True),
+        node=__opts__["id"],
+        zone=None if zone is None else str(zone),
+        master_ports=_master_ports(),
+        terms=_terms("adopt"),
+    )
 
 
 def status():
@@ -446,6 +635,51 @@ def check_routes(full=False, to=None, refresh=True):
     return result
 
 
+def check_zones(full=False, refresh=True):
+    """
+    Every interface of this node and its zone, and what stands against the rows: pods in a zone that
+    is not theirs, a zone's source that catches traffic of the cluster, a zone that lets in more
+    than the tables do, interfaces that pods left in a zone, and what Kubernetes redirects past
+    every rule of the host.
+
+    full
+        ``True`` adds ``checks``: one flat map for every question, with ``from``, ``to``,
+        ``address``, ``protocol``, ``port``, ``description``, ``expect``, ``status``, ``by``,
+        ``evidence`` and ``hint``.
+
+    refresh
+        As for :py:func:`apply`. With ``False`` zones are compared with the rows of this node alone:
+        those of the other role are not kept.
+
+    Nothing is changed.
+
+    Returns ``{status, summary, problems, counts, interfaces}``, the worst first. ``interfaces`` is
+    ``{name: {runtime, permanent, network_manager, meaning}}``: the zone that decides, the zone in
+    the permanent configuration (empty if it is in none), what NetworkManager says (empty where it
+    does not run), and what that means. Interfaces of pods that are alike share a line; loopback,
+    which firewalld lets through, has none. Return codes: 0 OK, 1 WARN, 2 FAIL, 3 could not check,
+    4 bad tables.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' k3sfw.check_zones
+        salt s1 k3sfw.check_zones full=True --out=json
+    """
+    try:
+        parsed, _own_role = _parse(refresh, peer_ports=True)
+        situation, found = observe_zones(parsed, __opts__["id"])
+    except EngineError as error:
+        return _could_not_check(error)
+    interfaces = zones.interfaces(situation, found)
+    checks = zones.judge(situation, found, _master_addresses())
+    scope = f"{len(situation.network.interfaces) - 1} interfaces, {len(found.zones)} zones in use"
+    result = report(checks, scope=scope, full=full)
+    __context__["retcode"] = RETCODES[result["status"]]
+    return {**result, "interfaces": interfaces}
+
+
 def _could_not_check(error):
     bad_tables = isinstance(error, BadTables)
     __context__["retcode"] = 4 if bad_tables else RETCODES["UNKNOWN"]
@@ -485,6 +719,8 @@ def _port(port):
         ports = PortRange(int(low), int(high or low))
         if not 1 <= ports.low <= ports.high <= 65535:
             raise ValueError
+        if slash and protocol.lower() not in ("tcp", "udp"):
+            raise ValueError
         return Protocol(protocol.lower()) if slash else None, ports
     except ValueError as error:
         raise SaltInvocationError(
@@ -509,6 +745,74 @@ def _is_test(test):
     return bool(__opts__.get("test", False)) if test is None else bool(test)
 
 
+def _change(dry, function, *arguments, **options):
+    """A change, and what is to be told of it, also if it was undone."""
+    try:
+        outcome = function(*arguments, test=dry, **options)
+    except Undone as undone:
+        __context__["retcode"] = 1
+        return {
+            "result": False,
+            "changes": {"undone": undone.changes},
+            "comment": "\n".join(undone.sentences),
+            "reloads": [],
+            "notices": [],
+        }
+    except EngineError as error:
+        raise CommandExecutionError("\n".join(error.sentences)) from error
+    return _outcome(outcome, dry)
+
+
+def _seconds(confirm, within):
+    """The seconds within which a person has to confirm; 0 if nobody needs to."""
+    if confirm is None:
+        return 0
+    if confirm != "manual":
+        raise SaltInvocationError(
+            f"confirm={confirm!r} is not known. Mend: confirm=manual, or none"
+        )
+    if not isinstance(within, int) or isinstance(within, bool) or not 10 <= within <= 86400:
+        raise SaltInvocationError(
+            f"within={within!r} is not from 10 to 86400 seconds. Mend: give one"
+        )
+    return within
+
+
+def _terms(what, confirm_within=0):
+    return Terms(what=what, job=_job, proof=_proof(), confirm_within=confirm_within)
+
+
+def _proof():
+    ports = _master_ports()
+    return Proof(
+        masters=lambda: [(host, port) for host in _master_addresses() for port in ports],
+        round_trip=_ask_master,
+    )
+
+
+def _ask_master():
+    """Ask the master something over a new connection; a sentence if it does not answer."""
+    try:
+        with salt.channel.client.ReqChannel.factory(__opts__) as channel:
+            channel.send({"cmd": "_file_envs"}, tries=2, timeout=8)
+    except SaltException as error:
+        return f"the master does not answer over a new connection any more ({error})"
+    return ""
+
+
+def _job():
+    """The number of the job that this process works on; empty if it is none."""
+    # Salt's own list of running jobs leaves this one out.
+    for path in Path(__opts__["cachedir"], "proc").glob("*"):
+        try:
+            job = salt.payload.loads(path.read_bytes())
+        except (OSError, SaltException):
+            continue  # It has just ended, or is being written.
+        if isinstance(job, dict) and job.get("pid") == os.getpid():
+            return str(job.get("jid", ""))
+    return ""
+
+
 def _outcome(outcome, dry):
     return {
         "result": None if dry and outcome.changes else True,
@@ -519,9 +823,9 @@ def _outcome(outcome, dry):
     }
 
 
-def _node_tables(refresh=True):
+def _node_tables(refresh=True, peer_ports=False):
     """The tables of this node and its role, or an error that names every fault."""
-    return _engine(_parse, refresh)
+    return _engine(_parse, refresh, peer_ports)
 
 
 def _parse(refresh=True, peer_ports=False):
@@ -542,7 +846,8 @@ def _pillar(refresh, peer_ports):
     The pillar of this minion, compiled anew if wanted: what the minion holds in memory is as old as
     its last start or refresh, and nodes join and leave. A state run has just compiled it.
 
-    With ``peer_ports`` it has what only nodes of the other role open, which no minion keeps.
+    With ``peer_ports`` it has what only nodes of the other role open, which the minion does not
+    keep.
     """
     if not refresh:
         return __pillar__
@@ -556,9 +861,11 @@ def _pillar(refresh, peer_ports):
             pillarenv=__opts__.get("pillarenv"),
         ).compile_pillar()
     except SaltClientError as error:
-        raise CommandExecutionError(
-            f"the pillar of {__opts__['id']} cannot be fetched from its master ({error}). Mend: "
-            "see that the master answers (salt-call test.ping)"
+        raise EngineError(
+            [
+                f"the pillar of {__opts__['id']} cannot be fetched from its master ({error}). "
+                "Mend: see that the master answers (salt-call test.ping)"
+            ]
         ) from error
 
 
@@ -576,6 +883,19 @@ def _masters():
         return []
     configured = __opts__.get("master_ip") or __opts__.get("master") or []
     return [configured] if isinstance(configured, str) else list(configured)
+
+
+def _master_addresses():
+    """The masters' addresses, as far as they are known."""
+    try:
+        return resolve_masters(_masters())
+    except EngineError:
+        return ()
+
+
+def _master_ports():
+    """The ports of a master: of publications and of returns."""
+    return [__opts__.get("publish_port", 4505), __opts__.get("master_port", 4506)]
 
 
 def _plain(value):

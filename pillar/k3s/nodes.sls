@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 OWN_BANK = __version_info__ >= (3008,)
 # Where the answer is shared between pillars, and the layout of what is stored there.
 SHARED = ("k3sfw", "nodes")
-LAYOUT = 1
+LAYOUT = 2
 # A claim is copied into the pillar of every node, so nobody may claim a megabyte.
 LONGEST_CLAIM = 4096
 
@@ -56,11 +56,15 @@ def run():
 def _claim(grains):
     if not grains.get("k3s_role"):
         return {}  # a minion that is no K3s node
-    return {
+    claim = {
         "cluster": grains.get("k3s_cluster", "default"),
         "role": _bounded(grains["k3s_role"]),
         "addresses": _bounded(grains.get("k3s_node_ips", [])),
     }
+    # Known only where flannel runs. It helps the checks; nothing is ever opened by it.
+    if grains.get("k3s_pod_cidrs"):
+        claim["pod_cidrs"] = _bounded(grains["k3s_pod_cidrs"])
+    return claim
 
 
 def _bounded(value):
@@ -72,12 +76,9 @@ def _node(claim):
     # A claim goes on as it is, be it nonsense: the engine names the minion and the value, and
     # judges what it means. Left out here, a live etcd member whose grains broke would be closed
     # out by its peers; an error here would take the pillar from every node of the cluster.
-    return {
-        "role": claim["role"],
-        "addresses": claim["addresses"],
-        # What the grains say, also after a pin by hand replaced either.
-        "claimed": copy.deepcopy({"role": claim["role"], "addresses": claim["addresses"]}),
-    }
+    columns = {name: value for name, value in claim.items() if name != "cluster"}
+    # What the grains say, also after a pin by hand replaced any of it.
+    return {**columns, "claimed": copy.deepcopy(columns)}
 
 
 def _claims_of(minion_ids):

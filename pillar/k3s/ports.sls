@@ -5,7 +5,8 @@
 
   What only the other role opens is told to nobody who does not ask for it: check_ports compiles its
   pillar with a grain of that meaning, as an agent must know that a server's etcd is to refuse it.
-  It then stands below peer_ports, opens nothing, and is not kept.
+  It then stands below peer_ports, opens nothing, and the minion does not keep it. (The master
+  remembers that grain until the minion's next refresh.)
 -#}
 {%- import_yaml "k3s/tables/cluster.yaml" as cluster %}
 {%- import_yaml "k3s/tables/manager.yaml" as manager %}

@@ -28,6 +28,22 @@ k3s_firewalld_service:
     - enable: True
     - require:
       - pkg: k3s_firewalld_package
+
+# What a power cut leaves of a change is undone before firewalld reads it.
+k3s_firewall_recovery:
+  file.managed:
+    - name: /etc/systemd/system/k3sfw-recover.service
+    - source: salt://k3s/files/k3sfw-recover.service
+    - mode: '0644'
+
+# As systemctl enable makes it; a dry run could not foresee that for a unit which is not there yet.
+k3s_firewall_recovery_enabled:
+  file.symlink:
+    - name: /etc/systemd/system/firewalld.service.wants/k3sfw-recover.service
+    - target: /etc/systemd/system/k3sfw-recover.service
+    - makedirs: True
+    - require:
+      - file: k3s_firewall_recovery
 {%- endif %}
 
 k3s_firewall:
@@ -37,4 +53,5 @@ k3s_firewall:
       - sls: k3s.requirements
 {%- if systemd %}
       - service: k3s_firewalld_service
+      - file: k3s_firewall_recovery_enabled
 {%- endif %}

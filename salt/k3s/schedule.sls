@@ -1,16 +1,17 @@
 #!py
 """
-Keeps a node in step: a highstate of its own every ``interval`` seconds, as ``k3s:schedule`` in
-pillar says.
+Keeps a node in step: a highstate of its own every ``interval`` seconds, and a look at what needs to
+be mended every ``heal`` seconds, as ``k3s:schedule`` in pillar says.
 """
 
 from pathlib import Path
 
-JOB = "k3s_highstate"
+HIGHSTATE, HEAL = "k3s_highstate", "k3s_heal"
 SETTINGS = {
     "enabled": ("true or false", lambda value: isinstance(value, bool)),
     "interval": ("whole seconds, 1 or more", lambda value: type(value) is int and value >= 1),
     "splay": ("whole seconds, 0 or more", lambda value: type(value) is int and value >= 0),
+    "heal": ("whole seconds, 1 or more", lambda value: type(value) is int and value >= 1),
 }
 
 
@@ -24,9 +25,10 @@ def run():
         return {"k3s_schedule": {"test.fail_without_changes": failure}}
     offline = {"offline": not _minion_runs()}
     if not schedule["enabled"]:
-        return {"k3s_schedule": {"schedule.absent": [{"name": JOB}, offline]}}
-    job = [
-        {"name": JOB},
+        absent = {"schedule.absent": [{"names": [HIGHSTATE, HEAL]}, offline]}
+        return {"k3s_schedule": absent}
+    highstate = [
+        {"name": HIGHSTATE},
         # Never beside another run of states: state.highstate then ends at once, without a word
         # in the log, and the next interval makes up for it. With queue it would run afterwards,
         # but as a new job, which reports to the master.
@@ -40,7 +42,19 @@ def run():
         {"return_job": False},
         offline,
     ]
-    return {"k3s_schedule": {"schedule.present": job}}
+    heal = [
+        {"name": HEAL},
+        {"function": "k3sfw.heal"},
+        {"maxrunning": 1},
+        {"seconds": schedule["heal"]},
+        {"run_on_start": False},
+        {"return_job": False},
+        offline,
+    ]
+    return {
+        "k3s_schedule": {"schedule.present": highstate},
+        "k3s_schedule_heal": {"schedule.present": heal},
+    }
 
 
 def _faults(schedule):

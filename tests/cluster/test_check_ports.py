@@ -339,6 +339,7 @@ def test_the_witness_goes_even_if_the_check_is_killed(cluster_ok):
         process.send_signal(signal.SIGKILL)
         process.communicate()
     wait_until(lambda: "k3sfw_witness" not in tables(host), "The witness stays", timeout=5)
+    assert not host.path("/.nft.history").exists()
 
 
 def tables(host):

@@ -7,7 +7,6 @@ of its start stands a script that does what flannel does then.
 import json
 import re
 import shlex
-import signal
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
@@ -15,9 +14,8 @@ from pathlib import Path
 
 import pytest
 from packets import pods
+from packets.network_manager import managed, network_manager
 from packets.pods import ip, mac
-
-from lab.wait import wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -45,9 +43,12 @@ DROP = """table inet firewalld_policy_drop {
 
 
 class Routes:
-    """The cluster with pods and an overlay, asked by check_routes."""
+    """The cluster with pods and an overlay, asked by check_routes.
 
-    def __init__(self, cluster, backend="vxlan"):
+    ``known`` are the nodes of which pillar has the network of their pods.
+    """
+
+    def __init__(self, cluster, backend="vxlan", known=()):
         self._cluster = cluster
         self._pillar = {
             "flannel_backend": backend,
@@ -57,6 +58,8 @@ class Routes:
                 for host in cluster.nodes.values()
             },
         }
+        for name in known:
+            self._pillar["nodes"][name]["pod_cidrs"] = [f"10.42.{NUMBERS[name]}.0/24"]
 
     def __enter__(self):
         self._drivers = {name: self._driver(host) for name, host in self._cluster.nodes.items()}
@@ -498,6 +501,29 @@ def test_one_cut_is_found_on_its_node_and_nothing_else_is_reported_and_its_mend_
             assert overlay.problems() == {}
 
 
+LOST = [
+    "ip route del 10.42.3.0/24",
+    "ip neighbour del 10.42.3.0 dev flannel.1",
+    f"bridge fdb del {mac(3)} dev flannel.1 dst 192.0.2.13",
+]
+
+
+def test_a_peer_of_which_flannel_lost_everything_is_known_by_what_it_says_of_its_pods(
+    applied, overlay
+):
+    with Routes(applied, known=NUMBERS) as knowing:
+        assert knowing.problems() == {}
+        with overlay.cut("a1", *LOST):
+            ((name, (problem,)),) = overlay.problems().items()
+            assert name == "a1"
+            assert problem.startswith("unproven pods a1 -> s3: flannel.1 has no entry for it")
+            ((name, (problem,)),) = knowing.problems().items()
+            assert name == "a1"
+            assert problem.startswith("no_route pods a1 -> s3 (10.42.3.0/24): flannel.1 has no rou")
+            knowing.type(problem)
+            assert knowing.problems() == overlay.problems() == {}
+
+
 def test_a_link_that_takes_less_is_found_by_its_node_and_by_the_peers_that_send_to_it(overlay):
     with overlay.cut("s2", "ip link set eth0 mtu 1400"):
         found = overlay.problems()
@@ -581,31 +607,6 @@ def test_a_network_manager_that_manages_the_cni_is_named_and_its_mend_takes_it_o
         assert overlay.problems() == {}
 
 
-@contextmanager
-def network_manager(host):
-    """A real one, which takes up every interface that is there."""
-    conf = host.path("/etc/NetworkManager")
-    (conf / "NetworkManager.conf").write_text("[main]\nplugins=keyfile\nno-auto-default=*\n")
-    # Where /sys cannot be written it does not wait for a udev, of which there is none.
-    host.run(["mount", "-o", "remount,ro", "/sys"])
-    host.spawn(["NetworkManager", "--no-daemon"], "/var/log/NetworkManager.out")
-    try:
-        wait_until(lambda: "cni0" in managed(host), "NetworkManager takes nothing up", timeout=20)
-        yield
-    finally:
-        host.kill("NetworkManager", signal.SIGKILL)
-        host.run(["mount", "-o", "remount,rw", "/sys"])
-        for file in (conf / "NetworkManager.conf", conf / "conf.d/90-k3sfw.conf"):
-            file.unlink(missing_ok=True)
-
-
-def managed(host):
-    """The interfaces that NetworkManager says it manages."""
-    listed = host.run(["nmcli", "--terse", "--fields=DEVICE,STATE", "device"], check=False).stdout
-    states = dict(line.rsplit(":", 1) for line in listed.splitlines())
-    return {name for name, state in states.items() if state != "unmanaged"}
-
-
 def test_the_routes_of_host_gw_are_judged_by_the_nodes_they_lead_to(applied, overlay):
     with ExitStack() as stack:
         for host in applied.nodes.values():
@@ -627,3 +628,10 @@ def test_the_routes_of_host_gw_are_judged_by_the_nodes_they_lead_to(applied, ove
         ((name, (problem,)),) = routes.problems().items()
         assert name == "a1"
         assert problem.startswith("unproven pods a1 -> s3: no route to pods by 192.0.2.13")
+
+        knowing = stack.enter_context(Routes(applied, "host-gw", known=NUMBERS))
+        ((name, (problem,)),) = knowing.problems().items()
+        assert name == "a1"
+        assert problem.startswith("no_route pods a1 -> s3 (10.42.3.0/24): no route by 192.0.2.13")
+        knowing.type(problem)
+        assert knowing.problems() == routes.problems() == {}

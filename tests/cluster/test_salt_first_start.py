@@ -131,6 +131,8 @@ IN_ORDER = [
     "k3s_firewall_prepared",
     "k3s_firewalld_package",
     "k3s_firewalld_service",
+    "k3s_firewall_recovery",
+    "k3s_firewall_recovery_enabled",
     "k3s_firewall",
 ]
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -16,6 +17,7 @@ pytestmark = [
 
 NODE = "a2"
 EVERY_TWO_SECONDS = {"k3s": {"schedule": {"interval": 2, "splay": 0}}}
+HEALING = {"k3s": {"schedule": {"interval": 86400, "splay": 0, "heal": 2}}}
 OFF = {"k3s": {"schedule": {"enabled": False}}}
 
 
@@ -30,6 +32,19 @@ def scheduled(applied, node):
     with every_two_seconds(applied, node):
         wait_for_runs(node, 1)
         yield node
+
+
+@pytest.fixture
+def healing(applied, node):
+    """The node with a look at its health every two seconds, and no other job."""
+    with applied.site(HEALING):
+        applied.salt(NODE, "state.apply", "k3s.schedule")
+        try:
+            yield node
+        finally:
+            switch_off(applied)
+            applied.salt(NODE, "state.apply", "k3s.schedule")
+            wait_until(lambda: not jobs_under_way(node), f"{NODE} goes on running", timeout=60)
 
 
 @contextmanager
@@ -170,3 +185,69 @@ def test_five_applies_at_once_follow_one_another_and_all_succeed(applied):
     # On the bus each has its calls in one piece, with nobody else's between them.
     turns = [name for name, before in zip(order, [None, *order]) if name != before]
     assert len(turns) == len(set(turns)) == 5
+
+
+DROP_TABLE = "firewalld_policy_drop"
+ENTRIES = "".join(f"<entry>10.{i // 250}.{i % 250}.1</entry>" for i in range(20000))
+
+
+def exists(host, *what):
+    return host.run(["nft", "list", *what], check=False).returncode == 0
+
+
+@contextmanager
+def cut_off(host, master):
+    """Nothing passes between the host and Salt's master, on connections that stand either."""
+    # Before firewalld's own, and a table that it does not know.
+    rules = "table inet cut { chain out { type filter hook output priority -500; "
+    rules += f"ip daddr {master} tcp dport {{ 4505, 4506 }} drop; }}; }};\n"
+    host.run(["nft", "-f", "-"], input=rules)
+    try:
+        yield
+    finally:
+        host.run(["nft", "delete", "table", "inet", "cut"])
+
+
+@pytest.fixture
+def long_reloads(node):
+    """A node on which a reload lasts for a second or two."""
+    file = node.path("/etc/firewalld/ipsets/many.xml")
+    file.write_text(f'<ipset type="hash:net">{ENTRIES}</ipset>')
+    node.run(["firewall-cmd", "--reload"])
+    yield node
+    file.unlink()
+    node.run(["firewall-cmd", "--reload"])
+
+
+def kill_firewalld_in_a_reload(host):
+    """Its own rules are gone then, and all that is new is dropped."""
+    reload = host.popen(["firewall-cmd", "--reload"], stdout=-3, stderr=-3)
+    deadline = time.monotonic() + 20
+    while not exists(host, "table", "inet", DROP_TABLE) or exists(
+        host, "chain", "inet", "firewalld", "filter_INPUT"
+    ):
+        assert time.monotonic() < deadline, "no reload was seen"
+    host.kill("firewalld", 9)
+    reload.wait(20)
+    assert exists(host, "table", "inet", DROP_TABLE)
+
+
+def test_a_node_whose_reload_died_is_healed_by_its_schedule_without_the_master(
+    applied, long_reloads, healing
+):
+    with Events(applied.lab.master) as events:
+        with cut_off(healing, applied.lab.master.ipv4):
+            kill_firewalld_in_a_reload(healing)
+            healing.start_firewalld()
+            wait_until(
+                lambda: not exists(healing, "table", "inet", DROP_TABLE),
+                "the table that drops everything is still there",
+                timeout=30,
+            )
+        wait_until(
+            lambda: applied.salt(NODE, "test.ping").get(NODE) is True,
+            f"{NODE} does not come back to its master",
+            timeout=90,
+        )
+        healed = [data for tag, data in events.new() if tag == "k3sfw/healed"]
+    assert [each["id"] for each in healed] == [NODE]

@@ -21,9 +21,13 @@ SERVER_ROWS = {"etcd", "supervisor", "spegel"}
 ALL_OBJECTS = {
     *(f"ipset k3s-{name}-{family}" for name in ("agent", "node", "server") for family in (4, 6)),
     *(f"ipset k3s-group-clients-{family}" for family in (4, 6)),
+    *(f"policy k3s-bound-to-{where}" for where in ("any", "host")),
     *(f"policy k3s-{name}" for name in ("nodes-to-pods", "pods-to-any", "pods-to-host", "rows")),
     "zone k3s",
 }
+
+# What a change that was made can be asked, and told.
+TRANSACTION = ("apply", "confirm", "heal", "history", "rollback")
 
 Step = namedtuple("Step", "returned events before after")
 
@@ -133,14 +137,18 @@ def test_a_highstate_brings_requirements_firewall_routes_and_schedule(applied):
         returned = applied.salt("s3", "state.highstate")["s3"]
         # No service manager runs in the lab, so nobody asks for a package or a service.
         names = ["k3s_requirements", "k3s_firewall", "k3s_routes", "k3s_schedule"]
+        names.append("k3s_schedule_heal")
         brought = [key.split("_|-")[1] for key in returned]
         settings = ("k3s_sysctl_", "k3s_networkmanager")
         assert [name for name in brought if not name.startswith(settings)] == names
         # K3s does not run here, which is no failure.
         assert {state["result"] for state in returned.values()} == {True}
-        assert "k3s_highstate" in applied.salt("s3", "schedule.list")["s3"]
+        scheduled = applied.salt("s3", "schedule.list")["s3"]
+        assert "k3s_highstate" in scheduled
+        assert "k3s_heal" in scheduled
     finally:
-        applied.salt("s3", "schedule.delete", "k3s_highstate")
+        for job in ("k3s_highstate", "k3s_heal"):
+            applied.salt("s3", "schedule.delete", job)
         for file in ("sysctl.d", "NetworkManager/conf.d"):
             host.path(f"/etc/{file}/90-k3sfw.conf").unlink(missing_ok=True)
         host.run(["sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward"])
@@ -149,6 +157,7 @@ def test_a_highstate_brings_requirements_firewall_routes_and_schedule(applied):
 def test_remove_takes_everything_of_ours_and_the_schedule_away(applied):
     host = applied.host("a2")
     applied.salt("a2", "state.apply", "k3s.schedule")
+    assert "k3s_heal" in applied.salt("a2", "schedule.list")["a2"]
     before = everything(host)
     predicted = applied.salt("a2", "state.apply", "k3s.remove", test=True)["a2"]
     would = state_of(predicted, "k3s_firewall_removed")
@@ -163,12 +172,23 @@ def test_remove_takes_everything_of_ours_and_the_schedule_away(applied):
     assert not [name for name in files(host) if "k3s" in name and not name.endswith(".old")]
     assert "k3s" not in kernel(host)
     assert not [name for _kind, name in runtime(host) if "k3s" in name]
-    assert "k3s_highstate" not in applied.salt("a2", "schedule.list")["a2"]
+    assert "k3s_" not in applied.salt("a2", "schedule.list")["a2"]
+    assert not host.path("/var/lib/k3sfw").exists()
 
     after = everything(host)
     again = applied.salt("a2", "state.apply", "k3s.remove")["a2"]
     assert {json.dumps(state["changes"]) for state in again.values()} == {"{}"}
     assert everything(host) == after
+
+
+def test_every_function_is_on_every_node_and_says_how_it_is_called(applied):
+    listed = applied.salt("*", "sys.list_functions", "k3sfw")
+    assert set(listed) == set(applied.nodes)
+    documented, _retcode = applied.salt_call("s1", "sys.doc", "k3sfw")
+    for functions in listed.values():
+        assert {f"k3sfw.{each}" for each in TRANSACTION} <= set(functions) == set(documented)
+    for function, text in documented.items():
+        assert "CLI Example:" in text and f" {function}" in text, function
 
 
 # --- what is not ours ---

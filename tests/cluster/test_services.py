@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import replace
 import pytest
 from packets import pods, reach
 from packets.reach import Source, Target
+from salt_views import everything
 
 from lab.errors import CommandFailed
 from lab.wait import wait_until
@@ -71,6 +73,36 @@ def test_an_outsider_that_knows_the_way_to_a_pod_is_turned_back_by_its_node(over
         verdicts = overlay.ask(outsider)
     reach.report(verdicts, lambda _question: False)
     assert "EHOSTUNREACH" in verdicts.values(), "the nodes' answer, without which it was no test"
+
+
+def test_an_apply_that_would_cut_a_live_voter_off_is_refused_and_names_it(etcd, applied):
+    before = applied.on_every_node(everything)
+    stale = {"k3s": {"nodes": {"s3": {"role": "agent", "addresses": [applied.host("s3").ipv4]}}}}
+    with applied.site(stale):
+        answers = applied.apply(list(SERVERS))
+        foretold = applied.apply(["s1"], test=True)
+    assert {answer["result"] for answer in answers.values()} == {False}
+    for name in ("s1", "s2"):
+        assert "(s3, agent), which has a live" in answers[name]["comment"]
+    assert "pillar says agent and the grain k3s_role" in answers["s3"]["comment"]
+    assert foretold["s1"]["comment"] == answers["s1"]["comment"]
+    assert applied.on_every_node(everything) == before
+    assert etcd.is_healthy()
+
+
+def test_a_live_voter_is_cut_off_if_somebody_allows_it_and_the_apply_says_so(etcd, applied):
+    s3 = applied.host("s3").ipv4
+    allowed = {
+        "nodes": {"s3": {"role": "agent", "addresses": [s3]}},
+        "firewall": {"allow_lockout": True},
+    }
+    with applied.site({"k3s": allowed}):
+        answer = applied.apply("s1")["s1"]
+    assert answer["result"] is True
+    # By which of its addresses a member has its connections is etcd's choice.
+    assert re.search(r"this would close tcp/23(79|80) to \S+ \(s3", answer["comment"])
+    assert "k3s:firewall:allow_lockout allows it" in answer["comment"]
+    assert who_connects(applied.lab, applied.host("s1").ipv4, CLIENTS) == {"s1", "s2"}
 
 
 class Etcd:

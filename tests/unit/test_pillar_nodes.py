@@ -208,6 +208,31 @@ def test_a_pin_wins_and_what_the_minion_claims_stays_beside_it(master):
     assert nodes["a2"] == pins["a2"]
 
 
+def test_networks_of_pods_are_carried_where_a_minion_knows_them_and_a_pin_wins(master):
+    master.accept("s1")
+    master.hear("a1", claims("agent", "192.0.2.21", k3s_pod_cidrs=["10.42.4.0/24"]))
+    master.hear("a2", claims("agent", "192.0.2.22", k3s_pod_cidrs=[]))
+    nodes = master.nodes()
+    assert "pod_cidrs" not in nodes["s1"] and "pod_cidrs" not in nodes["a2"]
+    assert nodes["a1"]["pod_cidrs"] == nodes["a1"]["claimed"]["pod_cidrs"] == ["10.42.4.0/24"]
+    # The next pillar has it from what this one shared.
+    assert master.nodes() == nodes
+    master.site.write_text(json.dumps({"k3s": {"nodes": {"a1": {"pod_cidrs": ["10.42.7.0/24"]}}}}))
+    pinned = master.nodes()["a1"]
+    assert pinned["pod_cidrs"] == ["10.42.7.0/24"]
+    assert pinned["claimed"]["pod_cidrs"] == ["10.42.4.0/24"]
+
+
+def test_what_an_older_version_shared_is_not_read(master):
+    master.accept("s1")
+    master.hear("a1", claims("agent", "192.0.2.21", k3s_pod_cidrs=["10.42.4.0/24"]))
+    expected = master.nodes()
+    shared = master.cache.fetch("k3sfw", "nodes")
+    del shared["claims"]["a1"][1]["pod_cidrs"]
+    master.cache.store("k3sfw", "nodes", {**shared, "layout": 1})
+    assert master.nodes() == expected
+
+
 def test_a_host_whose_key_this_master_does_not_know_gets_no_nodes(master):
     master.hear("a1", claims("agent", "192.0.2.21"))
     assert master.nodes("over-ssh") is None

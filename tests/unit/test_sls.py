@@ -12,40 +12,52 @@ import salt.utils.templates
 from tests.unit.masterless import configure, salt_call
 
 ROOT = Path(__file__).parents[2]
-SCHEDULE = {"enabled": True, "interval": 600, "splay": 60}
+SCHEDULE = {"enabled": True, "interval": 600, "splay": 60, "heal": 120}
 
 
 def rendered(name, **context):
-    """What Salt's py renderer makes of an SLS."""
+    """The one state that Salt's py renderer makes of an SLS."""
+    (state,) = states(name, **context)
+    return state
+
+
+def states(name, **context):
+    """The function and the arguments of each state that Salt's py renderer makes of an SLS."""
     path = ROOT / "salt/k3s" / f"{name}.sls"
     answer = salt.utils.templates.py(str(path), string=True, __env__="base", **context)
     assert answer["result"], answer["data"]
-    (states,) = answer["data"].values()
-    ((function, arguments),) = states.items()
-    return function, {key: value for argument in arguments for key, value in argument.items()}
+    return [
+        (function, {key: value for argument in arguments for key, value in argument.items()})
+        for state in answer["data"].values()
+        for function, arguments in state.items()
+    ]
 
 
 def schedule(settings, pidfile="/nowhere"):
     pillar = {"k3s": {"schedule": settings}}
-    return rendered("schedule", __pillar__=pillar, __opts__={"pidfile": pidfile})
+    return states("schedule", __pillar__=pillar, __opts__={"pidfile": pidfile})
 
 
 def test_the_schedule_is_what_pillar_says():
-    function, job = schedule({"enabled": True, "interval": 300, "splay": 0})
-    assert function == "schedule.present"
-    assert (job["seconds"], job["splay"], job["function"]) == (300, 0, "state.highstate")
-    assert (job["maxrunning"], job["return_job"], job["run_on_start"]) == (1, False, False)
+    jobs = schedule({"enabled": True, "interval": 300, "splay": 0, "heal": 60})
+    assert [function for function, _job in jobs] == ["schedule.present"] * 2
+    highstate, heal = (job for _function, job in jobs)
+    assert (highstate["seconds"], highstate["splay"]) == (300, 0)
+    assert (highstate["function"], heal["function"]) == ("state.highstate", "k3sfw.heal")
+    assert heal["seconds"] == 60
+    for job in (highstate, heal):
+        assert (job["maxrunning"], job["return_job"], job["run_on_start"]) == (1, False, False)
 
 
 def test_a_schedule_switched_off_is_taken_away():
-    function, job = schedule({**SCHEDULE, "enabled": False})
-    assert (function, job["name"]) == ("schedule.absent", "k3s_highstate")
+    ((function, jobs),) = schedule({**SCHEDULE, "enabled": False})
+    assert (function, jobs["names"]) == ("schedule.absent", ["k3s_highstate", "k3s_heal"])
 
 
 def test_a_job_goes_to_the_minion_that_runs_and_else_to_its_configuration(tmp_path):
     (tmp_path / "pid").write_text(f"{os.getpid()}\n")
-    assert schedule(SCHEDULE, tmp_path / "pid")[1]["offline"] is False
-    assert schedule(SCHEDULE)[1]["offline"] is True
+    assert {job["offline"] for _, job in schedule(SCHEDULE, tmp_path / "pid")} == {False}
+    assert {job["offline"] for _, job in schedule(SCHEDULE)} == {True}
 
 
 @pytest.mark.parametrize(
@@ -59,11 +71,12 @@ def test_a_job_goes_to_the_minion_that_runs_and_else_to_its_configuration(tmp_pa
         ({**SCHEDULE, "interval": 1.5}, ["k3s:schedule:interval is 1.5"]),
         ({**SCHEDULE, "enabled": "no", "splay": -1}, [":enabled is 'no'", ":splay is -1"]),
         ({**SCHEDULE, "every": 5, 7: 8}, [":every is not known", ":7 is not known"]),
-        ({"enabled": False}, [":interval is None", ":splay is None"]),
+        ({**SCHEDULE, "heal": 0}, ["k3s:schedule:heal is 0"]),
+        ({"enabled": False}, [":interval is None", ":splay is None", ":heal is None"]),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_path_and_the_schedule_left_alone(settings, named):
-    function, failure = schedule(settings)
+    ((function, failure),) = schedule(settings)
     assert function == "test.fail_without_changes"
     for sentence in named:
         assert sentence in failure["comment"]
@@ -77,9 +90,10 @@ def test_a_second_run_changes_nothing(tmp_path):
     }
     configure(tmp_path, grains={"k3s_role": "server"}, **roots)
     runs = [salt_call(tmp_path, "state.apply", "k3s.schedule") for _ in range(2)]
-    first, second = (next(iter(run.values())) for run in runs)
-    assert first["changes"] == {"k3s_highstate": "added"}
-    assert (second["result"], second["changes"]) == (True, {})
+    first, second = ([state["changes"] for state in run.values()] for run in runs)
+    assert first == [{"k3s_highstate": "added"}, {"k3s_heal": "added"}]
+    assert second == [{}, {}]
+    assert {state["result"] for run in runs for state in run.values()} == {True}
 
 
 @pytest.fixture
