@@ -1,9 +1,15 @@
 """Run every benchmark: ``python -m bench``."""
 
-from bench import checks, pillar_nodes, rules
+from bench import checks, pillar_nodes, rules, transactions
 
 if __name__ == "__main__":
-    rules.main()
+    took = rules.main()
+    print()
+    way_back = transactions.main()
+    first, more = (took[name] - way_back[name] for name in ("first apply", "one node more"))
+    print("k3sfw.managed without the way back")
+    print(f"  first apply, faster than the script {took['script'] / first:8.2f}")
+    print(f"  one node more, in milliseconds      {more:8.1f}")
     print()
     checks.main()
     print()

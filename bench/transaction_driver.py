@@ -1,0 +1,64 @@
+"""Run inside a host: times applies, and of each what changes the firewall itself, as JSON.
+
+``transaction_driver.py < {"pillars": [[name, pillar], …]}``: an apply for each, in their order.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "_utils"))
+
+from k3sfw_engine import change, transaction
+from k3sfw_engine.rows import Role
+from k3sfw_engine.tables import parse_tables
+
+# A run without a transaction would do these all the same, and the rest not at all.
+NEEDED_ANYWAY = (
+    "check_permanent",
+    "execute",
+    "keep_iptables",
+    "observe",
+    "observe_again",
+    "put_back",
+    "put_back_iptables",
+    "put_files",
+    "read_again",
+    "read_foreign_runtime",
+)
+
+
+def main() -> list[dict[str, Any]]:
+    """The milliseconds of each apply: all of it, what changes something, and undoing it."""
+    bare: list[float] = []
+
+    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                bare.append((time.perf_counter() - began) * 1000)
+
+        return run
+
+    for name in NEEDED_ANYWAY:
+        setattr(change, name, timed(getattr(change, name)))
+    transaction.observe = timed(transaction.observe)
+    found = []
+    for name, pillar in json.load(sys.stdin)["pillars"]:
+        tables = parse_tables(pillar, minion_id="s1", role="server")
+        bare.clear()
+        began = time.perf_counter()
+        transaction.apply(tables, Role.SERVER)
+        whole = (time.perf_counter() - began) * 1000
+        found.append({"name": name, "whole": whole, "bare": sum(bare)})
+    return found
+
+
+print(json.dumps(main()))
