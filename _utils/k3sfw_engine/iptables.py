@@ -45,8 +45,8 @@ def put_back_iptables(folder: Path = KEPT) -> Iterator[str]:
     """Bring back what is gone of the rules that were kept, once; sentences about what failed."""
     try:
         kept = [folder / family for family in _FAMILIES if (folder / family).exists()]
-        young = [path for path in kept if time.time() - path.stat().st_mtime < _KEPT_SECONDS]
-        before = {path.name: read_save(path.read_text(errors="surrogateescape")) for path in young}
+        old = {path.name for path in kept if time.time() - path.stat().st_mtime > _KEPT_SECONDS}
+        before = {path.name: read_save(path.read_text(errors="surrogateescape")) for path in kept}
     except OSError as error:
         yield (
             f"the rules of iptables that were kept cannot be read ({error.strerror}: "
@@ -58,6 +58,9 @@ def put_back_iptables(folder: Path = KEPT) -> Iterator[str]:
         if family not in after:
             yield _lost(family, f"{family}-save fails")
         elif lost := restoration(rules, after[family]):
+            if family in old:
+                yield _lost(family, "they were kept for too long, and may be others by now")
+                continue
             process = _start(f"{family}-restore", "--noflush", "--wait", "5")
             said = "its program is gone" if process is None else _finish(process, lost)[1].strip()
             if process is None or process.returncode != 0:

@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -28,6 +27,7 @@ BY_WATCHDOG, BY_BOOT = "watchdog", "boot"
 
 # The files of a transaction, in its folder.
 BEFORE, JOURNAL, CONFIRM_BY = "before.json", "journal", "confirm-by"
+_OTHERS = "others.json"
 # What the next run is to tell, in the state folder.
 TOLD = "told"
 # The steps in the journal from which on something of the kind may have been touched.
@@ -219,7 +219,7 @@ def _undo(state: str, folder: str, before: Before, by: str) -> List[str]:
         )
     if by != BY_BOOT:
         try:
-            _undo_runtime(before, [line["step"] for line in lines(folder)])
+            _undo_runtime(folder, before, [line["step"] for line in lines(folder)])
         except NotUndone as problem:
             problems.append(str(problem))
     if by == BY_BOOT and _table_is_there("firewalld"):
@@ -330,7 +330,7 @@ def _content(path: str) -> Optional[bytes]:
         return None
 
 
-def _undo_runtime(before: Before, steps: Sequence[str]) -> None:
+def _undo_runtime(folder: str, before: Before, steps: Sequence[str]) -> None:
     """Have our runtime objects as they were; others', too, where it needs a reload."""
     if RELOAD not in steps and RUNTIME not in steps:
         return
@@ -349,7 +349,7 @@ def _undo_runtime(before: Before, steps: Sequence[str]) -> None:
         firewalld.put_back(own)
         if firewalld.is_as(own):
             return
-    others = before["others"] or firewalld.read_all(but=before["names"])
+    others = before["others"] or _others(folder, firewalld, but=before["names"])
     kept = _iptables(before["iptables"])
     firewalld.call("", "reload", deadline=_RELOAD_DEADLINE)
     firewalld.put_back(others)
@@ -359,6 +359,26 @@ def _undo_runtime(before: Before, steps: Sequence[str]) -> None:
         _run(["nft", "delete", "table", "inet", "firewalld_policy_drop"])
     if not firewalld.is_as(own):
         raise NotUndone("firewalld's runtime configuration is not what it was, after a reload too")
+
+
+def _others(folder: str, firewalld: "_Firewalld", but: Mapping[str, Sequence[str]]) -> Snapshot:
+    """What others have at runtime; on the disk, as firewalld may die in the reload that follows."""
+    path = os.path.join(folder, _OTHERS)
+    try:
+        with open(path) as file:
+            others = json.load(file)  # type: Snapshot
+    except (FileNotFoundError, ValueError):  # Not yet kept, or the disk was full.
+        others = firewalld.read_all(but)
+        _keep(path, json.dumps(others))
+    return others
+
+
+def _keep(path: str, text: str) -> None:
+    """Write it for those who come after us, if that can be: what is to be undone is more urgent."""
+    with contextlib.suppress(OSError):
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        with open(path, "w", encoding="latin-1") as file:
+            file.write(text)
 
 
 # -- firewalld ------------------------------------------------------------------------------------
@@ -515,21 +535,28 @@ def _iptables(folder: str) -> Dict[str, str]:
     """What others have, as it was kept before the run's own reload, else as it is."""
     found = {}
     for family in _IPTABLES:
-        kept = _content(os.path.join(folder, family))
+        path = os.path.join(folder, family)
+        kept = _content(path)
         text = _run([family + "-save"]) if kept is None else kept.decode("latin-1")
         if text is not None:
             found[family] = text
+            if kept is None:
+                _keep(path, text)
     return found
 
 
 def _put_back_iptables(kept: Mapping[str, str], folder: str) -> None:
+    """Bring back what is gone; what does not come back stays kept, for the next run to tell."""
     for family, text in kept.items():
         after = _run([family + "-save"])
+        if after is None:
+            continue
         # Nothing of firewalld's own, which with its iptables backend may be what is to be undone.
-        lost = "" if after is None else restoration(read_save(text), read_save(after))
-        if lost:
-            _run([family + "-restore", "--noflush", "--wait", "5"], given=lost)
-    shutil.rmtree(folder, ignore_errors=True)
+        lost = restoration(read_save(text), read_save(after))
+        restore = [family + "-restore", "--noflush", "--wait", "5"]
+        if not lost or _run(restore, given=lost) is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(folder, family))
 
 
 def _run(command: Sequence[str], deadline: float = _DEADLINE, given: str = "") -> Optional[str]:

@@ -1,8 +1,13 @@
 """The undo program meets what it did not make: a damaged copy of itself, rules of iptables."""
 
+from contextlib import contextmanager
+
 import conftest
 import pytest
+from test_healing import has_own_rules, kill_firewalld, many_entries
 from test_transaction import Host
+
+from lab.wait import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +34,48 @@ def test_a_damaged_undo_program_is_made_anew_before_it_is_needed(shared, pillar,
     assert not shared.path("/var/lib/k3sfw/transaction").exists()
 
 
+def test_what_others_have_at_runtime_outlives_a_firewalld_that_dies_while_it_is_undone(
+    shared, pillar, more
+):
+    shared.call("apply", pillar)
+    old = shared.state()[0]
+    many_entries(shared)
+    shared.firewall_cmd("--zone=public", "--add-port=8443/tcp")
+    steps = shared.drive(99, "kill", more)["steps"]
+    shared.call("rollback", more)
+    # For this table it takes a reload to undo what else would not need one.
+    left = "add table inet firewalld_policy_drop; add chain inet firewalld_policy_drop filter_x"
+    shared.nft(left)
+    shared.drive(steps.index("execute"), "kill", more)
+    wait_until(lambda: not has_own_rules(shared), "no reload was seen", timeout=20)
+    kill_firewalld(shared)
+    shared.wait_until_ended(within=60)
+    assert shared.firewall_cmd("--zone=public", "--list-ports") == "8443/tcp"
+    shared.path("/etc/firewalld/ipsets/many.xml").unlink()
+    shared.firewall_cmd("--reload")
+    assert shared.call("compare", pillar)["changes"] == {}
+    assert shared.state()[0] == old
+    shared.assert_nothing_is_left()
+
+
+def test_rules_of_iptables_that_could_not_be_undone_are_put_back_by_the_next_run(shared, pillar):
+    shared.call("remove")
+    shared.run("iptables", "-t", "nat", "-N", "CNI-HOSTPORT-DNAT")
+    shared.run("iptables", "-t", "nat", "-A", "PREROUTING", "-j", "CNI-HOSTPORT-DNAT")
+    before = shared.others()
+    steps = shared.drive(99, "kill", pillar)["steps"]
+    shared.call("remove")
+    with ours_failing(shared, "iptables-restore"):
+        shared.drive(steps.index("execute"), "kill", pillar)
+        shared.wait_until_ended()
+    assert shared.others() != before
+    (notice,) = shared.call("apply", pillar)["notices"]
+    assert "was undone by the watchdog" in notice
+    assert shared.others() == before
+    shared.run("iptables", "-t", "nat", "-F", "PREROUTING")
+    shared.run("iptables", "-t", "nat", "-X", "CNI-HOSTPORT-DNAT")
+
+
 def test_undone_rules_do_not_come_back_by_iptables(shared, pillar):
     shared.call("remove")
     shared.host.stop_firewalld()
@@ -45,6 +92,23 @@ def test_undone_rules_do_not_come_back_by_iptables(shared, pillar):
         if step in ("execute", "permanent", "runtime"):
             shared.drive(at, "fail", pillar)
             assert filtering(shared) == old, (step, at, steps)
+
+
+@contextmanager
+def ours_failing(node, name):
+    """This program of iptables fails where we call it, and works where firewalld does."""
+    program = node.host.root / "etc/alternatives" / name
+    target = program.readlink()
+    failing = node.path("/run/failing")
+    failing.write_text(f'#!/bin/sh\ncase "$*" in *--noflush*) exit 4 ;; esac\nexec {target} "$@"\n')
+    failing.chmod(0o755)
+    program.unlink()
+    program.symlink_to("/run/failing")
+    try:
+        yield
+    finally:
+        program.unlink()
+        program.symlink_to(target)
 
 
 def filtering(node):
