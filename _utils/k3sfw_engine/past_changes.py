@@ -86,7 +86,9 @@ def rollback(
     """
     last = unfinished()
     if last is not None and name in (None, last.name):
-        if not test:
+        if test:
+            _refuse_early(last)
+        else:
             with only_one():
                 _refuse_late(last)
                 undo_entry(last, undo.BY_ROLLBACK)
@@ -115,6 +117,17 @@ def rollback(
         test,
         guard,
     )
+
+
+def _refuse_early(entry: Entry) -> None:
+    """Whether there will be anything to undo is not known before its run has ended."""
+    if is_under_way(entry):
+        raise EngineError(
+            [
+                f"the {entry.what} of {entry.at} is under way, so what a rollback would find "
+                "cannot be foretold. Mend: ask again when k3sfw.history tells how it ended"
+            ]
+        )
 
 
 def _refuse_late(entry: Entry) -> None:

@@ -60,12 +60,14 @@ def test_a_run_that_freezes_is_ended_and_undone(node, new_row, step):
 
 
 def test_a_run_that_is_at_work_is_not_told_as_broken_off(node, new_row):
-    frozen = threading.Thread(target=node.drive, args=(1, "freeze", new_row), kwargs={"within": 30})
+    frozen = threading.Thread(target=node.drive, args=(1, "freeze", new_row), kwargs={"within": 12})
     frozen.start()
     folder = node.path("/var/lib/k3sfw/transaction")
     wait_until(folder.exists, "No change has begun", timeout=20)
     assert node.call("history", new_row)[0]["outcome"] == "under way"
     assert "is under way" in node.call("apply", new_row, test=True)["notices"][0]
+    (refused,) = node.try_call("rollback", new_row, test=True)["refused"]
+    assert "is under way, so what a rollback would find cannot be foretold" in refused
     frozen.join(60)
     assert not frozen.is_alive()
     node.wait_until_ended()
