@@ -118,7 +118,7 @@ class Inside(abc.ABC):
         self,
         argv: Sequence[str],
         *,
-        timeout: float = 60,
+        timeout: float = 180,
         check: bool = True,
         input: str | None = None,
     ) -> subprocess.CompletedProcess[str]:

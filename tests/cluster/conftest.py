@@ -22,7 +22,7 @@ from lab import daemons
 from lab.cluster import Lab
 from lab.spec import DEFAULT_HOSTS
 from lab.wait import wait_until
-from tests import other_firewalld
+from tests import forked, other_firewalld
 
 RESERVED = ",".join(map(str, sorted(PORTS)))
 APPLIED = "k3sfw_|-k3s_firewall_|-k3s_firewall_|-managed"
@@ -118,12 +118,13 @@ class Cluster:
         """What every minion of the target returns; the target is a glob or a list of ids."""
         words = [target] if isinstance(target, str) else ["-L", ",".join(target)]
         words += [function, *_words(arguments, options)]
-        return _json(self.lab.salt("--out=json", "--static", "--timeout=60", *words))
+        words = ["--out=json", "--static", "--timeout=60", *words]
+        return _json(forked.salt(self.lab.master, "salt", words))
 
     def salt_run(self, function, *arguments, **options):
         """What a runner returns on the master."""
-        program = daemons.salt_program("salt-run")
-        return _json(self._on_master(program, "--out=json", function, *_words(arguments, options)))
+        words = ["--out=json", function, *_words(arguments, options)]
+        return _json(forked.salt(self.lab.master, "salt-run", words))
 
     def salt_call(self, name, function, *arguments, **options):
         """What the function returns when it is called on the node itself, and its return code."""

@@ -5,21 +5,12 @@ import json
 import sys
 from pathlib import Path
 
-from jeepney import DBusAddress, new_method_call
-from jeepney.io.blocking import open_dbus_connection
-
 from lab.wait import wait_until
+from tests.firewalld_views import files, runtime
 
 EVENT_READER = Path(__file__).with_name("salt_event_reader.py")
 # Every compilation of a pillar makes Salt's master tell itself so, whoever asked for it.
 SALTS_OWN = "minion/refresh/"
-
-FIREWALLD = "org.fedoraproject.FirewallD1"
-LISTED = {
-    "zone": ("getZones", "getZoneSettings2"),
-    "policy": ("getPolicies", "getPolicySettings"),
-    "ipset": ("getIPSets", "getIPSetSettings"),
-}
 
 # One rule of every node, as firewalld writes it.
 REDIS_RULE = 'rule family="ipv4" port port="6379" protocol="tcp" accept'
@@ -35,48 +26,6 @@ def not_ours(host):
     permanent = {name: data[0] for name, data in files(host).items() if "/k3s" not in name}
     others = {key: value for key, value in runtime(host).items() if not key[1].startswith("k3s")}
     return permanent, others
-
-
-def runtime(host):
-    """All that firewalld has at runtime; it has no order, so lists are sorted."""
-    socket = host.path("/run/dbus/system_bus_socket")
-    found = {}
-    with open_dbus_connection(bus=f"unix:path={socket}") as bus:
-        for kind, (names, settings) in LISTED.items():
-            for name in _ask(bus, f"{FIREWALLD}.{kind}", names):
-                found[kind, name] = _ordered(_ask(bus, f"{FIREWALLD}.{kind}", settings, name))
-        for what in ("Rules", "Chains", "Passthroughs"):
-            found["direct", what] = _ordered(_ask(bus, f"{FIREWALLD}.direct", f"getAll{what}"))
-        found["default", "zone"] = _ask(bus, FIREWALLD, "getDefaultZone")
-    return found
-
-
-def _ask(bus, interface, member, *names):
-    address = DBusAddress("/org/fedoraproject/FirewallD1", FIREWALLD, interface)
-    message = new_method_call(address, member, "s" if names else None, names)
-    return bus.send_and_get_reply(message, timeout=10).body[0]
-
-
-def _ordered(value):
-    if isinstance(value, dict):
-        return {key: _ordered(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return sorted(map(_ordered, value), key=repr)
-    return tuple(map(_ordered, value)) if isinstance(value, tuple) else value
-
-
-def files(host):
-    """Every file of the permanent configuration: its bytes, when it was written, its inode."""
-    folder = host.path("/etc/firewalld")
-    return {
-        str(path.relative_to(folder)): (
-            path.read_bytes(),
-            path.stat().st_mtime_ns,
-            path.stat().st_ino,
-        )
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def kernel(host):

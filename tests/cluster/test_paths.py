@@ -16,6 +16,7 @@ from packets import pods, reach, services
 from packets.pods import POD, ip, no_wait
 from packets.reach import Question, Source, Target
 from packets.services import Redirection
+from salt_views import not_ours
 
 from lab.wait import wait_until
 
@@ -229,7 +230,7 @@ class Paths:
 
     def foreign(self):
         """What is not ours of both firewalls, on disk and at runtime."""
-        return self.on_both(_foreign)
+        return self.on_both(not_ours)
 
     # --- what is asked ---
 
@@ -471,16 +472,3 @@ def _firewall_put_back(host):
         host.run(["sh", "-ec", f"rm -rf /etc/firewalld/*; cp -a {copy}/. /etc/firewalld"])
         host.run(["rm", "-rf", copy])
         host.run(["firewall-cmd", "--complete-reload"])
-
-
-def _foreign(host):
-    folder = host.path("/etc/firewalld")
-    files = {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith("k3s")
-    }
-    zones = host.run(["firewall-cmd", "--list-all-zones"]).stdout.split("\n\n")
-    policies = host.run(["firewall-cmd", "--list-all-policies"]).stdout.split("\n\n")
-    runtime = sorted(each for each in (*zones, *policies) if not each.strip().startswith("k3s"))
-    return files, runtime

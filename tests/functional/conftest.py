@@ -4,7 +4,6 @@ import copy
 import json
 import os
 import signal
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from lab.cluster import Lab
 from lab.spec import HostSpec
-from tests import other_firewalld
+from tests import firewalld_views, forked, other_firewalld
 
 DRIVER = Path(__file__).with_name("engine_driver.py")
 
@@ -106,9 +105,7 @@ class Node:
     def try_call(self, function, pillar=None, *, role="server", **options):
         """The engine's answer, or ``{"refused": sentences}``; no other output is allowed."""
         given = {"pillar": pillar, "minion_id": "s1", "role": role, "options": options}
-        done = self.host.run(
-            [sys.executable, str(DRIVER), function], input=json.dumps(given), timeout=120
-        )
+        done = forked.engine(self.host, DRIVER, [function], json.dumps(given))
         assert not done.stderr, done.stderr
         return json.loads(done.stdout)
 
@@ -116,7 +113,7 @@ class Node:
         return self.host.run(list(argv), check=check).stdout
 
     def firewall_cmd(self, *options):
-        return self.run("firewall-cmd", *options).strip()
+        return forked.firewall_cmd(self.host, options).stdout.strip()
 
     def nft(self, *arguments):
         return self.run("nft", *arguments)
@@ -138,23 +135,15 @@ class Node:
 
     def files(self):
         """Every file of the permanent configuration: its bytes, when it was written, its inode."""
-        folder = self.path("/etc/firewalld")
-        return {
-            str(path.relative_to(folder)): (
-                path.read_bytes(),
-                path.stat().st_mtime_ns,
-                path.stat().st_ino,
-            )
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
+        return firewalld_views.files(self.host)
 
     def everything(self):
         """What an observer could see change: files, runtime configuration, kernel."""
         return self.files(), self.runtime(), self.nft("-s", "list", "ruleset")
 
     def runtime(self):
-        return self.firewall_cmd("--list-all-zones") + self.firewall_cmd("--list-all-policies")
+        """All that firewalld has at runtime, by kind and name, comparable after a reload."""
+        return firewalld_views.runtime(self.host)
 
     def reload_counter(self):
         return ReloadCounter(self.host)

@@ -54,6 +54,7 @@ def loads(node):
 
 def traces(node):
     """All that a trial could leave behind on a host, or change of it."""
+    node.call("history")  # What answers the first call stays, and is no trace of a trial.
     run, log = node.path("/run"), node.path("/var/log")
     sysctls = node.path("/proc/sys/net/ipv4")
     return {

@@ -1,12 +1,14 @@
 """An apply ends in the new state or in the old one, wherever it dies, and never in between."""
 
 import json
-import sys
 import time
 from pathlib import Path
 
 import conftest
 import pytest
+
+from lab.wait import wait_until
+from tests import forked
 
 DRIVER = Path(__file__).with_name("transaction_driver.py")
 
@@ -22,22 +24,19 @@ class Host(conftest.Node):
     def drive(self, at, way, pillar, **more):
         """What an apply says that is killed, frozen or made to fail at a step."""
         given = json.dumps({"pillar": pillar, "role": "server", **more})
-        done = self.host.run(
-            [sys.executable, str(DRIVER), str(at), way], input=given, check=False, timeout=120
-        )
+        done = forked.engine(self.host, DRIVER, [str(at), way], given)
         return json.loads(done.stdout) if done.stdout else {"died": done.returncode}
 
     def state(self):
         """What is permanent, at runtime and in the kernel, without orders that mean nothing."""
         files = {name: content for name, (content, _time, _inode) in self.files().items()}
-        return files, sorted(self.runtime().splitlines()), self.kernel()
+        return files, self.runtime(), self.kernel()
 
     def others(self):
         """What others have at runtime: our objects left out."""
-        zones = self.firewall_cmd("--list-all-zones").split("\n\n")
         saved = [line for line in self.run("iptables-save").splitlines() if "CNI" in line]
-        direct = self.firewall_cmd("--direct", "--get-all-rules")
-        return [zone for zone in zones if not zone.startswith("k3s")], direct, saved
+        others = {key: each for key, each in self.runtime().items() if not key[1].startswith("k3s")}
+        return others, saved
 
     def kernel(self):
         tables = [line for line in self.nft("list", "tables").splitlines() if "inet" in line]
@@ -53,9 +52,13 @@ class Host(conftest.Node):
         log = self.path("/var/lib/k3sfw/watchdog.log")
         return log.read_text() if log.exists() else "no log"
 
+    def _is_idle(self):
+        names = {process.name for process in self.host.processes()}
+        return not names & {"flock", "sh", "python3", "nft", "program"}
+
     def assert_nothing_is_left(self):
-        names = [process.name for process in self.host.processes()]
-        assert not {"flock", "sh", "python3", "nft"}.intersection(names), names
+        # Who undid it ends a moment after it is undone.
+        wait_until(self._is_idle, f"something still runs: {self.host.processes()}", timeout=10)
         tables = self.nft("list", "tables").split("\n")
         assert [line for line in tables if "k3sfw" in line or "policy_drop" in line] == []
         assert not list(self.path("/etc/firewalld").rglob("*.new"))
