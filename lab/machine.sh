@@ -7,7 +7,7 @@ set -eu
 
 packages="containernetworking-plugins dbus etcd-client etcd-server firewalld iproute2 ipset \
 iptables network-manager nftables openssh-client openssh-server procps python3-venv redis-server \
-systemd util-linux wireguard-go wireguard-tools"
+systemd ufw util-linux wireguard-go wireguard-tools"
 
 missing=""
 for package in $packages; do
@@ -34,7 +34,7 @@ apt-get update -q
 # shellcheck disable=SC2086 # a list of words
 DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
 for pair in firewalld nftables etcd-server:etcd redis-server network-manager:NetworkManager \
-    openssh-server:ssh; do
+    openssh-server:ssh ufw; do
     case " $missing " in
     *" ${pair%:*} "*) systemctl disable "${pair#*:}" 2>/dev/null || true ;;
     esac

@@ -6,12 +6,23 @@ import shlex
 from collections.abc import Iterator
 
 from .desired import ZONE
+from .nft import BaseChain
 from .situation import BRIDGE, Situation
 from .verdicts import Check, Status
 
 # The table that firewalld makes for a reload and for panic mode.
 _DROP_TABLE = "inet firewalld_policy_drop"
+# What iptables makes of its tables where it works with nftables; ufw has its chains in these.
+_UFW_TABLES = ("ip filter", "ip6 filter")
+_IPTABLES_TABLES = tuple(
+    f"{family} {name}"
+    for family in ("ip", "ip6")
+    for name in ("filter", "mangle", "nat", "raw", "security")
+)
+_IPTABLES_CHAINS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 _FIREWALLD_TABLES = ("inet firewalld", "ip firewalld", "ip6 firewalld", _DROP_TABLE)
+
+CLOUD_SETUP_OFF = "systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service"
 
 # What firewall-cmd is told of each layer.
 OPTIONS = {"runtime": "", "permanent": "--permanent "}
@@ -188,17 +199,26 @@ def other_firewalls(at: Situation) -> Iterator[Check]:
         (
             f"table {chain.table} drops in chain {chain.name} ({chain.hook}) what firewalld lets "
             "through",
-            f"move its rules to firewalld, then {at.typed(f'nft delete table {chain.table}')}",
+            _opened(at, chain),
         )
         for chain in at.host.chains
         if chain.policy == "drop"
         and chain.hook in ("prerouting", "input", "forward", "output")
         and chain.table not in _FIREWALLD_TABLES
+        and not (at.host.ufw and chain.table in _UFW_TABLES)
     ]
     for evidence, hint in found:
         yield at.check(None, "other firewalls", Status.CONFLICT, evidence=evidence, hint=hint)
     if not found:
         yield at.check(None, "other firewalls", Status.OK, evidence="none that drops")
+
+
+def _opened(at: Situation, chain: BaseChain) -> str:
+    if chain.table in _IPTABLES_TABLES and chain.name in _IPTABLES_CHAINS:
+        # Kubernetes has rules in these tables, too.
+        policy = "{ policy accept; }"
+        return at.typed(f'nft "add chain {chain.table} {chain.name} {policy}"')
+    return f"move its rules to firewalld, then {at.typed(f'nft delete table {chain.table}')}"
 
 
 def other_managers(at: Situation) -> Iterator[Check]:
@@ -221,6 +241,5 @@ def other_managers(at: Situation) -> Iterator[Check]:
             "nm-cloud-setup",
             Status.CONFLICT,
             evidence="nm-cloud-setup is enabled: its routing rules win over the routes to pods",
-            hint=at.typed("systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service")
-            + ", then reboot",
+            hint=at.typed(CLOUD_SETUP_OFF) + ", then reboot",
         )

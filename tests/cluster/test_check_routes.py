@@ -158,6 +158,9 @@ def _put_back(host, number, peers):
     ip link delete flannel.1 2>/dev/null || true
     {pods.flannel_start(host, number, peers)}
     ip link set cni0 up mtu 1450
+    for family in ip ip6; do
+        nft "add table $family filter; delete table $family filter"
+    done
     for name in $(nft list tables | grep -oE 'firewalld_policy_drop|theirs' || true); do
         nft delete table inet $name
     done
@@ -462,6 +465,11 @@ CUTS = {
         ],
         ["conflict other firewalls -> a2", "table inet theirs drops in chain f"],
     ),
+    "a policy of iptables": (
+        "s2",
+        ["iptables --new-chain KUBE-FORWARD", "iptables --policy FORWARD DROP"],
+        ["conflict other firewalls -> s2", "table ip filter drops in chain FORWARD"],
+    ),
     "a zone that accepts everything": (
         "s3",
         ["firewall-cmd --zone=trusted --change-interface=eth0"],
@@ -605,6 +613,16 @@ def test_a_network_manager_that_manages_the_cni_is_named_and_its_mend_takes_it_o
         overlay.type(problem)
         assert managed(host) & {"cni0", "flannel.1", "eth0"} == {"eth0"}
         assert overlay.problems() == {}
+
+
+def test_an_enabled_ufw_is_one_conflict_and_its_mend_mends(overlay):
+    host = overlay.host("s2")
+    with overlay.cut("s2", "ufw --force enable"):
+        (problem,) = overlay.problems().pop("s2")
+        assert problem.startswith("conflict other firewalls -> s2: ufw is enabled beside firewalld")
+        overlay.type(problem)
+        assert overlay.problems() == {}
+        assert "Status: inactive" in host.run(["ufw", "status"]).stdout
 
 
 def test_the_routes_of_host_gw_are_judged_by_the_nodes_they_lead_to(applied, overlay):

@@ -1025,6 +1025,21 @@ def test_whoever_else_rules_over_packets_is_a_conflict(changes, description, wor
     assert words in check.evidence
 
 
+def test_a_policy_of_iptables_is_opened_without_taking_what_kubernetes_has_in_its_table():
+    chain = BaseChain("ip6 filter", "FORWARD", "forward", "drop")
+    check = only(situation(host=host(chains=(chain,))))
+    opened = 'nft "add chain ip6 filter FORWARD { policy accept; }"'
+    assert check.hint == f"salt s1 cmd.run '{opened}'"
+    check = only(situation(host=host(chains=drop("f_forward", table="inet theirs"))))
+    assert "move its rules to firewalld, then salt s1 cmd.run 'nft delete table" in check.hint
+
+
+def test_the_chains_of_ufw_are_no_other_conflict_than_ufw():
+    chains = drop("INPUT_input", "FORWARD_forward", table="ip filter")
+    check = only(situation(host=host(ufw=True, chains=chains)))
+    assert check.hint == "salt s1 cmd.run 'ufw disable'"
+
+
 def test_tables_that_drop_nothing_are_no_other_firewalls():
     chains = (
         BaseChain("ip filter", "INPUT", "input", "accept"),
