@@ -82,10 +82,12 @@ def inspect_ports(
         notices += plan.notices
         in_force = not any(check.status is Status.BLOCKED for check in checks)
     probed: frozenset[str] = frozenset()
-    if others and (not narrow.sources or node in narrow.sources):
+    chosen: tuple[Node, ...] = ()
+    if not narrow.sources or node in narrow.sources:
         chosen = peers.sample(tables.nodes, node, count, turn)
         if narrow.targets:
             chosen = tuple(each for each in others if each.name in narrow.targets)
+    if chosen:
         overlay, sources, unread = _ways(tables, chosen)
         asked = peers.questions(tables, own, chosen, overlay, narrow, turn, sources)
         checks += _ask(tables, own, asked, narrow, in_force=in_force)
