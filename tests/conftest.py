@@ -2,8 +2,8 @@
 
 from xdist.scheduler import LoadScopeScheduling
 
-# The long ones that can have a cluster of their own.
-OF_THE_SECOND_CLUSTER = ("test_paths.py", "test_wireguard.py")
+# These take as long as all the others of a cluster together.
+OF_THE_SECOND_CLUSTER = ("test_check_ports.py", "test_paths.py", "test_wireguard.py")
 # Those that raise hosts for themselves.
 OF_NO_CLUSTER = ("test_lab.py", "test_salt_first_start.py")
 
