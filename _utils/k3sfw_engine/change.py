@@ -16,7 +16,15 @@ from .answers import Question
 from .bus import Bus
 from .difference import Observed, ours
 from .errors import EngineError, NotConverged
-from .firewalld import check_permanent, execute, observe, observe_again, snapshot_of, tell_zones
+from .firewalld import (
+    SECONDS_PER_RULE,
+    check_permanent,
+    execute,
+    observe,
+    observe_again,
+    snapshot_of,
+    tell_zones,
+)
 from .foreign import ForeignRuntime, put_back, read_again, read_foreign_runtime
 from .iptables import keep_iptables, put_back_iptables
 from .journal import PERMANENT, Entry, Journal
@@ -36,7 +44,7 @@ from .proof import Proof
 from .restoring import restoring
 from .rows import Protocol
 from .shadow import needed, try_out
-from .steps import Reload, RemovePermanent, WritePermanent, touched_at_runtime
+from .steps import Reload, RemovePermanent, SetRuntime, WritePermanent, touched_at_runtime
 from .undo import names_of
 from .undoable import Terms, undoable, written_down
 from .watchdog import WITHIN
@@ -67,7 +75,7 @@ def carry_out(
         baseline = terms.proof.baseline()
         failed = trial.result().notices if trial is not None else ()
     before = _before(bus, plan, observed, others, baseline, terms)
-    with undoable(before, _watched_for(observed)) as journal:
+    with undoable(before, _watched_for(plan, observed)) as journal:
         if others is not None:
             failed += _reload(bus, journal, plan, others)
             observed = observe(bus)
@@ -245,7 +253,7 @@ def _before(
     }
 
 
-def _watched_for(observed: Observed) -> float:
+def _watched_for(plan: Plan, observed: Observed) -> float:
     """The seconds after which the run is taken to be frozen.
 
     While a change waits for a person, no run is at work, and the watchdog itself waits, too.
@@ -255,4 +263,5 @@ def _watched_for(observed: Observed) -> float:
         for (kind, _name), each in observed.runtime.items()
         if kind is Kind.IPSET
     )
-    return WITHIN + entries * _SECONDS_PER_ENTRY
+    rules = sum(step.changed for step in plan.steps if isinstance(step, SetRuntime))
+    return WITHIN + entries * _SECONDS_PER_ENTRY + rules * SECONDS_PER_RULE

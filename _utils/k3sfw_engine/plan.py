@@ -28,6 +28,7 @@ from .objects import (
     Key,
     Kind,
     Objects,
+    Settings,
     by_key,
     is_ours,
     parse_rich_rule,
@@ -279,10 +280,18 @@ def _setting_steps(want: FirewalldObject, have: FirewalldObject) -> _OpensAndClo
     both = tuple(sorted({*have.items(content), *want.items(content)}))
     opens: list[Step] = []
     if both != have.items(content):
-        opens.append(SetRuntime(want.key, {content: both}))
+        opens.append(SetRuntime(want.key, {content: both}, len(both) - len(have.items(content))))
+        have = have.with_settings({content: both})
         if both == want.items(content):
             del final[content]
-    return opens, [SetRuntime(want.key, final)] if final else []
+    return opens, [SetRuntime(want.key, final, _changed(final, have))] if final else []
+
+
+def _changed(settings: Settings, have: FirewalldObject) -> int:
+    return sum(
+        len({*value} ^ {*have.items(setting)}) if isinstance(value, tuple) else 1
+        for setting, value in settings.items()
+    )
 
 
 def _entry_steps(want: FirewalldObject, have: FirewalldObject, *, refill: bool) -> _OpensAndCloses:

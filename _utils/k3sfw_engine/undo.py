@@ -39,6 +39,8 @@ _SERVICE = "org.fedoraproject.FirewallD1"
 _PATH = "/org/fedoraproject/FirewallD1"
 _DEADLINE = 8.0
 _RELOAD_DEADLINE = 120.0
+# What a change of so many takes firewalld at most, each.
+_SECONDS_PER_ITEM = 0.5
 _START_DEADLINE = 30.0
 # How long the watchdog goes on while firewalld cannot be reached; then the next run takes over.
 _PATIENCE = 900.0
@@ -475,13 +477,20 @@ class _Firewalld:
         after = self.read(before, direct=bool(before["direct"]))
         for call in restoring(before, after):
             with contextlib.suppress(Refused):
-                self.call(*call)
+                self.call(*call, deadline=_DEADLINE + _items(call[-1]) * _SECONDS_PER_ITEM)
 
     def is_as(self, before: Snapshot) -> bool:
         """Whether these objects are what they were."""
         after = self.read(before, direct=False)
         there = all(set(before[what]) == set(after[what]) for what in _READERS)
         return there and not list(restoring({**before, "direct": {}}, after))
+
+
+def _items(arguments: Iterable[Any]) -> int:
+    """How many rules, ports and so on these arguments of a call name."""
+    settings = [argument for argument in arguments if isinstance(argument, dict)]
+    values = [value for each in settings for _signature, value in each.values()]
+    return sum(len(value) for value in values if isinstance(value, (list, tuple)))
 
 
 def _plain(value: Any) -> Any:

@@ -115,6 +115,11 @@ class Firewalld:
             if not isinstance(DEFAULTS[have.kind][setting], (tuple, bool)):
                 raise Refused(f"INVALID_OPTION: {setting}")
         new = have.with_settings(step.settings)
+        # What firewalld is given time for is what it has to do.
+        assert step.changed == sum(
+            len({*value} ^ {*have.items(setting)}) if isinstance(value, tuple) else 1
+            for setting, value in step.settings.items()
+        )
         if have.kind is Kind.ZONE and set(new.items("interfaces")) & set(self.interface_zones):
             raise Refused("ZONE_CONFLICT")
         refuse_rules(new)
