@@ -2,8 +2,12 @@
 
 import contextlib
 import json
+import os
+import signal
 import sys
+import threading
 import time
+from pathlib import Path
 
 import conftest
 import pytest
@@ -98,6 +102,32 @@ def test_a_frozen_firewalld_ends_the_run_and_is_undone_when_it_goes_on(node, pil
     node.wait_until_ended(within=40)
     assert node.state() == old
     node.assert_nothing_is_left()
+
+
+def test_a_firewalld_that_has_many_rules_to_change_is_waited_for(node, pillar):
+    row = {"protocol": "tcp", "source": "any", "destination": "any"}
+    rows = {f"exporter{number}": {**row, "port": 9200 + number} for number in range(10)}
+    cluster = {**pillar["ports"]["cluster"], **rows}
+    new = {**pillar, "ports": {**pillar["ports"], "cluster": cluster}}
+    steps, _old, after = steps_of(node, pillar, new)
+    # Longer than one that has nothing to do may take for an answer.
+    busy = threading.Thread(target=go_on_after, args=(node, 9))
+    busy.start()
+    answer = node.drive(steps.index("runtime"), "stop-firewalld", new)
+    busy.join()
+    assert answer["notices"] == []
+    assert node.state() == after
+
+
+def go_on_after(node, seconds):
+    """Have a firewalld that will be stopped go on so many seconds later."""
+    (firewalld,) = [each.pid for each in node.host.processes() if each.name == "firewalld"]
+    stat = Path(f"/proc/{firewalld}/stat")
+    wait_until(
+        lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "it goes on", timeout=60
+    )
+    time.sleep(seconds)
+    os.kill(firewalld, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("step", ["execute"])
