@@ -280,8 +280,9 @@ def _setting_steps(want: FirewalldObject, have: FirewalldObject) -> _OpensAndClo
     both = tuple(sorted({*have.items(content), *want.items(content)}))
     opens: list[Step] = []
     if both != have.items(content):
-        opens.append(SetRuntime(want.key, {content: both}, len(both) - len(have.items(content))))
-        have = have.with_settings({content: both})
+        opened: Settings = {content: both}
+        opens.append(SetRuntime(want.key, opened, _changed(opened, have)))
+        have = have.with_settings(opened)
         if both == want.items(content):
             del final[content]
     return opens, [SetRuntime(want.key, final, _changed(final, have))] if final else []

@@ -44,7 +44,7 @@ class SetRuntime:
 
     key: Key
     settings: Settings
-    changed: int = 1
+    changed: int
 
 
 @dataclass(frozen=True)
