@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Iterator
 
 from .desired import ZONE
-from .nft import BaseChain
 from .situation import BRIDGE, Situation
 from .verdicts import Check, Status
 
@@ -199,7 +198,7 @@ def other_firewalls(at: Situation) -> Iterator[Check]:
         (
             f"table {chain.table} drops in chain {chain.name} ({chain.hook}) what firewalld lets "
             "through",
-            _opened(at, chain),
+            _opened(at, chain.table, chain.name),
         )
         for chain in at.host.chains
         if chain.policy == "drop"
@@ -213,12 +212,11 @@ def other_firewalls(at: Situation) -> Iterator[Check]:
         yield at.check(None, "other firewalls", Status.OK, evidence="none that drops")
 
 
-def _opened(at: Situation, chain: BaseChain) -> str:
-    if chain.table in _IPTABLES_TABLES and chain.name in _IPTABLES_CHAINS:
+def _opened(at: Situation, table: str, chain: str) -> str:
+    if table in _IPTABLES_TABLES and chain in _IPTABLES_CHAINS:
         # Kubernetes has rules in these tables, too.
-        policy = "{ policy accept; }"
-        return at.typed(f'nft "add chain {chain.table} {chain.name} {policy}"')
-    return f"move its rules to firewalld, then {at.typed(f'nft delete table {chain.table}')}"
+        return at.typed(f'nft "add chain {table} {chain} {{ policy accept; }}"')
+    return f"move its rules to firewalld, then {at.typed(f'nft delete table {table}')}"
 
 
 def other_managers(at: Situation) -> Iterator[Check]:
