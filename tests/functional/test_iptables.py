@@ -1,5 +1,8 @@
 """What others made with iptables survives our one reload, which flushes it on older firewalld."""
 
+import os
+import time
+
 import pytest
 
 MADE = """\
@@ -68,6 +71,22 @@ def test_rules_of_iptables_are_there_after_a_first_start_of_firewalld(kubernetes
     after = rules(node)
     node.call("apply", pillar)
     assert rules(node) == after
+
+
+def test_rules_that_were_kept_too_long_ago_are_told_once_and_not_put_back(kubernetes, pillar):
+    node = kubernetes
+    node.call("apply", pillar)
+    kept = node.path("/run/k3sfw-iptables/iptables")
+    kept.write_text(node.run("iptables-save"))
+    long_ago = time.time() - 3600
+    os.utime(kept, (long_ago, long_ago))
+    node.host.run(["iptables", "--table=nat", "--flush", "OUTPUT"])
+    left = rules(node)
+    (notice,) = node.call("apply", pillar)["notices"]
+    assert "could not be put back (they were kept for too long" in notice
+    assert "Mend: restart what made them" in notice
+    assert rules(node) == left
+    assert node.call("apply", pillar)["notices"] == []
 
 
 def test_direct_rules_of_firewalld_are_not_there_twice(kubernetes, pillar):
