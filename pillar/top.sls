@@ -1,5 +1,5 @@
-# A minion gets what its role needs, and never a row that is not its own. k3s.ports comes last:
-# it also merges the site's own file, k3s/site.sls, over all of the others.
+# A minion gets the pillar of its role and never the rows of the other role. k3s.ports comes last
+# because it also merges the site's own file, k3s/site.sls, over all the others.
 base:
   'k3s_role:server':
     - match: grain

@@ -1,4 +1,4 @@
-# A highstate gives every node of a cluster all that it should have.
+# A highstate applies the whole of k3s to every node of a cluster.
 base:
   'k3s_role:server':
     - match: grain

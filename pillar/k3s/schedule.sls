@@ -1,6 +1,6 @@
-# How often a node brings itself back in step: every interval seconds, each node up to splay
-# seconds later, so that not all of them ask the master at once. Every heal seconds it looks whether
-# the firewall needs to be mended, which takes milliseconds and no master.
+# A node runs a highstate every interval seconds, delayed by a random time of up to splay seconds so
+# that the nodes do not all ask the master at once. Every heal seconds it looks for damage to the
+# firewall and heals it; that takes milliseconds and needs no master.
 k3s:
   schedule:
     enabled: true

@@ -1,14 +1,14 @@
-# The rules of the port tables on this node.
+# Installs firewalld and applies the rules of the port tables.
 #
-# Where no service manager runs (containers, the lab), a firewalld that answers on D-Bus is enough.
+# Without systemd (containers, the lab), it uses the firewalld that answers on D-Bus.
 include:
   - k3s.requirements
 
 {%- set systemd = grains.get('init') == 'systemd' %}
 {%- if systemd %}
 
-# Before the package: installing it starts firewalld on Debian, and a start on a live node with no
-# rules would cut off its peers, and this minion off its master.
+# Before the package: on Debian its installation starts firewalld, and firewalld without our rules
+# would cut a live node off from its peers and this minion off from its master.
 k3s_firewall_prepared:
   k3sfw.prepared:
     - require:
@@ -29,14 +29,15 @@ k3s_firewalld_service:
     - require:
       - pkg: k3s_firewalld_package
 
-# What a power cut leaves of a change is undone before firewalld reads it.
+# Undoes a change that a power cut interrupted, before firewalld reads its files.
 k3s_firewall_recovery:
   file.managed:
     - name: /etc/systemd/system/k3sfw-recover.service
     - source: salt://k3s/files/k3sfw-recover.service
     - mode: '0644'
 
-# As systemctl enable makes it; a dry run could not foresee that for a unit which is not there yet.
+# The link that systemctl enable creates. In test mode, service.enabled cannot predict that for a
+# unit that does not exist yet.
 k3s_firewall_recovery_enabled:
   file.symlink:
     - name: /etc/systemd/system/firewalld.service.wants/k3sfw-recover.service

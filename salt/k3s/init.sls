@@ -1,5 +1,5 @@
-# All that a node of a K3s cluster should have. On a node on which K3s does not run yet, and beside
-# one that is down, the routes are a warning, which fails nothing.
+# Everything that a node of a K3s cluster should have. While K3s is not running on a node, or a peer
+# is down, the routes are a warning, which fails no state.
 include:
   - k3s.requirements
   - k3s.firewall

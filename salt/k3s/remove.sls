@@ -1,4 +1,5 @@
-# Everything of ours away, and nothing else: the schedule first, or it would put the rest back.
+# Removes everything k3sfw created, and nothing else. The schedule goes first, or it would reinstall
+# the rest.
 k3s_schedule_removed:
   schedule.absent:
     - names:
@@ -10,7 +11,7 @@ k3s_firewall_removed:
     - require:
       - schedule: k3s_schedule_removed
 
-# The kernel keeps what it has now: K3s needs it, and sets it itself when it starts.
+# The kernel keeps its current values: K3s needs them, and sets them itself when it starts.
 k3s_settings_removed:
   file.absent:
     - names:
@@ -23,7 +24,7 @@ k3s_firewall_recovery_removed:
       - /etc/systemd/system/firewalld.service.wants/k3sfw-recover.service
       - /etc/systemd/system/k3sfw-recover.service
 
-# Last, as it could undo the removal until then: the history, and the copies of our files.
+# The history and the copies of our files go last: until then a failed removal can be undone.
 k3s_firewall_history_removed:
   file.absent:
     - name: /var/lib/k3sfw

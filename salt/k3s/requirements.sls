@@ -1,10 +1,11 @@
 #!py
 """
-What k3sfw imports, installed into the Python that runs this minion: from ``salt://k3s/wheels``
-where a site keeps wheels there for nodes without a network, else from pip's own index.
+Installs the Python packages that k3sfw imports into the Python that runs this minion: from
+``salt://k3s/wheels`` if the site keeps wheels there for nodes without a network, else from pip's
+index.
 
-Decided while the SLS is rendered, by the importing process itself: where nothing is lacking no
-pip runs. It cannot ask the module k3sfw, which does not load where something is lacking.
+The minion's own process looks for the packages while this SLS is rendered, so pip does not run if
+none is missing. The module k3sfw cannot be asked: it does not load while a package is missing.
 """
 
 import importlib.util
@@ -16,19 +17,19 @@ WHEELS = "salt://k3s/wheels"
 
 
 def run():
-    lacking = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if not lacking:
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if not missing:
         return {"k3s_requirements": {"test.nop": []}}
     if importlib.util.find_spec("pip") is None:
         sentence = (
-            f"{sys.executable}, which runs this minion, lacks {' and '.join(lacking)}, and pip to "
-            "install them. Mend: install them with the host's package manager, or pip beside them"
+            f"missing in {sys.executable}, which runs this minion: {', '.join(missing)} and pip. "
+            "Fix: install these packages with the host's package manager, or install pip alone"
         )
-        # In the name as well: in test mode this state replaces its comment.
+        # In the name as well: this state replaces its comment in test mode.
         failure = [{"name": sentence}, {"comment": sentence}]
         return {"k3s_requirements": {"test.fail_without_changes": failure}}
-    # Without bin_env Salt takes the pip of its own Python, and salt-pip in a onedir.
-    arguments = [{"pkgs": lacking}, {"reload_modules": True}]
+    # Without bin_env Salt uses the pip of its own Python, and salt-pip in a onedir.
+    arguments = [{"pkgs": missing}, {"reload_modules": True}]
     wheels = __salt__["cp.cache_dir"](WHEELS, __env__)
     if wheels:
         arguments += [{"no_index": True}, {"find_links": str(Path(wheels[0]).parent)}]

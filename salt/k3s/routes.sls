@@ -1,5 +1,5 @@
-# What the kernel needs to carry pods' packets, as far as it may safely be set; then the check of
-# all the rest. Routes are flannel's and the operator's: they are checked and never made here.
+# Sets the kernel settings that pod traffic needs, as far as that is safe, then checks the rest.
+# Routes belong to flannel and to the operator: they are checked here and never created.
 include:
   - k3s.requirements
 
@@ -17,12 +17,12 @@ include:
 {%-   endif %}
 {%- endfor %}
 {%- set settings = [('net.ipv4.ip_forward', 1)] %}
-{#- These exist only where br_netfilter is loaded; K3s loads it. #}
+{#- These exist only if br_netfilter is loaded; K3s loads it. #}
 {%- if now('bridge/bridge-nf-call-iptables') %}
 {%-   do settings.append(('net.bridge.bridge-nf-call-iptables', 1)) %}
 {%- endif %}
 {%- if ipv6 %}
-{#-   A kernel that begins to forward drops the routes that routers announced, unless told so. #}
+{#-   A kernel that starts forwarding drops the routes of router advertisements if accept_ra is 1. #}
 {%-   for name in links | sort if now('ipv6/conf/all/forwarding') == '0' %}
 {%-     if now('ipv6/conf/' ~ name ~ '/accept_ra') == '1' %}
 {%-       do settings.append(('net.ipv6.conf.' ~ name | replace('.', '/') ~ '.accept_ra', 2)) %}
@@ -34,8 +34,8 @@ include:
 {%-   endif %}
 {%- endif %}
 {#-
-  Strict reverse-path filtering drops what comes in by another link than its answer would leave by.
-  A node with one link has no other, so there it stays as it is. The kernel takes the larger value.
+  Strict reverse-path filtering drops packets that arrive on another link than the answer would
+  take. A node with a single link keeps its setting. The kernel uses the larger of the two values.
 #}
 {%- for name in links | sort if links | length > 1 %}
 {%-   if [now('ipv4/conf/all/rp_filter'), now('ipv4/conf/' ~ name ~ '/rp_filter')] | max == '1' %}
@@ -54,7 +54,7 @@ k3s_sysctl_{{ name }}:
 {%- endfor %}
 {%- if salt['file.file_exists']('/usr/sbin/NetworkManager') %}
 
-# Added to what a site lists itself, and read without a restart.
+# Adds to the site's own list of unmanaged devices, and takes effect without a restart.
 k3s_networkmanager:
   file.managed:
     - name: /etc/NetworkManager/conf.d/90-k3sfw.conf

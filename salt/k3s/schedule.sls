@@ -1,7 +1,7 @@
 #!py
 """
-Keeps a node in step: a highstate of its own every ``interval`` seconds, and a look at what needs to
-be mended every ``heal`` seconds, as ``k3s:schedule`` in pillar says.
+Schedules a highstate every ``interval`` seconds, which keeps the node in step with the tables, and
+``k3sfw.heal`` every ``heal`` seconds, as ``k3s:schedule`` in pillar says.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ def run():
     schedule = pillar.get("schedule") if isinstance(pillar, dict) else None
     faults = _faults(schedule)
     if faults:
-        # In the name as well: in test mode this state replaces its comment.
+        # In the name as well: this state replaces its comment in test mode.
         failure = [{"name": "; ".join(faults)}, {"comment": "\n".join(faults)}]
         return {"k3s_schedule": {"test.fail_without_changes": failure}}
     offline = {"offline": not _minion_runs()}
@@ -29,15 +29,15 @@ def run():
         return {"k3s_schedule": absent}
     highstate = [
         {"name": HIGHSTATE},
-        # Never beside another run of states: state.highstate then ends at once, without a word
-        # in the log, and the next interval makes up for it. With queue it would run afterwards,
-        # but as a new job, which reports to the master.
+        # While other states run, state.highstate returns at once and logs nothing; the next
+        # interval makes up for it. With queue it would run afterwards, but as a new job, which
+        # reports to the master.
         {"function": "state.highstate"},
         {"maxrunning": 1},
         {"seconds": schedule["interval"]},
         {"splay": schedule["splay"]},
-        # It would run beside the state run that adds the job, and without splay: when a
-        # cluster's minions are restarted, all of them would ask the master at once.
+        # A start at once would run during the state run that adds the job, and without splay: after
+        # a restart of all minions, all of them would ask the master at the same time.
         {"run_on_start": False},
         {"return_job": False},
         offline,
@@ -59,14 +59,14 @@ def run():
 
 def _faults(schedule):
     if not isinstance(schedule, dict):
-        return [f"k3s:schedule is {schedule!r}: give a map of {', '.join(SETTINGS)}"]
+        return [f"k3s:schedule is {schedule!r}. Fix: give a map of {', '.join(SETTINGS)}"]
     unknown = [
-        f"k3s:schedule:{name} is not known: there are {', '.join(SETTINGS)}"
+        f"k3s:schedule:{name} is not known. Fix: remove it, or use one of {', '.join(SETTINGS)}"
         for name in sorted(map(str, schedule))
         if name not in SETTINGS
     ]
     wrong = [
-        f"k3s:schedule:{name} is {schedule.get(name)!r}: give {expected}"
+        f"k3s:schedule:{name} is {schedule.get(name)!r}. Fix: give {expected}"
         for name, (expected, is_valid) in SETTINGS.items()
         if not is_valid(schedule.get(name))
     ]
@@ -74,8 +74,8 @@ def _faults(schedule):
 
 
 def _minion_runs():
-    # Without a minion, as under salt-call --local, nobody takes a job: it is then written where
-    # the minion reads it at its next start.
+    # Without a running minion, as under salt-call --local, a job is written to the file that the
+    # minion reads when it starts.
     try:
         return Path("/proc", Path(__opts__["pidfile"]).read_text().strip(), "comm").exists()
     except OSError:
