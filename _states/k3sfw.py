@@ -61,6 +61,11 @@ def prepared(name):
         A name for people; nothing depends on it.
 
     Where firewalld runs already, there is nothing to prepare.
+
+    .. code-block:: yaml
+
+        k3s_firewall_prepared:
+          k3sfw.prepared: []
     """
     return _run(name, "k3sfw.prepare", refresh=False)
 
@@ -71,6 +76,11 @@ def absent(name):
 
     name
         A name for people; nothing depends on it.
+
+    .. code-block:: yaml
+
+        k3s_firewall_removed:
+          k3sfw.absent: []
     """
     return _run(name, "k3sfw.remove")
 
