@@ -1,12 +1,14 @@
-# make demo   raise the lab, apply the rules, see the packets
-# make test   everything that CI runs
-# make stop   end the lab
+# make demo    raise the lab, apply the rules, see the packets
+# make test    everything that CI runs
+# make check   every linter, in seconds; .pre-commit-config.yaml runs the same targets
+# make stop    end the lab
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PYTEST_OPTIONS ?=
+LINTERS := ruff mypy yamllint salt-lint cli-examples
 
-.PHONY: demo test check stop bench machine
+.PHONY: demo test check collect stop bench machine $(LINTERS)
 
 demo: machine $(VENV)/complete
 	$(PYTHON) -m lab.demo
@@ -17,10 +19,26 @@ test: machine check
 	# They wait for a good part of their time: three processes are work for two cores.
 	$(PYTHON) -m pytest -n 3 $(PYTEST_OPTIONS)
 
-check: $(VENV)/complete
+check: $(LINTERS) collect
+
+ruff: $(VENV)/complete
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+
+mypy: $(VENV)/complete
 	$(PYTHON) -m mypy
+
+yamllint: $(VENV)/complete
+	$(PYTHON) -m yamllint --strict .
+
+# It also reads what comes on standard input.
+salt-lint: $(VENV)/complete
+	$(PYTHON) -m saltlint $(shell find salt pillar -name '*.sls') </dev/null
+
+cli-examples: $(VENV)/complete
+	$(PYTHON) -m pytest -q tests/unit/test_docstrings.py
+
+collect: $(VENV)/complete
 	$(PYTHON) -m pytest --collect-only -qq
 
 bench: machine $(VENV)/complete
