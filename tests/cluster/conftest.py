@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 
 import attr
 import pytest
-from packets.tables import PORTS
 from saltfactories.daemons.master import SaltMaster
 from saltfactories.daemons.minion import SaltMinion
 
@@ -23,6 +22,7 @@ from lab.cluster import Lab
 from lab.spec import DEFAULT_HOSTS
 from lab.wait import wait_until
 from tests import forked, other_firewalld
+from tests.cluster.packets.tables import PORTS
 
 RESERVED = ",".join(map(str, sorted(PORTS)))
 APPLIED = "k3sfw_|-k3s_firewall_|-k3s_firewall_|-managed"

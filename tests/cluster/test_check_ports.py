@@ -5,12 +5,12 @@ import json
 import signal
 
 import pytest
-from packets import pods
-from packets.reach import responding
-from packets.tables import LISTED
 
 from lab.daemons import salt_program
 from lab.wait import wait_until
+from tests.cluster.packets import pods
+from tests.cluster.packets.reach import responding
+from tests.cluster.packets.tables import LISTED
 
 pytestmark = pytest.mark.cluster
 

@@ -13,9 +13,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from packets import pods
-from packets.network_manager import managed, network_manager
-from packets.pods import ip, mac
+
+from tests.cluster.packets import pods
+from tests.cluster.packets.network_manager import managed, network_manager
+from tests.cluster.packets.pods import ip, mac
 
 pytestmark = pytest.mark.cluster
 

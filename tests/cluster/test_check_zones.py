@@ -5,8 +5,9 @@ import shlex
 from contextlib import contextmanager
 
 import pytest
-from packets import pods
-from packets.network_manager import network_manager
+
+from tests.cluster.packets import pods
+from tests.cluster.packets.network_manager import network_manager
 
 pytestmark = pytest.mark.cluster
 

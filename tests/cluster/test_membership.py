@@ -4,12 +4,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import pytest
-from packets import reach
-from packets.tables import PORTS, ROWS, is_listed, opened_by
 
 from lab.spec import HostSpec
 from lab.wait import wait_until
-from tests.functional.conftest import ReloadCounter
+from tests.cluster.packets import reach
+from tests.cluster.packets.tables import PORTS, ROWS, is_listed, opened_by
+from tests.reload_counter import ReloadCounter
 
 pytestmark = pytest.mark.cluster
 

@@ -4,12 +4,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import pytest
-from packets import pods, reach
-from packets.pods import POD, SERVICE, ip, no_wait
-from packets.reach import Source
-from packets.tables import FREE, KINDS, OTHER_FREE, PORTS, ROWS, UNLISTED, is_listed, ports_of
 
 from lab.spec import HostSpec
+from tests.cluster.packets import pods, reach
+from tests.cluster.packets.pods import POD, SERVICE, ip, no_wait
+from tests.cluster.packets.reach import Source
+from tests.cluster.packets.tables import (
+    FREE,
+    KINDS,
+    OTHER_FREE,
+    PORTS,
+    ROWS,
+    UNLISTED,
+    is_listed,
+    ports_of,
+)
 
 pytestmark = pytest.mark.cluster
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from packets import pods, reach, services
-from packets.pods import POD, ip, no_wait
-from packets.reach import Question, Source, Target
-from packets.services import Redirection
-from salt_views import not_ours
 
 from lab.wait import wait_until
+from tests.cluster.packets import pods, reach, services
+from tests.cluster.packets.pods import POD, ip, no_wait
+from tests.cluster.packets.reach import Question, Source, Target
+from tests.cluster.packets.services import Redirection
+from tests.cluster.salt_views import not_ours
 
 pytestmark = pytest.mark.cluster
 

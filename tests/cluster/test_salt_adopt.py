@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from packets import reach
-from packets.tables import is_listed
-from salt_views import everything
+
+from tests.cluster.packets import reach
+from tests.cluster.packets.tables import is_listed
+from tests.cluster.salt_views import everything
 
 pytestmark = pytest.mark.cluster
 

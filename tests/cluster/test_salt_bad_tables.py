@@ -6,7 +6,8 @@ import re
 from contextlib import contextmanager
 
 import pytest
-from salt_views import MinionLog, everything, lose_address
+
+from tests.cluster.salt_views import MinionLog, everything, lose_address
 
 pytestmark = [
     pytest.mark.cluster,

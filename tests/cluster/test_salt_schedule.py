@@ -2,13 +2,17 @@
 
 import json
 import os
-import time
 from contextlib import contextmanager
 
 import pytest
-from salt_views import Callers, Events, MinionLog, has_redis_rule, take_redis_rule
 
 from lab.wait import wait_until
+from tests.cluster.salt_views import Callers, Events, MinionLog, has_redis_rule, take_redis_rule
+from tests.firewalld_damage import (
+    MANY,
+    has_drop_table,
+    kill_firewalld_in_a_reload,
+)
 
 pytestmark = [
     pytest.mark.cluster,
@@ -187,14 +191,6 @@ def test_five_applies_at_once_follow_one_another_and_all_succeed(applied):
     assert len(turns) == len(set(turns)) == 5
 
 
-DROP_TABLE = "firewalld_policy_drop"
-ENTRIES = "".join(f"<entry>10.{i // 250}.{i % 250}.1</entry>" for i in range(20000))
-
-
-def exists(host, *what):
-    return host.run(["nft", "list", *what], check=False).returncode == 0
-
-
 @contextmanager
 def cut_off(host, master):
     """Nothing passes between the host and Salt's master, on connections that stand either."""
@@ -210,26 +206,10 @@ def cut_off(host, master):
 
 @pytest.fixture
 def long_reloads(node):
-    """A node on which a reload lasts for a second or two."""
-    file = node.path("/etc/firewalld/ipsets/many.xml")
-    file.write_text(f'<ipset type="hash:net">{ENTRIES}</ipset>')
-    node.run(["firewall-cmd", "--reload"])
+    """A node whose reloads may be made to last; they are short again at the end."""
     yield node
-    file.unlink()
+    node.path(MANY).unlink()
     node.run(["firewall-cmd", "--reload"])
-
-
-def kill_firewalld_in_a_reload(host):
-    """Its own rules are gone then, and all that is new is dropped."""
-    reload = host.popen(["firewall-cmd", "--reload"], stdout=-3, stderr=-3)
-    deadline = time.monotonic() + 20
-    while not exists(host, "table", "inet", DROP_TABLE) or exists(
-        host, "chain", "inet", "firewalld", "filter_INPUT"
-    ):
-        assert time.monotonic() < deadline, "no reload was seen"
-    host.kill("firewalld", 9)
-    reload.wait(20)
-    assert exists(host, "table", "inet", DROP_TABLE)
 
 
 def test_a_node_whose_reload_died_is_healed_by_its_schedule_without_the_master(
@@ -240,7 +220,7 @@ def test_a_node_whose_reload_died_is_healed_by_its_schedule_without_the_master(
             kill_firewalld_in_a_reload(healing)
             healing.start_firewalld()
             wait_until(
-                lambda: not exists(healing, "table", "inet", DROP_TABLE),
+                lambda: not has_drop_table(healing),
                 "the table that drops everything is still there",
                 timeout=30,
             )

@@ -6,10 +6,10 @@ import shutil
 from collections import namedtuple
 
 import pytest
-import salt_views
-from salt_views import Events, everything, files, kernel, not_ours, runtime
 
 from lab.spec import HostSpec
+from tests.cluster import salt_views
+from tests.cluster.salt_views import Events, everything, files, kernel, not_ours, runtime
 
 pytestmark = [
     pytest.mark.cluster,

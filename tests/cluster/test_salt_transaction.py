@@ -11,10 +11,10 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 import yaml
-from salt_views import Events, everything
 
 from lab.daemons import master_config, salt_program
 from lab.wait import wait_until
+from tests.cluster.salt_views import Events, everything
 from tests.ssh_sessions import ended, session
 
 pytestmark = [

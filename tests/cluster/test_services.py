@@ -11,12 +11,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import pytest
-from packets import pods, reach
-from packets.reach import Source, Target
-from salt_views import everything
 
 from lab.errors import CommandFailed
 from lab.wait import wait_until
+from tests.cluster.packets import pods, reach
+from tests.cluster.packets.reach import Source, Target
+from tests.cluster.salt_views import everything
 
 pytestmark = pytest.mark.cluster
 

@@ -8,12 +8,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from packets import pods
-from packets.pods import ip
-from packets.reach import responding
-from packets.tables import LISTED
 
 from lab.wait import wait_until
+from tests.cluster.packets import pods
+from tests.cluster.packets.pods import ip
+from tests.cluster.packets.reach import responding
+from tests.cluster.packets.tables import LISTED
 
 pytestmark = pytest.mark.cluster
 

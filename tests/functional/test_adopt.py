@@ -6,10 +6,10 @@ import shlex
 import sys
 
 import pytest
-from test_transaction import Host
 
 from bench.rules import SCRIPT, tables_of
 from lab.wait import wait_until
+from tests.functional.transactions import TransactionNode
 
 ZONE_FILE = "/etc/firewalld/zones/public.xml"
 GONE = {
@@ -331,7 +331,7 @@ def test_a_refused_runtime_step_gives_back_what_went_before(scripted, pillar):
 
 
 def test_wherever_it_is_killed_the_zone_is_what_it_was_or_all_of_it_is_taken(scripted, pillar):
-    host = Host(scripted.host)
+    host = TransactionNode(scripted.host)
     before = (permanently(host), in_zone(host)[:2])
     at, answer = 1, {"died": 1}  # Before that nobody watches, and nothing is changed.
     while "died" in answer:

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from subprocess import DEVNULL
 
 import pytest
-from conftest import DRIVER, OUTSIDER, SERVER, standing
 
 from lab.spec import HostSpec
 from lab.wait import wait_until
+from tests.functional.hosts import ENGINE_DRIVER, OUTSIDER, SERVER, standing
 from tests.ssh_sessions import ended, session, sshd
 
 PEER = HostSpec("s3", "plain", 13, firewalld=False)
@@ -210,7 +210,7 @@ def test_where_nothing_differs_the_connections_are_not_even_read(node, tables):
 
 def reads_connections(node, function, pillar):
     given = {"pillar": pillar, "minion_id": "s1", "role": "server"}
-    command = [sys.executable, "-c", TOLD, str(DRIVER), function]
+    command = [sys.executable, "-c", TOLD, str(ENGINE_DRIVER), function]
     return node.host.run(command, input=json.dumps(given), check=False).stderr == "read\n"
 
 

@@ -11,11 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from lab.wait import wait_until
+from tests.firewalld_damage import (
+    DROP_TABLE,
+    has_drop_table,
+    kill_firewalld,
+    kill_firewalld_in_a_reload,
+    make_reloads_long,
+)
 
 UTILS = Path(__file__).parents[2] / "_utils"
 
-DROP_TABLE = "firewalld_policy_drop"
 REDIS = 6379
 SSH = 22
 
@@ -57,47 +62,6 @@ def answer(outsider, node, port=REDIS):
     return outsider.run(["python3", "-c", ask]).stdout.strip()
 
 
-def many_entries(node):
-    """Makes reloads last for a second or two."""
-    entries = "".join(f"<entry>10.{i // 250}.{i % 250}.1</entry>" for i in range(20000))
-    ipsets = node.path("/etc/firewalld/ipsets")
-    ipsets.mkdir(exist_ok=True)
-    (ipsets / "many.xml").write_text(f'<ipset type="hash:net">{entries}</ipset>')
-    node.firewall_cmd("--reload")
-
-
-def exists(node, *what):
-    return node.host.run(["nft", "list", *what], check=False).returncode == 0
-
-
-def has_drop_table(node):
-    return exists(node, "table", "inet", DROP_TABLE)
-
-
-def has_own_rules(node):
-    return exists(node, "chain", "inet", "firewalld", "filter_INPUT")
-
-
-def kill_firewalld(node):
-    node.host.kill("firewalld", 9)
-    wait_until(lambda: "firewalld" not in node.host.daemons(), "it lives", timeout=10)
-
-
-def kill_in_a_reload(node, *, start=True):
-    """firewalld killed while its own rules are gone and all that is new is dropped."""
-    many_entries(node)
-    reload = node.host.popen(["firewall-cmd", "--reload"], stdout=-3, stderr=-3)
-    deadline = time.monotonic() + 20
-    while not has_drop_table(node) or has_own_rules(node):
-        assert time.monotonic() < deadline, "no reload was seen"
-    kill_firewalld(node)
-    reload.wait(20)
-    assert has_drop_table(node)
-    assert not has_own_rules(node)
-    if start:
-        node.host.start_firewalld()
-
-
 def start_failed(node):
     node.host.stop_firewalld()
     node.host.start_firewalld(state="FAILED")
@@ -120,7 +84,8 @@ def test_a_host_cut_off_by_a_firewalld_that_died_in_a_reload_is_reached_again(
 ):
     tables = None if function == "heal" else pillar
     assert answer(outsider, served) == "open"
-    kill_in_a_reload(served)
+    kill_firewalld_in_a_reload(served.host)
+    served.host.start_firewalld()
     assert state(served) == "running"
     assert answer(outsider, served) == "dropped"
 
@@ -135,10 +100,10 @@ def test_a_host_cut_off_by_a_firewalld_that_died_in_a_reload_is_reached_again(
     assert outcome["reloads"] == []
 
     assert answer(outsider, served) == "open"
-    assert not has_drop_table(served)
+    assert not has_drop_table(served.host)
     assert served.call(function, tables) == NOTHING
     served.firewall_cmd("--reload")
-    assert not has_drop_table(served)
+    assert not has_drop_table(served.host)
     assert served.call("compare", pillar)["changes"] == {}
 
 
@@ -148,42 +113,45 @@ NOTHING = {"changes": {}, "reloads": [], "notices": []}
 def test_a_dead_firewalld_whose_own_rules_are_gone_is_told_and_the_host_not_opened(
     served, outsider
 ):
-    kill_in_a_reload(served, start=False)
+    kill_firewalld_in_a_reload(served.host)
     outcome = served.call("heal")
     assert outcome["changes"] == {}
     (told,) = outcome["notices"]
     assert "its own rules are gone" in told
     assert "Mend: systemctl start firewalld" in told
-    assert has_drop_table(served)
+    assert has_drop_table(served.host)
     assert answer(outsider, served) == "dropped"
     assert "firewalld" not in served.host.daemons()
 
 
 def test_a_dead_firewalld_whose_own_rules_stand_keeps_nobody_out_that_they_let_in(served, outsider):
-    kill_in_a_reload(served)
-    kill_firewalld(served)
+    kill_firewalld_in_a_reload(served.host)
+    served.host.start_firewalld()
+    kill_firewalld(served.host)
     assert list(served.call("heal")["changes"]) == ["kernel"]
     assert answer(outsider, served) == "open"
     assert answer(outsider, served, 9999) == "refused"
 
 
 def test_a_frozen_firewalld_may_be_in_a_reload_so_its_table_stays(served):
-    kill_in_a_reload(served)
+    kill_firewalld_in_a_reload(served.host)
+    served.host.start_firewalld()
     served.freeze_firewalld()
     outcome = served.call("heal")
     assert outcome["changes"] == {}
     assert "a reload may be going on" in outcome["notices"][0]
-    assert has_drop_table(served)
+    assert has_drop_table(served.host)
 
 
 @pytest.mark.parametrize("after_a_reload", [False, True])
 def test_a_wanted_panic_stays_also_on_top_of_what_a_reload_left(served, outsider, after_a_reload):
     if after_a_reload:
-        kill_in_a_reload(served)
+        kill_firewalld_in_a_reload(served.host)
+        served.host.start_firewalld()
     served.firewall_cmd("--panic-on")
     assert served.call("heal")["changes"] == {}
     assert served.firewall_cmd("--query-panic") == "yes"
-    assert has_drop_table(served)
+    assert has_drop_table(served.host)
     assert answer(outsider, served) == "dropped"
     # The one who did it undoes it.
     served.firewall_cmd("--panic-off")
@@ -193,7 +161,7 @@ def test_a_wanted_panic_stays_also_on_top_of_what_a_reload_left(served, outsider
 
 def test_a_panic_that_a_new_firewalld_does_not_know_of_is_told_and_stays(served, outsider):
     served.firewall_cmd("--panic-on")
-    kill_firewalld(served)
+    kill_firewalld(served.host)
     served.host.start_firewalld()
     outcome = served.call("heal")
     assert outcome["changes"] == {}
@@ -202,14 +170,14 @@ def test_a_panic_that_a_new_firewalld_does_not_know_of_is_told_and_stays(served,
 
 
 def test_the_table_of_a_reload_that_is_going_on_is_never_removed(served, pillar):
-    many_entries(served)
+    make_reloads_long(served.host)
     log = served.host.path("/run/rules-changed")
     with log.open("w") as output:
         monitor = served.host.popen(["nft", "monitor", "tables"], stdout=output)
     try:
         for _ in range(10):
             reload = served.host.popen(["firewall-cmd", "--reload"], stdout=-3, stderr=-3)
-            while not has_drop_table(served):
+            while not has_drop_table(served.host):
                 assert reload.poll() is None
             time.sleep(random.uniform(0, 0.8))
             assert served.call("heal") == NOTHING
@@ -243,7 +211,8 @@ with Tables() as tables:
     ],
 )
 def test_a_table_goes_only_if_nothing_changed_since_it_was_looked_at(served, meanwhile, removed):
-    kill_in_a_reload(served)
+    kill_firewalld_in_a_reload(served.host)
+    served.host.start_firewalld()
     script = [sys.executable, "-c", BETWEEN_LOOK_AND_REMOVAL, str(UTILS), *meanwhile]
     assert served.run(*script).strip() == removed
 

@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 
 import pytest
-from test_transaction import Host
 
 from lab.booted.machine import Booted
+from tests.functional.transactions import TransactionNode
 
 UNIT = Path(__file__).parents[2] / "salt/k3s/files/k3sfw-recover.service"
 
@@ -27,7 +27,7 @@ def booted():
 @pytest.fixture
 def node(booted, pillar):
     """The applied host."""
-    host = Host(booted)
+    host = TransactionNode(booted)
     host.firewall_cmd("--state")
     host.call("apply", pillar)
     return host

@@ -5,8 +5,9 @@ import os
 import signal
 import time
 
-import conftest
 import pytest
+
+from tests.functional.hosts import SERVER, Node, standing
 
 # What it is called, first and last.
 WATCHDOG = ("sh", "flock", "program")
@@ -15,8 +16,8 @@ A3 = {"a3": {"role": "agent", "addresses": ["192.0.2.23"]}}
 
 @pytest.fixture(scope="module")
 def shared():
-    with conftest.standing("back", (conftest.SERVER,)) as raised:
-        yield conftest.Node(raised.host("s1"))
+    with standing("back", (SERVER,)) as raised:
+        yield Node(raised.host("s1"))
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import DRIVER
+
+from tests.functional.hosts import ENGINE_DRIVER
 
 ETC = "/etc/firewalld"
 OVERLAPPING = (
@@ -146,7 +147,7 @@ def test_it_holds_with_the_iptables_backend_too(node):
 def test_a_caller_that_is_killed_in_the_middle_leaves_nothing(node, after):
     before, before_networks = traces(node), networks(node)
     caller = node.host.popen(
-        [sys.executable, str(DRIVER), "try_out"],
+        [sys.executable, str(ENGINE_DRIVER), "try_out"],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
     )
@@ -155,7 +156,7 @@ def test_a_caller_that_is_killed_in_the_middle_leaves_nothing(node, after):
     wait_for(lambda: "shadow_start" in commands(node))
     time.sleep(after)
     for process in node.host.processes():
-        if str(DRIVER) in command(process.pid):
+        if str(ENGINE_DRIVER) in command(process.pid):
             os.kill(process.pid, signal.SIGKILL)
     caller.wait(10)
     wait_for(lambda: "shadow_start" not in commands(node))
@@ -194,7 +195,7 @@ def test_a_host_that_may_not_make_namespaces_is_no_verdict(node):
     given = json.dumps({"options": {"contents": GOOD}})
     done = node.host.run(
         ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", "--"]
-        + [sys.executable, str(DRIVER), "try_out"],
+        + [sys.executable, str(ENGINE_DRIVER), "try_out"],
         input=given,
     )
     answer = json.loads(done.stdout)

@@ -9,11 +9,11 @@ import threading
 import time
 from pathlib import Path
 
-import conftest
 import pytest
-from test_transaction import Host
 
 from lab.wait import wait_until
+from tests.functional.hosts import ENGINE_DRIVER, standing
+from tests.functional.transactions import TransactionNode, steps_of
 
 OPEN = 6379
 LISTEN = f"import socket; s = socket.create_server(('', {OPEN}))\nwhile True: s.accept()"
@@ -27,7 +27,7 @@ ASK = (
 
 @pytest.fixture(scope="module")
 def raised():
-    with conftest.standing("beside") as lab:
+    with standing("beside") as lab:
         listener = lab.host("s1").popen([sys.executable, "-c", LISTEN])
         yield lab
         listener.kill()
@@ -37,7 +37,7 @@ def raised():
 @pytest.fixture
 def node(raised, pillar):
     """The applied host."""
-    host = Host(raised.host("s1"))
+    host = TransactionNode(raised.host("s1"))
     host.call("apply", pillar)
     return host
 
@@ -46,15 +46,6 @@ def answer_from(raised, port=OPEN):
     """What a new connection of an outsider meets; nothing if it stands."""
     s1 = raised.host("s1").ipv4
     return raised.host("out").run([sys.executable, "-c", ASK, s1, str(port)]).stdout.strip()
-
-
-def steps_of(node, pillar, new):
-    """The steps of this change, and the states before and after it."""
-    old = node.state()
-    steps = node.drive(99, "kill", new)["steps"]
-    after = node.state()
-    node.call("apply", pillar)
-    return steps, old, after
 
 
 def is_running(node, name):
@@ -155,7 +146,7 @@ def test_fifty_applies_at_once_and_an_outsider_end_in_one_state_and_lose_nothing
     def begin(tables):
         given = {"pillar": tables, "minion_id": "s1", "role": "server", "options": {}}
         process = node.host.popen(
-            [sys.executable, str(conftest.DRIVER), "apply"], stdin=-1, stdout=-1, stderr=-1
+            [sys.executable, str(ENGINE_DRIVER), "apply"], stdin=-1, stdout=-1, stderr=-1
         )
         process.stdin.write(json.dumps(given))
         process.stdin.close()

@@ -3,17 +3,22 @@
 import contextlib
 
 import pytest
-from test_transaction import Host
-from test_transaction_bystanders import raised, steps_of
-from test_transaction_streams import CLOSED, knocking
 
-__all__ = ["raised"]
+from tests.functional.hosts import standing
+from tests.functional.knocking import CLOSED, knocking
+from tests.functional.transactions import TransactionNode, steps_of
+
+
+@pytest.fixture(scope="module")
+def raised():
+    with standing("disks") as lab:
+        yield lab
 
 
 @pytest.fixture
 def node(raised, pillar):
     """The applied host."""
-    host = Host(raised.host("s1"))
+    host = TransactionNode(raised.host("s1"))
     host.call("apply", pillar)
     return host
 

@@ -3,23 +3,23 @@
 import threading
 import time
 
-import conftest
 import pytest
-from test_transaction import Host
 
 from lab.wait import wait_until
+from tests.functional.hosts import standing
+from tests.functional.transactions import TransactionNode
 
 
 @pytest.fixture(scope="module")
 def raised():
-    with conftest.standing("faults") as lab:
+    with standing("faults") as lab:
         yield lab
 
 
 @pytest.fixture
 def node(raised, pillar):
     """The applied host; whatever a test did to it is mended first."""
-    host = Host(raised.host("s1"))
+    host = TransactionNode(raised.host("s1"))
     if "firewalld" not in [process.name for process in host.host.processes()]:
         host.host.start_firewalld()
     host.call("apply", pillar)

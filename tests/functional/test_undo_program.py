@@ -2,18 +2,18 @@
 
 from contextlib import contextmanager
 
-import conftest
 import pytest
-from test_healing import has_own_rules, kill_firewalld, many_entries
-from test_transaction import Host
 
 from lab.wait import wait_until
+from tests.firewalld_damage import MANY, has_own_rules, kill_firewalld, make_reloads_long
+from tests.functional.hosts import SERVER, standing
+from tests.functional.transactions import TransactionNode
 
 
 @pytest.fixture(scope="module")
 def shared():
-    with conftest.standing("undo", (conftest.SERVER,)) as raised:
-        yield Host(raised.host("s1"))
+    with standing("undo", (SERVER,)) as raised:
+        yield TransactionNode(raised.host("s1"))
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_what_others_have_at_runtime_outlives_a_firewalld_that_dies_while_it_is_
 ):
     shared.call("apply", pillar)
     old = shared.state()[0]
-    many_entries(shared)
+    make_reloads_long(shared.host)
     shared.firewall_cmd("--zone=public", "--add-port=8443/tcp")
     steps = shared.drive(99, "kill", more)["steps"]
     shared.call("rollback", more)
@@ -47,11 +47,11 @@ def test_what_others_have_at_runtime_outlives_a_firewalld_that_dies_while_it_is_
     left = "add table inet firewalld_policy_drop; add chain inet firewalld_policy_drop filter_x"
     shared.nft(left)
     shared.drive(steps.index("execute"), "kill", more)
-    wait_until(lambda: not has_own_rules(shared), "no reload was seen", timeout=20)
-    kill_firewalld(shared)
+    wait_until(lambda: not has_own_rules(shared.host), "no reload was seen", timeout=20)
+    kill_firewalld(shared.host)
     shared.wait_until_ended(within=60)
     assert shared.firewall_cmd("--zone=public", "--list-ports") == "8443/tcp"
-    shared.path("/etc/firewalld/ipsets/many.xml").unlink()
+    shared.path(MANY).unlink()
     shared.firewall_cmd("--reload")
     assert shared.call("compare", pillar)["changes"] == {}
     assert shared.state()[0] == old

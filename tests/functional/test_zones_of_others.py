@@ -11,8 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import conftest
 import pytest
+
+from tests.functional.hosts import Node, standing
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests/unit/data"
@@ -27,11 +28,11 @@ PODS = (
 
 @pytest.fixture(scope="module")
 def host():
-    with conftest.standing("zones") as raised:
+    with standing("zones") as raised:
         yield Checked(raised)
 
 
-class Checked(conftest.Node):
+class Checked(Node):
     """The applied host, asked by check_zones."""
 
     def __init__(self, lab):

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from subprocess import DEVNULL
 
 from lab.wait import wait_until
-from packets.reach import Source
+from tests.cluster.packets.reach import Source
 
 # The network's number, then the host's in it. Pods are known by the interface behind which they
 # are, so those of a dual-stack cluster have the same rights in both families.

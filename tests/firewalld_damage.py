@@ -1,0 +1,47 @@
+"""What a firewalld leaves behind that is killed, most of all in the middle of a reload."""
+
+import time
+
+from lab.wait import wait_until
+
+DROP_TABLE = "firewalld_policy_drop"
+_ENTRIES = "".join(f"<entry>10.{i // 250}.{i % 250}.1</entry>" for i in range(20000))
+MANY = "/etc/firewalld/ipsets/many.xml"
+
+
+def make_reloads_long(host):
+    """Give firewalld an ipset that makes a reload last for a second or two."""
+    file = host.path(MANY)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f'<ipset type="hash:net">{_ENTRIES}</ipset>')
+    host.run(["firewall-cmd", "--reload"])
+
+
+def has_drop_table(host):
+    return _is_listed(host, "table", "inet", DROP_TABLE)
+
+
+def has_own_rules(host):
+    return _is_listed(host, "chain", "inet", "firewalld", "filter_INPUT")
+
+
+def _is_listed(host, *what):
+    return host.run(["nft", "list", *what], check=False).returncode == 0
+
+
+def kill_firewalld(host):
+    host.kill("firewalld", 9)
+    wait_until(lambda: "firewalld" not in host.daemons(), "it lives", timeout=10)
+
+
+def kill_firewalld_in_a_reload(host):
+    """Kill firewalld while its own rules are gone and every new connection is dropped."""
+    make_reloads_long(host)
+    reload = host.popen(["firewall-cmd", "--reload"], stdout=-3, stderr=-3)
+    deadline = time.monotonic() + 20
+    while not has_drop_table(host) or has_own_rules(host):
+        assert time.monotonic() < deadline, "no reload was seen"
+    kill_firewalld(host)
+    reload.wait(20)
+    assert has_drop_table(host)
+    assert not has_own_rules(host)
