@@ -1,13 +1,13 @@
 """
-What a minion knows of itself as a K3s node: its role, its cluster's name, the addresses by which
-its peers see it, and the networks of its pods.
+The grains of a K3s node: its role, the name of its cluster, the addresses that its peers see, and
+the networks of its pods.
 
-It reads files and nothing else, and must know nothing of the engine: grains are loaded before
-modules are synced, so one process could hold new grains beside old engine code.
+Reads files only, and imports nothing of the engine: grains are loaded before modules are synced, so
+one process could hold new grains beside old engine code.
 """
 
-# Only modules are imported by name, never functions: Salt runs every public function that it
-# finds in a grains module, imported ones as well.
+# Import modules, never functions: Salt calls every public function of a grains module, imported
+# ones included.
 from __future__ import annotations
 
 import fnmatch
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 NAMES = ("k3s_role", "k3s_cluster", "k3s_node_ips", "k3s_pod_cidrs")
 SERVICES = {"server": "k3s", "agent": "k3s-agent"}
-# In systemd's own order: the first folder that has a unit's name decides what the unit is.
+# In systemd's order: the first folder that holds a unit's name decides what the unit is.
 UNIT_FOLDERS = (
     "etc/systemd/system",
     "run/systemd/system",
@@ -32,8 +32,8 @@ UNIT_FOLDERS = (
 )
 CONFIGURATION = "etc/rancher/k3s/config.yaml"
 DATA_FOLDER = "/var/lib/rancher/k3s"
-# Flannel writes it when it starts, and it is gone with the next boot. The addresses are those of
-# the bridge, the first behind the network's own.
+# flannel writes it when it starts; the next boot removes it. The addresses in it are those of the
+# bridge: the first one after the network's own.
 # https://github.com/flannel-io/flannel/blob/master/pkg/subnet/subnet.go (WriteSubnetFile)
 SUBNET_FILE = "run/flannel/subnet.env"
 SUBNETS = ("FLANNEL_SUBNET", "FLANNEL_IPV6_SUBNET")
@@ -53,9 +53,10 @@ KUBERNETES_INTERFACES = (
 def k3s(grains):
     """
     Return ``k3s_role``, ``k3s_cluster`` and ``k3s_node_ips``, and ``k3s_pod_cidrs`` once flannel
-    has written down the networks of this node's pods; or nothing on a host that is no K3s node. A
-    value that the operator set in the minion's configuration or in the grains file wins, each for
-    itself; an empty ``k3s_role`` is the word that this host is no K3s node.
+    has written its subnet file. On a host that is not a K3s node, return nothing.
+
+    Each value that the operator set in the minion's configuration or in the grains file wins; an
+    empty ``k3s_role`` means that this host is not a K3s node.
     """
     return _node(Path("/"), _set_by_operator(__opts__), grains)
 
@@ -77,19 +78,19 @@ def _node(root: Path, operator: dict, grains: dict) -> dict:
 
 
 def _set_by_operator(opts: dict) -> dict:
-    # Salt lets a custom grain win over the grains file, and one of the minion's configuration
-    # win over both, but only after this function ran. At that time opts["grains"] holds just
-    # what the configuration says: salt.loader.grains reads it anew for each refresh.
-    found = {}
+    # Salt ranks a custom grain above the grains file, and the minion's configuration above both,
+    # but only after this function has run. Until then opts["grains"] holds only the configuration's
+    # grains: salt.loader.grains reads them again for each refresh.
+    values = {}
     for source in (_grains_file(opts), opts.get("grains")):
         if isinstance(source, dict):
-            # None is what grains.delval leaves behind.
-            found.update({n: source[n] for n in NAMES if source.get(n) is not None})
-    return found
+            # grains.delval leaves None behind.
+            values.update({name: source[name] for name in NAMES if source.get(name) is not None})
+    return values
 
 
 def _grains_file(opts: dict) -> object:
-    # Found as salt.grains.extra finds it, which also warns if it cannot be read.
+    # At the place where salt.grains.extra looks, which also warns if the file cannot be read.
     if "conf_file" not in opts:
         return None
     path = Path(opts["conf_file"])
@@ -113,27 +114,27 @@ def _has_service(root: Path, name: str) -> bool:
         return True
     units = (root / folder / f"{name}.service" for folder in UNIT_FOLDERS)
     first = next((unit for unit in units if os.path.lexists(unit)), None)
-    # A masked unit is a link to /dev/null, which is no file.
+    # A masked unit is a link to /dev/null, which is not a regular file.
     return first is not None and first.is_file()
 
 
 def _configuration(root: Path) -> dict:
-    # As K3s reads it (its pkg/configfilearg): config.yaml, then config.yaml.d in order of names;
-    # the later value wins, and that of "key+" is appended. K3s does not start with a file that
-    # it cannot read, so one such file makes all of them worthless as knowledge of the node.
+    # As K3s reads it (its pkg/configfilearg): config.yaml, then config.yaml.d sorted by name. The
+    # last value wins, and that of "key+" is appended. K3s does not start if it cannot read one of
+    # the files, so after one unreadable file the others say nothing about this node either.
     values: dict = {}
     for path in _configuration_files(root / CONFIGURATION):
         try:
-            # Every scalar stays text, as in K3s: YAML 1.1 would make a number of 2001:10:0:1.
+            # Every scalar stays text, as in K3s: YAML 1.1 would read 2001:10:0:1 as a number.
             content = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader) or {}
             items = content.items()
         except FileNotFoundError:
             continue
         except (OSError, ValueError, AttributeError, RecursionError, yaml.YAMLError) as error:
             log.warning(
-                "%s cannot be read as a K3s configuration (%s), so k3s_node_ips are the addresses "
-                "of this host's interfaces. Mend the file, then run: "
-                "salt-call saltutil.refresh_grains",
+                "%s cannot be read as a K3s configuration (%s). k3s_node_ips are the addresses of "
+                "this host's interfaces instead. Fix: correct the file, then run salt-call "
+                "saltutil.refresh_grains",
                 path,
                 " ".join(str(error).split()),
             )
@@ -166,8 +167,8 @@ def _configured_addresses(configuration: dict) -> set:
         addresses = {_address(text.strip()) for text in listed if text.strip()}
     except ValueError as error:
         log.warning(
-            "node-ip in /%s or its config.yaml.d is not a list of addresses (%s), so "
-            "k3s_node_ips are the addresses of this host's interfaces. Mend it, then run: "
+            "node-ip in /%s or its config.yaml.d is not a list of addresses (%s). k3s_node_ips are "
+            "the addresses of this host's interfaces instead. Fix: correct node-ip, then run "
             "salt-call saltutil.refresh_grains",
             CONFIGURATION,
             error,
@@ -192,16 +193,16 @@ def _pod_cidrs(root: Path) -> list[str]:
         lines = (root / SUBNET_FILE).read_text().splitlines()
     except (OSError, ValueError):
         return []
-    written = dict(line.strip().split("=", 1) for line in lines if "=" in line)
-    found = []
+    variables = dict(line.strip().split("=", 1) for line in lines if "=" in line)
+    networks = []
     for name in SUBNETS:
         try:
-            network = ipaddress.ip_interface(written.get(name, "")).network
+            network = ipaddress.ip_interface(variables.get(name, "")).network
         except ValueError:
             continue
         if network.prefixlen:
-            found.append(str(network))
-    return found
+            networks.append(str(network))
+    return networks
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -210,7 +211,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 def _is_global_unicast(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    # Go's IsGlobalUnicast, private networks included; Python's is_global leaves them out.
+    # Go's IsGlobalUnicast, which includes private networks; Python's is_global excludes them.
     return not (
         address.is_unspecified
         or address.is_loopback

@@ -1,9 +1,9 @@
 """
-Tells Salt where k3sfw's modules are when pip installed them.
+The entry point that tells Salt where pip installed k3sfw's modules.
 
-setup.cfg makes packages of the folders that Salt syncs (``_modules`` is ``saltext_k3sfw.modules``),
-so an installed minion runs the very files of the checkout. In an editable install they stay where
-they are, beside this package.
+setup.cfg maps the folders that Salt syncs to packages (``_modules`` is ``saltext_k3sfw.modules``),
+so an installed minion runs the same files as a synced one. In an editable install they stay beside
+this package.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 
 
 def folders() -> dict[str, list[str]]:
-    """Give the folders in which each of Salt's loaders finds modules of this installation."""
+    """Return the folders of this installation in which each of Salt's loaders finds modules."""
     places = {name: (HERE / name, HERE.parent / f"_{name}") for name in LOADERS}
     return {
         name: [str(folder) for folder in candidates if folder.is_dir()]
