@@ -1,1 +1,1 @@
-"""Numbers as ratios, measured in one run on one host: ``make bench``. Nothing here is a test."""
+"""Benchmarks, run by ``make bench``: each ratio is measured within one run. None is a test."""

@@ -5,9 +5,9 @@ from bench import checks, pillar_nodes, rules, transactions
 if __name__ == "__main__":
     took = rules.main()
     print()
-    way_back = transactions.main()
-    first, more = (took[name] - way_back[name] for name in ("first apply", "one node more"))
-    print("k3sfw.managed without the way back")
+    overhead = transactions.main()
+    first, more = (took[name] - overhead[name] for name in ("first apply", "one node more"))
+    print("k3sfw.managed without the overhead of the transaction")
     print(f"  first apply, faster than the script {took['script'] / first:8.2f}")
     print(f"  one node more, in milliseconds      {more:8.1f}")
     print()

@@ -1,4 +1,4 @@
-"""Run inside a host: times one thing that ``bench.checks`` asks for, as JSON on stdout.
+"""Runs inside a host: times one part of a check for ``bench.checks``, as JSON on stdout.
 
 ``check_driver.py local|peers|many < {"pillar": …, "minion_id": …, "count": …}``
 """
@@ -38,7 +38,7 @@ def main(what: str) -> dict[str, Any]:
 
 
 def local(tables: Tables, name: str, _parsed: float) -> dict[str, Any]:
-    """The check of this node alone, and three round trips over D-Bus."""
+    """Time the check of this node alone, and three D-Bus round trips."""
     transaction.apply(tables, Role.SERVER)
     with Bus() as bus:
         call = Call("getPolicySettings", "policy", "s", (ROWS,))
@@ -50,7 +50,7 @@ def local(tables: Tables, name: str, _parsed: float) -> dict[str, Any]:
 
 
 def peers(tables: Tables, name: str, _parsed: float) -> dict[str, Any]:
-    """The whole check, packets to every peer included."""
+    """Time the whole check, including packets to every peer."""
     transaction.apply(tables, Role.SERVER)
     began = time.perf_counter()
     found = inspect_ports(tables, Role.SERVER, name, count=None)
@@ -59,7 +59,7 @@ def peers(tables: Tables, name: str, _parsed: float) -> dict[str, Any]:
 
 
 def many(tables: Tables, name: str, parsed: float) -> dict[str, Any]:
-    """All that a check of very many peers does but for the one node's own firewalld."""
+    """Time everything that a check of very many peers does, except for this node's firewalld."""
     began = time.perf_counter()
     desired(tables, Role.SERVER)
     own = next(node for node in tables.nodes if node.name == name)

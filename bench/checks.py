@@ -1,7 +1,7 @@
 """
-What check_ports costs: on one node alone against three round trips over D-Bus, with packets to
-eight peers that answer and to eight that are silent, and with a thousand peers. Real firewalld on
-every host, all in one run.
+The cost of check_ports: on one node alone compared with three D-Bus round trips, with packets to
+eight peers that answer and to eight silent ones, and with a thousand peers. A real firewalld runs
+on every host, and one run measures everything.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from lab.spec import HostSpec
 DRIVER = Path(__file__).with_name("check_driver.py")
 PEERS = 8
 MANY = 1000
-# The network of the many, all on one host that answers for them.
+# The first two bytes of their addresses, which are all on one host.
 THOUSAND = "10.99"
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the results."""
     specs = [HostSpec(f"s{number}", "server", 10 + number) for number in range(1, PEERS + 2)]
     out = HostSpec("out", "plain", 99, firewalld=False)
     with Lab(f"bench{os.getpid()}", (*specs, out), salt=False, ephemeral=True) as lab:
@@ -46,13 +46,13 @@ def main() -> None:
         f"  {PEERS} peers that answer      {answering['seconds']:8.2f} s  {answering['statuses']}"
     )
     print(f"  {PEERS} peers that are silent  {silent['seconds']:8.2f} s  {silent['statuses']}")
-    print(f"  model of {MANY} peers      {many['model'] * 1000:8.1f} ms")
+    print(f"  plan for {MANY} peers      {many['model'] * 1000:8.1f} ms")
     print(f"  {many['asked']} questions to them {many['seconds']:8.2f} s  {many['statuses']}")
-    print(f"  memory of that            {many['mebibytes']:8.1f} MiB")
+    print(f"  peak memory of that       {many['mebibytes']:8.1f} MiB")
     print("ratios")
-    print(f"  one node alone, in three round trips  {local['check'] / local['trips']:8.2f}")
+    print(f"  one node alone : three round trips    {local['check'] / local['trips']:8.2f}")
     print(
-        f"  silent peers, in answering ones       {silent['seconds'] / answering['seconds']:8.1f}"
+        f"  silent peers : peers that answer      {silent['seconds'] / answering['seconds']:8.1f}"
     )
 
 
@@ -73,7 +73,7 @@ def _ask_many(answering: Host, asking: Host) -> dict[str, Any]:
     addresses = [f"{THOUSAND}.{n // 250}.{n % 250 + 1}" for n in range(MANY)]
     commands = [f"address add {address}/32 dev lo" for address in addresses]
     answering.run(["ip", "-batch", "-"], input="\n".join(commands) + "\n")
-    # A thousand hosts would not share one host's limit of ICMP errors.
+    # A thousand hosts would not share one host's rate limit of ICMP errors.
     answering.run(["sh", "-c", "echo 0 > /proc/sys/net/ipv4/icmp_ratelimit"])
     asking.run(["ip", "route", "add", f"{THOUSAND}.0.0/16", "via", answering.ipv4])
     nodes = {

@@ -1,7 +1,7 @@
 """
-How much a pillar saves by sharing the list of nodes with the pillars before it: renders
-``pillar/k3s/nodes.sls`` against a master's cache of many minions, with the shared answer and
-without it, and prints the ratio; and for comparison what Salt's own MasterPillarUtil takes.
+The time that pillars save by sharing the list of nodes: renders ``pillar/k3s/nodes.sls`` with a
+master's cache of many minions, with the shared list and without it, and prints the ratio. Salt's
+own MasterPillarUtil is measured for comparison.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def master(folder: Path, count: int) -> tuple[dict, dict]:
-    """The configuration of a master that has accepted and heard ``count`` minions."""
+    """Return a master's configuration with the keys and grains of ``count`` minions, and grains."""
     (folder / "master").write_text(f"root_dir: {folder}\n")
     opts = salt.config.master_config(str(folder / "master"))
     grains = dict(salt.loader.grains(salt.config.minion_config(None)), k3s_role="agent")

@@ -1,9 +1,9 @@
 """
-Applying the tables to one server: k3sfw against the source's script, Salt's own firewalld state and
-one bare ``firewall-cmd --reload``, each on a host that is new, all in one run.
+The time to apply the tables to one server: k3sfw compared with the source's script, Salt's own
+firewalld state and a bare ``firewall-cmd --reload``, each on a new host, all in one run.
 
-The states are timed by Salt itself (``duration`` in what salt-call returns), so no start of a
-process counts for either of them.
+Salt times the states itself (``duration`` in the output of salt-call), so the start of a process
+counts for neither of them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CLIENT = HostSpec("out", "plain", 99, firewalld=False)
 
 
 def main() -> dict[str, float]:
-    """Measure and print; the milliseconds of the script, a first apply and one node more."""
+    """Print all times; return those of the script, a first apply and one node more."""
     script, reload = [], []
     for _run in range(RUNS):
         with _server() as (host, _client):
@@ -65,9 +65,9 @@ def main() -> dict[str, float]:
     for name, ratio in (
         ("first apply, faster than the script", middle(script) / our_first),
         ("first apply, faster than Salt's own", their_first / our_first),
-        ("first apply, in reloads", our_first / middle(reload)),
+        ("first apply : one reload", our_first / middle(reload)),
         ("nothing to do, faster than Salt's own", their_noop / our_noop),
-        ("one node more, in reloads", middle(joins) / middle(reload)),
+        ("one node more : one reload", middle(joins) / middle(reload)),
     ):
         print(f"  {name:42}{ratio:9.2f}")
     print(f"new connections while {len(joins)} nodes joined: {counts}")
@@ -87,14 +87,14 @@ def _timed(action: Callable[[], Any]) -> float:
 
 
 def _states(sls: dict[str, Any] | None) -> tuple[float, float]:
-    """Milliseconds of the first and of a second run of a state on a new host."""
+    """Return the milliseconds of the first and the second run of a state on a new host."""
     with _server() as (host, _client):
         _configure(host, sls, pillar_of(5))
         return _apply(host), _apply(host)
 
 
 def _joins(first: int, host: Host | None = None) -> list[float]:
-    """Milliseconds of each apply that lets one node more in."""
+    """Return the milliseconds of each apply that adds one node."""
     if host is None:
         with _server() as (host, _client):
             _configure(host, None, pillar_of(first - 1))
@@ -108,7 +108,7 @@ def _joins(first: int, host: Host | None = None) -> list[float]:
 
 
 def _connections() -> dict[str, int]:
-    """What becomes of new connections, one after the other, while nodes join."""
+    """Return how many new connections succeed and fail, one after the other, while nodes join."""
     with _server() as (host, client):
         _configure(host, None, pillar_of(5))
         _apply(host)
@@ -118,7 +118,7 @@ def _connections() -> dict[str, int]:
 
 
 def _configure(host: Host, sls: dict[str, Any] | None, pillar: dict[str, Any]) -> None:
-    """A masterless minion's configuration; ``sls`` is None for our own state."""
+    """Write the configuration of a masterless minion; ``sls`` is None for our own state."""
     folder = host.path(CONFIGURATION)
     for sub in ("pillar", "states"):
         (folder / sub).mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ def _configure(host: Host, sls: dict[str, Any] | None, pillar: dict[str, Any]) -
 
 
 def _apply(host: Host) -> float:
-    """Milliseconds that the one state took."""
+    """Apply the only state, and return its milliseconds."""
     command = [salt_program("salt-call"), "--local", "-c", CONFIGURATION, "--out=json"]
     done = host.run([*command, "state.apply", "rules"], check=False, timeout=300)
     (result,) = json.loads(done.stdout)["local"].values()
@@ -154,14 +154,14 @@ def _apply(host: Host) -> float:
 
 
 def tables_of() -> dict[str, Any]:
-    """Both tables, as pillar holds them."""
+    """Return both tables as they are in pillar."""
     tables = CHECKOUT / "pillar" / "k3s" / "tables"
     ports = {name: yaml.safe_load((tables / f"{name}.yaml").read_text()) for name in _TABLES}
     return {"ports": ports}
 
 
 def pillar_of(nodes: int) -> dict[str, Any]:
-    """Both tables, and a cluster of three servers and the rest agents."""
+    """Return both tables and the nodes of a cluster: three servers, the rest agents."""
     return {
         **tables_of(),
         "nodes": {
@@ -175,7 +175,7 @@ def pillar_of(nodes: int) -> dict[str, Any]:
 
 
 def _firewalld_present() -> dict[str, Any]:
-    """The script's rules in Salt's own words."""
+    """Return the script's rules as a state of Salt's own firewalld module."""
     ports, rules = [], []
     for line in SCRIPT.read_text().splitlines():
         if "--add-port=" in line:

@@ -1,6 +1,6 @@
-"""Run inside a host: times applies, and of each what changes the firewall itself, as JSON.
+"""Runs inside a host: times applies, and the part of each that changes the firewall, as JSON.
 
-``transaction_driver.py < {"pillars": [[name, pillar], …]}``: an apply for each, in their order.
+``transaction_driver.py < {"pillars": [[name, pillar], …]}``: one apply for each, in this order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from k3sfw_engine import change, transaction
 from k3sfw_engine.rows import Role
 from k3sfw_engine.tables import parse_tables
 
-# A run without a transaction would do these all the same, and the rest not at all.
+# A run without a transaction would call these functions as well, and nothing else.
 NEEDED_ANYWAY = (
     "check_permanent",
     "execute",
@@ -34,7 +34,7 @@ NEEDED_ANYWAY = (
 
 
 def main() -> list[dict[str, Any]]:
-    """The milliseconds of each apply: all of it, what changes something, and undoing it."""
+    """Return the milliseconds of each apply, in whole and without the transaction."""
     bare: list[float] = []
 
     def timed(function: Callable[..., Any]) -> Callable[..., Any]:

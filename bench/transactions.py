@@ -1,6 +1,6 @@
 """
-What it costs to be able to go back: an apply as a whole, and of it what guard, trial, journal,
-watchdog and copies take. All on one host, in one run.
+The cost of being able to undo: the time of an apply, and the share of the transaction in it (guard,
+trial start, journal, watchdog, copies). One host and one run measure everything.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SERVER = HostSpec("s1", "server", 11, minion=False)
 
 
 def main() -> dict[str, float]:
-    """Measure and print; the milliseconds for the way back, by what is done."""
+    """Print all times; return the milliseconds of the transaction for each kind of apply."""
     pillars = [("first apply", pillar_of(5)), ("nothing to do", pillar_of(5))]
     for nodes in range(6, 6 + RUNS):
         pillars += [("one node more", pillar_of(nodes)), ("nothing to do", pillar_of(nodes))]
@@ -34,7 +34,7 @@ def main() -> dict[str, float]:
         wholes = [each["whole"] for each in found if each["name"] == name]
         added = [each["whole"] - each["bare"] for each in found if each["name"] == name]
         whole, more = statistics.median(wholes), statistics.median(added)
-        print(f"  {name:16}{whole:8.1f}, of it for the way back {more:8.1f}")
+        print(f"  {name:16}{whole:8.1f}, of which transaction   {more:8.1f}")
         added_to[name] = more
     return added_to
 
