@@ -19,7 +19,7 @@ from tests.unit.masterless import configure, salt_call
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ("_grains", "_modules", "_states", "_utils", "saltext_k3sfw")
-BUILT_FROM = (*SHIPPED, "pyproject.toml", "setup.cfg")
+BUILT_FROM = (*SHIPPED, "LICENSE", "README.md", "pyproject.toml", "setup.cfg")
 
 
 @pytest.fixture(scope="module")
