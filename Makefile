@@ -36,7 +36,7 @@ salt-lint: $(VENV)/complete
 	$(PYTHON) -m saltlint $(shell find salt pillar -name '*.sls') </dev/null
 
 cli-examples: $(VENV)/complete
-	$(PYTHON) -m pytest -q tests/unit/test_docstrings.py
+	$(PYTHON) -m pytest -q tests/unit/salt/test_docstrings.py
 
 collect: $(VENV)/complete
 	$(PYTHON) -m pytest --collect-only -qq

@@ -18,22 +18,35 @@ try:
     import netaddr
 
     import k3sfw_engine
-    from k3sfw_engine import adopting, past_changes, recovery, routes, tables, transaction, zones
-    from k3sfw_engine.desired import desired
+    from k3sfw_engine.checks import report as _report
+    from k3sfw_engine.checks.ports.questions_to_peers import Filter as _Filter
+    from k3sfw_engine.checks.routes import route_check as _route_check
+    from k3sfw_engine.checks.zones import zone_check as _zone_check
+    from k3sfw_engine.commands import (
+        adopt as _adopt,
+        apply as _apply,
+        check_ports as _check_ports,
+        check_routes as _check_routes,
+        check_zones as _check_zones,
+        confirm as _confirm,
+        explain as _explain,
+        firewall_cmd_script as _firewall_cmd_script,
+        heal as _heal,
+        history as _history,
+        prepare as _prepare,
+        remove as _remove,
+        rollback as _rollback,
+    )
     from k3sfw_engine.errors import BadTables, EngineError, Undone
-    from k3sfw_engine.explain import explain as explain_packet
-    from k3sfw_engine.inspection import inspect_ports
-    from k3sfw_engine.masters import resolve_masters
-    from k3sfw_engine.matching import Question
-    from k3sfw_engine.peers import Narrowing
-    from k3sfw_engine.ports import LAYERS
-    from k3sfw_engine.proof import Proof
-    from k3sfw_engine.route_facts import observe as observe_routes
-    from k3sfw_engine.rows import PortRange, Protocol, Role
-    from k3sfw_engine.script import script as write_script
-    from k3sfw_engine.undoable import Terms
-    from k3sfw_engine.verdicts import RETCODES, report
-    from k3sfw_engine.zone_facts import observe_zones
+    from k3sfw_engine.host import dns as _dns
+    from k3sfw_engine.model.rows import PortRange, Protocol, Role
+    from k3sfw_engine.model.rule_matches_packet import Packet
+    from k3sfw_engine.plan.desired import compute as _desired
+    from k3sfw_engine.plan.observed import LAYERS
+    from k3sfw_engine.port_tables import read_pillar as _read_pillar
+    from k3sfw_engine.transaction import compare as _compare
+    from k3sfw_engine.transaction.checkpoint import CommitOptions
+    from k3sfw_engine.transaction.still_reachable import Proof
 
     _MISSING = ""
 except ModuleNotFoundError as error:
@@ -49,7 +62,7 @@ from salt.exceptions import (
     SaltInvocationError,
 )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __virtualname__ = "k3sfw"
 
 
@@ -162,7 +175,7 @@ def plan():
 
         salt '*' k3sfw.plan
     """
-    found, _observed = _engine(transaction.compare, *_node_tables())
+    found, _observed = _engine(_compare.compare, *_node_tables())
     return {
         "changes": found.changes,
         "steps": [str(step) for step in found.steps],
@@ -208,7 +221,7 @@ def apply(test=None, refresh=True, confirm=None, within=600):
     """
     dry = _is_test(test)
     terms = _terms("apply", _seconds(confirm, within))
-    return _change(dry, transaction.apply, *_node_tables(refresh), terms=terms)
+    return _change(dry, _apply.apply, *_node_tables(refresh), terms=terms)
 
 
 def confirm():
@@ -226,7 +239,7 @@ def confirm():
 
         salt s1 k3sfw.confirm
     """
-    return _outcome(_engine(past_changes.confirm, _proof()), False)
+    return _outcome(_engine(_confirm.confirm, _proof()), False)
 
 
 def rollback(to=None, test=None, allow_lockout=False):
@@ -258,7 +271,7 @@ def rollback(to=None, test=None, allow_lockout=False):
     """
     dry = _is_test(test)
     terms = _terms("rollback")
-    return _change(dry, past_changes.rollback, to, terms=terms, allow_lockout=bool(allow_lockout))
+    return _change(dry, _rollback.rollback, to, terms=terms, allow_lockout=bool(allow_lockout))
 
 
 def history(limit=20):
@@ -281,7 +294,7 @@ def history(limit=20):
     """
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
         raise SaltInvocationError(f"limit={limit!r} is no number of changes. Mend: give one")
-    return _engine(past_changes.history)[:limit]
+    return _engine(_history.history)[:limit]
 
 
 def prepare(test=None, refresh=True):
@@ -307,7 +320,7 @@ def prepare(test=None, refresh=True):
     dry = _is_test(test)
     return _outcome(
         _engine(
-            transaction.prepare,
+            _prepare.prepare,
             *_node_tables(refresh),
             masters=_masters(),
             master_ports=_master_ports(),
@@ -334,7 +347,7 @@ def remove(test=None):
 
         salt '*' k3sfw.remove
     """
-    return _change(_is_test(test), transaction.remove, terms=_terms("remove"))
+    return _change(_is_test(test), _remove.remove, terms=_terms("remove"))
 
 
 def heal(test=None):
@@ -363,7 +376,7 @@ def heal(test=None):
         salt '*' k3sfw.heal test=True
     """
     dry = _is_test(test)
-    outcome = _engine(recovery.heal, test=dry)
+    outcome = _engine(_heal.heal, test=dry)
     sentences = [*outcome.meaning, *outcome.notices]
     result = {
         **_outcome(outcome, dry),
@@ -415,7 +428,7 @@ def adopt(test=None, zone=None, refresh=True):
     dry = _is_test(test)
     return _change(
         dry,
-        adopting.adopt,
+        _adopt.adopt,
         *_node_tables(refresh, peer_ports=True),
         node=__opts__["id"],
         zone=None if zone is None else str(zone),
@@ -439,7 +452,7 @@ def status():
         salt '*' k3sfw.status
     """
     parsed, own_role = _node_tables()
-    found, observed = _engine(transaction.compare, parsed, own_role)
+    found, observed = _engine(_compare.compare, parsed, own_role)
     layers = {
         layer: {
             "in_step": layer not in found.changes,
@@ -450,7 +463,7 @@ def status():
     if observed.kernel is None:
         layers["kernel"]["in_step"] = None
     if found.changes:
-        __context__["retcode"] = RETCODES["FAIL"]
+        __context__["retcode"] = _report.RETCODES["FAIL"]
     return {
         "in_step": not found.changes,
         "role": own_role.value,
@@ -485,7 +498,7 @@ def explain(source, port=None, protocol="tcp"):
         salt s1 k3sfw.explain source=192.0.2.21 port=2379
     """
     try:
-        question = Question(
+        question = Packet(
             netaddr.IPAddress(source, flags=netaddr.INET_PTON),
             Protocol(str(protocol).lower()),
             None if port is None else int(port),
@@ -498,7 +511,7 @@ def explain(source, port=None, protocol="tcp"):
             "address, a port from 1 to 65535 and tcp, udp, sctp or any"
         ) from error
     parsed, own_role = _node_tables()
-    found = explain_packet(question, parsed, desired(parsed, own_role))
+    found = _explain.explain(question, parsed, _desired.compute_desired(parsed, own_role))
     return {
         "verdict": "open" if found.rows else "not in the tables",
         "source": list(found.who) or ["nobody whom the tables know"],
@@ -522,7 +535,9 @@ def script():
 
         salt s1 k3sfw.script --out=newline_values_only
     """
-    return write_script(desired(*_node_tables()).objects)
+    return _firewall_cmd_script.firewall_cmd_script(
+        _desired.compute_desired(*_node_tables()).objects
+    )
 
 
 def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
@@ -573,8 +588,8 @@ def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
     count, minions, span = _count(peers), (_names(kwargs.get("from")), _names(to)), _port(port)
     try:
         parsed, own_role = _parse(peer_ports=True)
-        narrow = Narrowing(*_of_cluster(parsed, *minions), *span)
-        found = inspect_ports(
+        narrow = _Filter(*_of_cluster(parsed, *minions), *span)
+        found = _check_ports.inspect_ports(
             parsed,
             own_role,
             __opts__["id"],
@@ -584,9 +599,9 @@ def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
         )
     except EngineError as error:
         return _could_not_check(error)
-    result = report(found.checks, scope=found.scope, full=full)
+    result = _report.report(found.checks, scope=found.scope, full=full)
     result["problems"] += found.notices
-    __context__["retcode"] = RETCODES[result["status"]]
+    __context__["retcode"] = _report.RETCODES[result["status"]]
     return result
 
 
@@ -626,12 +641,12 @@ def check_routes(full=False, to=None, refresh=True):
         (targets,) = _of_cluster(parsed, wanted)
         others = {node.name for node in parsed.nodes} - {__opts__["id"]}
         peers = others & targets if targets else others
-        situation, paths = observe_routes(parsed, __opts__["id"], peers)
+        situation, paths = _check_routes.observe_routes(parsed, __opts__["id"], peers)
     except EngineError as error:
         return _could_not_check(error)
-    checks = routes.judge(situation, paths)
-    result = report(checks, scope=f"{len(peers)} of {len(others)} peers", full=full)
-    __context__["retcode"] = RETCODES[result["status"]]
+    checks = _route_check.judge_routes(situation, paths)
+    result = _report.report(checks, scope=f"{len(peers)} of {len(others)} peers", full=full)
+    __context__["retcode"] = _report.RETCODES[result["status"]]
     return result
 
 
@@ -669,20 +684,20 @@ def check_zones(full=False, refresh=True):
     """
     try:
         parsed, _own_role = _parse(refresh, peer_ports=True)
-        situation, found = observe_zones(parsed, __opts__["id"])
+        situation, found = _check_zones.observe_zones(parsed, __opts__["id"])
     except EngineError as error:
         return _could_not_check(error)
-    interfaces = zones.interfaces(situation, found)
-    checks = zones.judge(situation, found, _master_addresses())
+    interfaces = _zone_check.interfaces(situation, found)
+    checks = _zone_check.judge_zones(situation, found, _master_addresses())
     scope = f"{len(situation.network.interfaces) - 1} interfaces, {len(found.zones)} zones in use"
-    result = report(checks, scope=scope, full=full)
-    __context__["retcode"] = RETCODES[result["status"]]
+    result = _report.report(checks, scope=scope, full=full)
+    __context__["retcode"] = _report.RETCODES[result["status"]]
     return {**result, "interfaces": interfaces}
 
 
 def _could_not_check(error):
     bad_tables = isinstance(error, BadTables)
-    __context__["retcode"] = 4 if bad_tables else RETCODES["UNKNOWN"]
+    __context__["retcode"] = 4 if bad_tables else _report.RETCODES["UNKNOWN"]
     return {
         "status": "UNKNOWN",
         "summary": "the tables were refused" if bad_tables else "nothing could be checked",
@@ -779,7 +794,7 @@ def _seconds(confirm, within):
 
 
 def _terms(what, confirm_within=0):
-    return Terms(what=what, job=_job, proof=_proof(), confirm_within=confirm_within)
+    return CommitOptions(what=what, job=_job, proof=_proof(), confirm_within=confirm_within)
 
 
 def _proof():
@@ -837,7 +852,9 @@ def _parse(refresh=True, peer_ports=False):
             for error in pillar["_errors"]
         )
     own_role = __grains__.get("k3s_role")
-    parsed = tables.parse_tables(_plain(pillar.get("k3s")), minion_id=__opts__["id"], role=own_role)
+    parsed = _read_pillar.parse_tables(
+        _plain(pillar.get("k3s")), minion_id=__opts__["id"], role=own_role
+    )
     return parsed, Role(own_role.lower())
 
 
@@ -888,7 +905,7 @@ def _masters():
 def _master_addresses():
     """The masters' addresses, as far as they are known."""
     try:
-        return resolve_masters(_masters())
+        return _dns.resolve_masters(_masters())
     except EngineError:
         return ()
 

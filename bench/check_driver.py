@@ -16,15 +16,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "_utils"))
 
-from k3sfw_engine import transaction
-from k3sfw_engine.bus import Bus, Call
-from k3sfw_engine.desired import ROWS, desired
-from k3sfw_engine.inspection import inspect_ports
-from k3sfw_engine.peers import EVERYTHING, Sight, alive, judge, questions
-from k3sfw_engine.probe import ask
-from k3sfw_engine.rows import Role, Tables
-from k3sfw_engine.tables import parse_tables
-from k3sfw_engine.verdicts import report
+from k3sfw_engine.checks.ports.port_check import ProbeContext, alive, judge_answer
+from k3sfw_engine.checks.ports.questions_to_peers import EVERYTHING, questions
+from k3sfw_engine.checks.report import report
+from k3sfw_engine.commands import apply
+from k3sfw_engine.commands.check_ports import inspect_ports
+from k3sfw_engine.firewalld.dbus import Bus, Call
+from k3sfw_engine.model.firewall_objects import ROWS
+from k3sfw_engine.model.rows import Role, Tables
+from k3sfw_engine.plan.desired.compute import compute_desired
+from k3sfw_engine.port_tables.read_pillar import parse_tables
+from k3sfw_engine.probes.connect import ask
 
 RUNS = 9
 
@@ -39,7 +41,7 @@ def main(what: str) -> dict[str, Any]:
 
 def local(tables: Tables, name: str, _parsed: float) -> dict[str, Any]:
     """Time the check of this node alone, and three D-Bus round trips."""
-    transaction.apply(tables, Role.SERVER)
+    apply.apply(tables, Role.SERVER)
     with Bus() as bus:
         call = Call("getPolicySettings", "policy", "s", (ROWS,))
         trips = [timed(lambda: [bus.call(call) for _trip in range(3)]) for _run in range(RUNS)]
@@ -51,7 +53,7 @@ def local(tables: Tables, name: str, _parsed: float) -> dict[str, Any]:
 
 def peers(tables: Tables, name: str, _parsed: float) -> dict[str, Any]:
     """Time the whole check, including packets to every peer."""
-    transaction.apply(tables, Role.SERVER)
+    apply.apply(tables, Role.SERVER)
     began = time.perf_counter()
     found = inspect_ports(tables, Role.SERVER, name, count=None)
     statuses = Counter(check.status.value for check in found.checks)
@@ -61,14 +63,14 @@ def peers(tables: Tables, name: str, _parsed: float) -> dict[str, Any]:
 def many(tables: Tables, name: str, parsed: float) -> dict[str, Any]:
     """Time everything that a check of very many peers does, except for this node's firewalld."""
     began = time.perf_counter()
-    desired(tables, Role.SERVER)
+    compute_desired(tables, Role.SERVER)
     own = next(node for node in tables.nodes if node.name == name)
     others = [node for node in tables.nodes if node.name != name]
     asked = questions(tables, own, others, None, EVERYTHING, 0)
     modelled = parsed + time.perf_counter() - began
     answers = ask([each.question for each in asked])
-    sight = Sight(own, alive(asked, answers))
-    checks = [judge(each, answer, sight) for each, answer in zip(asked, answers)]
+    sight = ProbeContext(own, alive(asked, answers))
+    checks = [judge_answer(each, answer, sight) for each, answer in zip(asked, answers)]
     report(checks, scope="all", full=True)
     return {
         "model": modelled,

@@ -14,9 +14,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "_utils"))
 
-from k3sfw_engine import change, transaction
-from k3sfw_engine.rows import Role
-from k3sfw_engine.tables import parse_tables
+from k3sfw_engine.commands import apply
+from k3sfw_engine.model.rows import Role
+from k3sfw_engine.port_tables.read_pillar import parse_tables
+from k3sfw_engine.transaction import execute_plan, run
 
 # A run without a transaction would call these functions as well, and nothing else.
 NEEDED_ANYWAY = (
@@ -48,14 +49,14 @@ def main() -> list[dict[str, Any]]:
         return run
 
     for name in NEEDED_ANYWAY:
-        setattr(change, name, timed(getattr(change, name)))
-    transaction.observe = timed(transaction.observe)
+        setattr(execute_plan, name, timed(getattr(execute_plan, name)))
+    run.observe = timed(run.observe)
     found = []
     for name, pillar in json.load(sys.stdin)["pillars"]:
         tables = parse_tables(pillar, minion_id="s1", role="server")
         bare.clear()
         began = time.perf_counter()
-        transaction.apply(tables, Role.SERVER)
+        apply.apply(tables, Role.SERVER)
         whole = (time.perf_counter() - began) * 1000
         found.append({"name": name, "whole": whole, "bare": sum(bare)})
     return found

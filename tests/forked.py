@@ -14,8 +14,8 @@ from lab.wait import wait_until
 SERVER = Path(__file__).with_name("forking_server.py")
 
 ENGINE = [
-    f"k3sfw_engine.{module}"
-    for module in ("adopting", "inspection", "past_changes", "recovery", "script", "zones")
+    f"k3sfw_engine.commands.{module}"
+    for module in ("adopt", "check_ports", "check_zones", "firewall_cmd_script", "heal", "rollback")
 ]
 SALT = [
     f"salt.{module}" for module in ("cli.run", "cli.salt", "client", "output", "runner", "scripts")

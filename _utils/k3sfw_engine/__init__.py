@@ -8,4 +8,4 @@ what an answer means, ``probe`` and ``witness`` do the asking. ``routes`` judges
 and ``host_facts`` have read.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -10,12 +10,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "_utils"))
 
 import psutil
 
-from k3sfw_engine.answers import Question
-from k3sfw_engine.probe import ask
-from k3sfw_engine.rows import Protocol
+from k3sfw_engine.model.packet_question import PacketQuestion
+from k3sfw_engine.model.rows import Protocol
+from k3sfw_engine.probes.connect import ask
 
 asked = [
-    Question(address, Protocol(protocol), port) for address, protocol, port in json.load(sys.stdin)
+    PacketQuestion(address, Protocol(protocol), port)
+    for address, protocol, port in json.load(sys.stdin)
 ]
 began = time.monotonic()
 answers = ask(asked)

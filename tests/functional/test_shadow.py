@@ -153,13 +153,13 @@ def test_a_caller_that_is_killed_in_the_middle_leaves_nothing(node, after):
     )
     caller.stdin.write(json.dumps({"options": {"contents": GOOD}}))
     caller.stdin.close()
-    wait_for(lambda: "shadow_start" in commands(node))
+    wait_for(lambda: "standalone/trial.py" in commands(node))
     time.sleep(after)
     for process in node.host.processes():
         if str(ENGINE_DRIVER) in command(process.pid):
             os.kill(process.pid, signal.SIGKILL)
     caller.wait(10)
-    wait_for(lambda: "shadow_start" not in commands(node))
+    wait_for(lambda: "standalone/trial.py" not in commands(node))
     wait_for(lambda: networks(node) <= before_networks)
     assert traces(node) == before
 

@@ -17,12 +17,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "_utils"))
 
-from k3sfw_engine import adopting, change, journal, transaction, undo, undoable, watchdog
+from k3sfw_engine.commands import adopt, apply, remove
 from k3sfw_engine.errors import EngineError
-from k3sfw_engine.rows import Role
-from k3sfw_engine.steps import Reload
-from k3sfw_engine.tables import parse_tables
-from k3sfw_engine.undoable import Terms
+from k3sfw_engine.model.rows import Role
+from k3sfw_engine.plan.steps import Reload
+from k3sfw_engine.port_tables.read_pillar import parse_tables
+from k3sfw_engine.standalone.undo import record
+from k3sfw_engine.transaction import checkpoint, execute_plan, journal, watchdog
+from k3sfw_engine.transaction.checkpoint import CommitOptions
 
 
 def pkill(number, name):
@@ -85,31 +87,31 @@ def main(at, way):
 
         return wrapped
 
-    note = undo.note
+    note = record.note
 
     def noting(folder, line):
         note(folder, line)
         reached(line["step"])
 
-    undo.note = noting
-    undoable.begin = after(journal.begin, "begun")
-    undoable.arm = after(watchdog.arm, "armed")
+    record.note = noting
+    checkpoint.begin = after(journal.begin, "begun")
+    checkpoint.arm = after(watchdog.arm, "armed")
     if "kill_in_reload" in given:
-        change.execute = killed_in_reload(change.execute, given["kill_in_reload"])
+        execute_plan.execute = killed_in_reload(execute_plan.execute, given["kill_in_reload"])
     for name in ("put_files", "put_back_files", "execute"):
-        setattr(change, name, after(getattr(change, name), name))
-    adopting.take_out = after(adopting.take_out, "take_out")
-    change.WITHIN = adopting.WITHIN = given.get("within", 30)
+        setattr(execute_plan, name, after(getattr(execute_plan, name), name))
+    adopt.take_out = after(adopt.take_out, "take_out")
+    execute_plan.WITHIN = adopt.WITHIN = given.get("within", 30)
     tables = parse_tables(given["pillar"], minion_id="s1", role=given["role"])
     role = Role(given["role"])
     try:
         if given.get("function") == "adopt":
-            outcome = adopting.adopt(tables, role, node="s1")
+            outcome = adopt.adopt(tables, role, node="s1")
         elif given.get("function") == "remove":
-            outcome = transaction.remove()
+            outcome = remove.remove()
         else:
-            terms = Terms(confirm_within=given.get("confirm_within", 0))
-            outcome = transaction.apply(tables, role, terms=terms)
+            terms = CommitOptions(confirm_within=given.get("confirm_within", 0))
+            outcome = apply.apply(tables, role, terms=terms)
     except EngineError as error:
         return {"steps": steps, "refused": error.sentences, "kind": type(error).__name__}
     return {"steps": steps, "changes": outcome.changes, "notices": outcome.notices}

@@ -12,10 +12,11 @@ from typing import Any
 import netaddr
 from hypothesis import strategies as st
 
-from k3sfw_engine.desired import Desired, desired
-from k3sfw_engine.objects import RichRule
-from k3sfw_engine.rows import PortRange, Protocol, Role, Tables
-from k3sfw_engine.tables import parse_tables
+from k3sfw_engine.model.rich_rules import RichRule
+from k3sfw_engine.model.rows import PortRange, Protocol, Role, Tables
+from k3sfw_engine.plan.desired.compute import compute_desired
+from k3sfw_engine.plan.desired.desired_objects import Desired
+from k3sfw_engine.port_tables.read_pillar import parse_tables
 
 # name, protocol, port, source, destination, description: as the document writes them. Its own
 # names for rows are none, so the first column is ours.
@@ -107,7 +108,7 @@ def parsed(tree: Any = None, role: str = "server", minion_id: str = "") -> Table
 
 def wanted(tree: Any = None, role: str = "server") -> Desired:
     """The objects of s1, or of a1 for an agent."""
-    return desired(parsed(tree, role), Role(role))
+    return compute_desired(parsed(tree, role), Role(role))
 
 
 def addresses(family: int | None = None) -> st.SearchStrategy[str]:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "_utils"))
 
-from k3sfw_engine.route_facts import observe
-from k3sfw_engine.routes import judge
-from k3sfw_engine.tables import parse_tables
-from k3sfw_engine.verdicts import report
+from k3sfw_engine.checks.report import report
+from k3sfw_engine.checks.routes.route_check import judge_routes
+from k3sfw_engine.commands.check_routes import observe_routes
+from k3sfw_engine.port_tables.read_pillar import parse_tables
 
 name, pillar = sys.argv[1], json.loads(sys.argv[2])
 tables = parse_tables(pillar, minion_id=name, role=pillar["nodes"][name]["role"])
@@ -21,5 +21,5 @@ peers = [node.name for node in tables.nodes if node.name != name]
 # Less than on a real network: many of the cuts make somebody silent.
 PATIENCE = (0.4, 0.6)
 for _line in sys.stdin:
-    checks = judge(*observe(tables, name, peers, PATIENCE))
+    checks = judge_routes(*observe_routes(tables, name, peers, PATIENCE))
     print(json.dumps(report(checks, scope="all peers", full=True)), flush=True)

@@ -1,0 +1,215 @@
+"""One node's network, seen by what the tables say of it: the common ground of all route checks.
+
+Pure. It answers questions about what was read (which interface bears a pillar address, which route
+decides) and says of nothing whether it is right.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import netaddr
+
+from k3sfw_engine.checks.suggested_commands import typed
+from k3sfw_engine.checks.verdicts import Check, Status
+from k3sfw_engine.model.host_facts import HostFacts
+from k3sfw_engine.model.interfaces_and_routes import MAIN, Interface, Lookup, Network, Route
+from k3sfw_engine.model.kubernetes_names import (
+    CNI_INTERFACES,
+    OVERLAY_DEVICES,
+    is_kubernetes_interface,
+)
+from k3sfw_engine.model.rows import Node, Role, Tables
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """The node, its peers as far as they are asked about, and what was read on it."""
+
+    node: Node
+    peers: tuple[Node, ...]
+    tables: Tables
+    network: Network
+    host: HostFacts
+
+    # -- the node's own addresses and the interfaces that bear them --
+
+    @cached_property
+    def own(self) -> tuple[netaddr.IPAddress, ...]:
+        """The addresses by which peers know this node, without those that it lost."""
+        return tuple(address for address in self.node.addresses if address in self.holders)
+
+    @cached_property
+    def holders(self) -> Mapping[netaddr.IPAddress, str]:
+        """The interface of each address that this host has."""
+        return {
+            address.ip: name
+            for name, each in self.network.interfaces.items()
+            for address in each.addresses
+        }
+
+    @cached_property
+    def uplinks(self) -> tuple[Interface, ...]:
+        """The interfaces that bear the node's own addresses."""
+        names = sorted({self.holders[address] for address in self.own})
+        return tuple(self.network.interfaces[name] for name in names)
+
+    @cached_property
+    def down(self) -> tuple[Interface, ...]:
+        """The uplinks that carry nothing now."""
+        return tuple(each for each in self.uplinks if not (each.up and each.carrier))
+
+    @cached_property
+    def families(self) -> tuple[int, ...]:
+        """The families in which the node can be asked about: it has the address and a link."""
+        down = {each.name for each in self.down}
+        alive = {each.version for each in self.own if self.holders[each] not in down}
+        return tuple(sorted(alive))
+
+    def own_in(self, family: int, device: str = "") -> netaddr.IPAddress | None:
+        """The node's address of this family, the one on that device first."""
+        ours = [each for each in self.own if each.version == family]
+        there = [each for each in ours if self.holders[each] == device]
+        return next(iter(there or ours), None)
+
+    def prefix_of(self, address: netaddr.IPAddress) -> tuple[netaddr.IPNetwork, str] | None:
+        """The network on one of the node's own links that the address is in, and the link."""
+        for link in self.uplinks:
+            for network in link.addresses:
+                if network.version == address.version and address in network:
+                    return network, link.name
+        return None
+
+    # -- the peers --
+
+    def addresses_of(self, peers: Iterable[Node]) -> Iterator[tuple[Node, netaddr.IPAddress]]:
+        """Each peer with each of its addresses that this node could have a route to."""
+        for peer in peers:
+            for address in peer.addresses:
+                if address.version in self.families:
+                    yield peer, address
+
+    @cached_property
+    def names(self) -> Mapping[str, str]:
+        """The name of the node at each address that pillar knows, this one's too."""
+        return {str(a): node.name for node in self.tables.nodes for a in node.addresses}
+
+    def lookup(self, address: netaddr.IPAddress) -> Lookup:
+        """What the kernel would do with a packet to this address."""
+        return self.network.lookups.get(str(address), Lookup(str(address), error="not asked"))
+
+    # -- routes --
+
+    @cached_property
+    def _by_prefix(self) -> Mapping[int, Mapping[int, Mapping[int, list[Route]]]]:
+        found: dict[int, dict[int, dict[int, list[Route]]]] = {4: {}, 6: {}}
+        for route in self.network.routes:
+            if route.table == MAIN:
+                network = route.destination
+                lengths = found[network.version].setdefault(network.prefixlen, {})
+                lengths.setdefault(network.first, []).append(route)
+        return found
+
+    def exact(self, network: netaddr.IPNetwork) -> list[Route]:
+        """The routes of the main table to exactly this network, the preferred one first."""
+        found = self._by_prefix[network.version].get(network.prefixlen, {}).get(network.first, [])
+        return sorted(found, key=lambda route: route.metric)
+
+    def deciding(self, address: netaddr.IPAddress) -> Route | None:
+        """The route of the main table that decides over this address."""
+        width = 32 if address.version == 4 else 128
+        for length in sorted(self._by_prefix[address.version], reverse=True):
+            first = int(address) >> (width - length) << (width - length)
+            found = self._by_prefix[address.version][length].get(first)
+            if found:
+                return min(found, key=lambda route: route.metric)
+        return None
+
+    # -- pods --
+
+    @cached_property
+    def overlays(self) -> Mapping[int, str]:
+        """The device that carries pods' packets to other nodes, by family, if one does."""
+        return OVERLAY_DEVICES[self.tables.flannel_backend]
+
+    @cached_property
+    def cni(self) -> frozenset[str]:
+        """The interfaces of the CNI and the overlay."""
+        return frozenset(CNI_INTERFACES[self.tables.flannel_backend])
+
+    @cached_property
+    def pod_families(self) -> tuple[int, ...]:
+        """The families in which pods have addresses and this node can carry them."""
+        return tuple(
+            family
+            for family in (4, 6)
+            if any(network.version == family for network in self.tables.pod_cidrs)
+            and any(address.version == family for address in self.node.addresses)
+        )
+
+    def is_pod_network(self, network: netaddr.IPNetwork) -> bool:
+        """Whether the network lies in one of the cluster's pod networks."""
+        return any(network in cidr for cidr in self.tables.pod_cidrs)
+
+    @cached_property
+    def pod_ways(self) -> tuple[Route, ...]:
+        """The routes to pods of other nodes, as the backend makes them."""
+        overlay = set(self.overlays.values())
+        return tuple(
+            route
+            for route in self.network.routes
+            if route.table == MAIN
+            and route.gateway
+            and (route.device in overlay if overlay else route.gateway in self.names)
+            and self.is_pod_network(route.destination)
+        )
+
+    @cached_property
+    def foreign_pod_routes(self) -> tuple[Route, ...]:
+        """Routes into the pod networks that neither flannel nor the CNI makes."""
+        own = {id(route) for route in self.pod_ways}
+        return tuple(
+            route
+            for route in self.network.routes
+            if route.table == MAIN
+            and id(route) not in own
+            and not any(is_kubernetes_interface(hop.device) for hop in route.hops)
+            and self.is_pod_network(route.destination)
+        )
+
+    @cached_property
+    def runs_k3s(self) -> bool:
+        """Whether there is a trace of a running K3s: without one nothing of it can be missing."""
+        return bool(self.cni & set(self.network.interfaces)) or self.host.flannel_mtu > 0
+
+    # -- words --
+
+    def check(self, to: Node | None, description: str, status: Status, **columns: str) -> Check:
+        """One answer about the way to a peer, or about the node itself."""
+        return Check(
+            source=self.node.name if to else "",
+            to=(to or self.node).name,
+            description=description,
+            status=status,
+            by=columns.pop("by", "" if status is Status.OK else self.node.name),
+            evidence=columns.pop("evidence"),
+            **columns,
+        )
+
+    def typed(self, *commands: str) -> str:
+        """What to type at the master to run these commands on this node."""
+        return typed(self.node.name, *commands)
+
+    @property
+    def restart(self) -> str:
+        """What makes flannel put everything of its own back: it does so at its start only."""
+        unit = "k3s" if self.node.role is Role.SERVER else "k3s-agent"
+        return self.typed(f"systemctl restart {unit}")
+
+    @property
+    def settle(self) -> str:
+        """What sets the settings that may safely be set."""
+        return f"salt {shlex.quote(self.node.name)} state.apply k3s.routes"

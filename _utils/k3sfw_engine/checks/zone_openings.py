@@ -1,0 +1,212 @@
+"""What a zone of anybody lets in, and which of it is more than the tables say. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import netaddr
+
+from k3sfw_engine.model.addresses import FAMILIES, Networks
+from k3sfw_engine.model.firewall_objects import FirewalldObject
+from k3sfw_engine.model.port_ranges import EVERY_PORT, parse_span
+from k3sfw_engine.model.rich_rules import Parts, parse_rule, write_rule
+from k3sfw_engine.model.rows import PortRange, Protocol
+from k3sfw_engine.model.zones import IPSET, RICH_RULE_SETTING, ServiceDefinition
+
+_TRANSPORTS = (Protocol.TCP, Protocol.UDP, Protocol.SCTP)
+_PROTOCOLS: Mapping[str, tuple[Protocol, ...]] = {
+    "tcp": (Protocol.TCP,),
+    "6": (Protocol.TCP,),
+    "udp": (Protocol.UDP,),
+    "17": (Protocol.UDP,),
+    "sctp": (Protocol.SCTP,),
+    "132": (Protocol.SCTP,),
+}
+_MAC = re.compile(r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}\Z")
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Ports that one element of a zone opens.
+
+    setting, value
+        The element in firewall-cmd's words: ``port`` and ``22/tcp``, ``service`` and ``ssh``,
+        ``rich-rule`` and its text; without a value what the zone's target lets in.
+    source
+        An address, a network, ``ipset:NAME`` or a MAC; empty for everybody of these families.
+    inverted
+        Everybody but the source.
+    """
+
+    setting: str
+    value: str
+    protocol: Protocol
+    ports: PortRange
+    families: tuple[int, ...] = FAMILIES
+    source: str = ""
+    inverted: bool = False
+
+    def __str__(self) -> str:
+        if self.ports == EVERY_PORT:
+            return f"{self.setting} {self.value}".strip()
+        return f"{self.ports}/{self.protocol.value}"
+
+
+def is_mac(source: str) -> bool:
+    """Whether a zone's source is the address of a network card."""
+    return bool(_MAC.match(source))
+
+
+def parse_networks(source: str, ipsets: Mapping[str, tuple[str, ...]]) -> Networks:
+    """The networks of a zone's or a rule's source; none of a MAC.
+
+    ipsets
+        Their entries by name.
+    """
+    if source.startswith(IPSET):
+        entries = ipsets.get(source[len(IPSET) :], ())
+        return tuple(each for entry in entries for each in _networks(entry))
+    return () if is_mac(source) else tuple(_networks(source))
+
+
+def _networks(text: str) -> Iterator[netaddr.IPNetwork]:
+    # Of an entry such as ``192.0.2.1,tcp:80`` the address comes first.
+    first, dash, last = text.partition(",")[0].partition("-")
+    try:
+        yield from netaddr.iprange_to_cidrs(first, last) if dash else [netaddr.IPNetwork(first)]
+    except (netaddr.AddrFormatError, ValueError):
+        return  # An interface, a mark or a MAC: no address.
+
+
+# -- what a zone opens ----------------------------------------------------------------------------
+
+
+def openings(zone: FirewalldObject, services: Mapping[str, ServiceDefinition]) -> Iterator[Opening]:
+    """Every port that the zone or policy lets in, element by element, whoever comes in by it.
+
+    A source port opens all ports: who sends chooses it.
+    """
+    for text in zone.items("ports"):
+        yield from _ports("port", text, text)
+    for text in zone.items("source_ports"):
+        yield from _every_port("source-port", text, text.rpartition("/")[2])
+    for text in zone.items("protocols"):
+        yield from _every_port("protocol", text, text)
+    for name in zone.items("services"):
+        yield from _of_service("service", name, services.get(name, ServiceDefinition()))
+    for text in zone.items(RICH_RULE_SETTING[zone.kind]):
+        yield from _of_rule(text, services)
+
+
+def everything() -> Iterator[Opening]:
+    """What a zone with the target ACCEPT opens."""
+    yield from (Opening("", "", protocol, EVERY_PORT) for protocol in _TRANSPORTS)
+
+
+def rejects_the_rest(zone: FirewalldObject) -> bool:
+    """Whether a rule of the zone refuses whatever is left, before its target is asked.
+
+    So libvirt keeps its machines from the host, in a zone whose target is ACCEPT for their way out.
+    """
+    for text in zone.items("rules_str"):
+        names = {part.name for part in parse_rule(text)}
+        if names <= {"rule", "reject", "drop", "log", "audit"} and names & {"reject", "drop"}:
+            return True
+    return False
+
+
+def forward_ports(zone: FirewalldObject) -> Iterator[tuple[str, PortRange, Protocol, str]]:
+    """Of each port that the zone forwards: whose packets (empty for all), the port, where to."""
+    for text in zone.items("forward_ports"):
+        port, protocol, *to = text.split("/")
+        address = next((each for each in to if not each.replace("-", "").isdigit()), "")
+        for each in _ports("forward-port", text, f"{port}/{protocol}"):
+            yield "", each.ports, each.protocol, address
+    for text in zone.items("rules_str"):
+        by_name = {part.name: part.attributes for part in parse_rule(text)}
+        forward = by_name.get("forward-port", {})
+        port = f"{forward.get('port', '')}/{forward.get('protocol', '')}"
+        for each in _ports("forward-port", text, port):
+            source = by_name.get("source", {}).get("address", "")
+            yield source, each.ports, each.protocol, forward.get("to-addr", "")
+
+
+def _ports(setting: str, value: str, text: str) -> Iterator[Opening]:
+    """Of ``2379-2380/tcp``; firewalld keeps nothing else, but for the names of ports."""
+    span, _slash, protocol = text.partition("/")
+    for each in _PROTOCOLS.get(protocol, ()):
+        try:
+            yield Opening(setting, value, each, parse_span(span))
+        except ValueError:
+            continue
+
+
+def _every_port(setting: str, value: str, protocol: str) -> Iterator[Opening]:
+    for each in _PROTOCOLS.get(protocol, ()):
+        yield Opening(setting, value, each, EVERY_PORT)
+
+
+def _of_service(setting: str, value: str, service: ServiceDefinition) -> Iterator[Opening]:
+    for text in service.ports:
+        yield from _ports(setting, value, text)
+    for text in service.source_ports:
+        yield from _every_port(setting, value, text.rpartition("/")[2])
+    for text in service.protocols:
+        yield from _every_port(setting, value, text)
+
+
+def _of_rule(text: str, services: Mapping[str, ServiceDefinition]) -> Iterator[Opening]:
+    """What a rule opens; nothing if it does not accept."""
+    parts = parse_rule(text)
+    by_name = {part.name: part for part in parts}
+    if "accept" not in by_name:
+        return
+    source = by_name.get("source")
+    family = by_name["rule"].attributes.get("family", "") if "rule" in by_name else ""
+    families = {"ipv4": (4,), "ipv6": (6,)}.get(family, FAMILIES)
+    for each in _of_element(write_rule(parts), parts, services):
+        yield Opening(
+            each.setting,
+            each.value,
+            each.protocol,
+            each.ports,
+            families,
+            _source(source.attributes) if source else "",
+            source is not None and source.negated,
+        )
+
+
+def _source(attributes: Mapping[str, str]) -> str:
+    ipset = attributes.get("ipset", "")
+    return f"{IPSET}{ipset}" if ipset else attributes.get("address") or attributes.get("mac", "")
+
+
+# What a rule can be about that opens no port.
+_NO_PORTS = ("icmp-block", "icmp-type", "masquerade", "forward-port", "tcp-mss-clamp")
+
+
+def _of_element(
+    value: str, parts: Parts, services: Mapping[str, ServiceDefinition]
+) -> Iterator[Opening]:
+    setting = "rich-rule"
+    for part in parts:
+        attributes = part.attributes
+        if part.name in _NO_PORTS:
+            return
+        if part.name == "port":
+            text = f"{attributes.get('port', '')}/{attributes.get('protocol', '')}"
+            yield from _ports(setting, value, text)
+            return
+        if part.name == "source-port":
+            yield from _every_port(setting, value, attributes.get("protocol", ""))
+            return
+        if part.name == "protocol":
+            yield from _every_port(setting, value, attributes.get("value", ""))
+            return
+        if part.name == "service":
+            service = services.get(attributes.get("name", ""), ServiceDefinition())
+            yield from _of_service(setting, value, service)
+            return
+    yield from (Opening(setting, value, protocol, EVERY_PORT) for protocol in _TRANSPORTS)

@@ -1,0 +1,37 @@
+"""The command heal: undo an interrupted change, and repair damage to our files and rules."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+from k3sfw_engine.errors import FirewalldUnavailable
+from k3sfw_engine.firewalld.dbus import Bus
+from k3sfw_engine.healing import repair
+from k3sfw_engine.host.lock import only_one
+from k3sfw_engine.model.run_result import RunResult
+from k3sfw_engine.transaction.interrupted import pending, recover
+from k3sfw_engine.transaction.journal import unfinished
+
+
+def heal(*, test: bool = False) -> RunResult:
+    """Undo what was broken off, and mend what somebody's death or a full disk left of the firewall.
+
+    It needs no tables, and no firewalld that can be used.
+
+    Raises ``EngineError`` if something of ours could not be undone or mended.
+    """
+    with nullcontext() if test else only_one():
+        entry = unfinished()
+        told: tuple[str, ...] = ()
+        if entry is None or not entry.waits:
+            told = pending() if test else tuple(recover())
+        with _bus_if_there() as bus:
+            health = repair.heal(bus, test=test, files=True)
+    return RunResult(health.changes, health.reloads, (*told, *health.notices), health.mended)
+
+
+def _bus_if_there() -> AbstractContextManager[Bus | None]:
+    try:
+        return Bus()
+    except FirewalldUnavailable:
+        return nullcontext()

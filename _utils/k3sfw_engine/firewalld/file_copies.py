@@ -1,0 +1,97 @@
+"""Copies of the files that we wrote last, so that one which somebody spoilt can be told and mended.
+
+All of them lie in one file: a run that is killed leaves the old set or the new one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from k3sfw_engine.errors import EngineError
+from k3sfw_engine.firewalld.permanent import Contents, key_of
+from k3sfw_engine.model.firewall_objects import Key
+from k3sfw_engine.standalone.undo.files import sync
+
+FOLDER = Path("/var/lib/k3sfw/files")
+_SET = "set.json"
+
+
+def keep(contents: Contents, folder: Path = FOLDER) -> None:
+    """Have copies of exactly these files; those that are no files are none of the set.
+
+    Nothing is written if the set is the same. Raises ``EngineError`` if it cannot be.
+    """
+    wanted = {path: content for path, content in contents.items() if content is not None}
+    if wanted == kept(folder):
+        return
+    try:
+        if wanted:
+            _write(folder, _encoded(wanted))
+        else:
+            _remove(folder)
+    except OSError as error:
+        raise EngineError(
+            [
+                f"copies of the permanent configuration cannot be kept ({error.strerror}: "
+                f"{error.filename}). Mend: make room, or {folder} writable, then apply again"
+            ]
+        ) from error
+
+
+def kept(folder: Path = FOLDER) -> dict[Path, bytes]:
+    """The copies; none if there is no set that can be read."""
+    try:
+        files = json.loads((folder / _SET).read_bytes())["files"]
+        return {
+            Path(path): base64.b64decode(content, validate=True) for path, content in files.items()
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, binascii.Error):
+        # Then nothing can be told of whose a file is, as on a node that never had any.
+        return {}
+
+
+def known(keys: Iterable[Key], folder: Path = FOLDER) -> frozenset[Key]:
+    """Those of these objects that there is a copy of, and so are ours."""
+    keys = tuple(keys)
+    if not keys:
+        return frozenset()
+    return frozenset(keys).intersection(key_of(path) for path in kept(folder))
+
+
+def _encoded(contents: dict[Path, bytes]) -> bytes:
+    files = {
+        str(path): base64.b64encode(content).decode() for path, content in sorted(contents.items())
+    }
+    return json.dumps({"files": files}).encode()
+
+
+def _write(folder: Path, content: bytes) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    waiting = folder / f"{_SET}.new"
+    try:
+        descriptor = os.open(waiting, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(waiting, folder / _SET)
+        sync(str(folder))
+    finally:
+        waiting.unlink(missing_ok=True)
+
+
+def _remove(folder: Path) -> None:
+    for name in (_SET, f"{_SET}.new"):
+        (folder / name).unlink(missing_ok=True)
+    for empty in (folder, folder.parent):
+        try:
+            empty.rmdir()
+        except OSError:
+            # Others of ours have something there, or it was never made.
+            return

@@ -1,0 +1,287 @@
+"""What the kernel must hold of our runtime objects, and what it does hold. Pure.
+
+firewalld answers from its memory; a rule that somebody removed with nft is still there for it. So
+both sides are put down as facts, one for each thing that a packet meets, and compared as sets.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+from types import TracebackType
+from typing import Any
+
+from k3sfw_engine.host.nft_command import finish_nft, nft_failure, start_nft
+from k3sfw_engine.model.firewall_objects import PREFIX, Kind
+from k3sfw_engine.model.rich_rules import RichRule
+from k3sfw_engine.model.rows import PortRange, Protocol
+from k3sfw_engine.plan.kernel_drift import ANY, SOMETIMES, KernelFact, KernelRules
+
+# The chains that firewalld makes of a policy and of a zone, in every version. How packets get into
+# them changes from version to version (1.3, 2.3 and 2.5 do it in three ways), so that is followed
+# and not known.
+# https://github.com/firewalld/firewalld/blob/main/src/firewall/core/nftables.py
+_POLICY_CHAIN = re.compile(
+    rf"filter_(?:IN|FWD)_policy_({PREFIX}[^_]*)(_pre|_log|_deny|_allow|_post)?\Z"
+)
+_ZONE_CHAIN = re.compile(rf"filter_IN_({PREFIX}[^_]*)\Z")
+
+
+# -- what the kernel holds ------------------------------------------------------------------------
+
+
+def parse_nft_listing(listing: str | bytes) -> KernelRules:
+    """Turn ``nft -j list table inet firewalld`` into facts about our objects."""
+    items = json.loads(listing)["nftables"]
+    rules = [item["rule"] for item in items if "rule" in item]
+    chains = [item["chain"] for item in items if "chain" in item]
+    ways = _Ways(
+        hooks=frozenset(chain["name"] for chain in chains if "hook" in chain),
+        callers=_callers(rules),
+    )
+    into = cache(ways.into)
+    facts = [fact for item in items if "set" in item for fact in _set_facts(item["set"])]
+    for chain in chains:
+        facts += _entrance_facts(chain["name"], into)
+    met: set[tuple[str, KernelFact]] = set()
+    for rule in rules:
+        for fact in _rule_facts(rule["chain"], rule["expr"], into):
+            # A firewalld that starts after one was killed adds all of its rules once more, and
+            # takes away only one of the two.
+            again = (rule["chain"], fact) in met
+            met.add((rule["chain"], fact))
+            facts.append(replace(fact, value=f"{fact.value} once more") if again else fact)
+    return KernelRules(frozenset(facts))
+
+
+def accepted_by_zone(listing: str | bytes, zone: str) -> frozenset[str]:
+    """What a zone lets in: ``6443/tcp`` from everybody, or the text of a rich rule."""
+    rules = [item["rule"] for item in json.loads(listing)["nftables"] if "rule" in item]
+    return frozenset(
+        _port_text(rule["expr"]) or _rule_text(rule["expr"])
+        for rule in rules
+        if rule["chain"] == f"filter_IN_{zone}_allow"
+    )
+
+
+def _port_text(expressions: list[Mapping[str, Any]]) -> str:
+    """The port that such an nft rule opens to everybody, if that is what it does."""
+    # Older versions open it to new connections only, which is the same.
+    matches = [
+        each["match"] for each in _conditions(expressions) if "ct" not in each["match"]["left"]
+    ]
+    if len(matches) == 1 and "accept" in expressions[-1]:
+        parts = _match_parts(matches[0]["left"], matches[0]["right"])
+        if "port" in parts and not parts["source_port"]:
+            return f"{parts['port']}/{parts['protocol'].value}"
+    return ""
+
+
+@dataclass(frozen=True)
+class _Ways:
+    """Where packets start, and from where and on which condition a chain is entered."""
+
+    hooks: frozenset[str]
+    callers: Mapping[str, list[tuple[str, frozenset[str]]]]
+
+    def into(self, chain: str) -> frozenset[str]:
+        """The interfaces by which a packet gets into the chain, ``any`` for whatever interface."""
+        found: set[str] = set()
+        seen: set[tuple[str, frozenset[str]]] = set()
+        ahead = [(chain, frozenset[str]())]
+        while ahead:
+            state = ahead.pop()
+            if state in seen:
+                continue
+            seen.add(state)
+            at, condition = state
+            if at in self.hooks:
+                found |= condition or {ANY}
+            ahead += [(caller, condition | more) for caller, more in self.callers.get(at, ())]
+        return frozenset(found)
+
+
+_Into = Callable[[str], frozenset[str]]
+
+
+def _callers(
+    rules: Iterable[Mapping[str, Any]],
+) -> dict[str, list[tuple[str, frozenset[str]]]]:
+    callers: dict[str, list[tuple[str, frozenset[str]]]] = {}
+    for rule in rules:
+        conditions = [
+            _interfaces(expression["match"]) or [SOMETIMES]
+            for expression in rule["expr"]
+            if "match" in expression
+        ]
+        names = frozenset(name for each in conditions for name in each)
+        for target in filter(None, map(_target, rule["expr"])):
+            callers.setdefault(target, []).append((rule["chain"], names))
+    return callers
+
+
+def _target(expression: Mapping[str, Any]) -> str:
+    step = expression.get("jump") or expression.get("goto") or {}
+    return str(step.get("target", ""))
+
+
+def _interfaces(match: Mapping[str, Any]) -> list[str]:
+    """The interfaces that a match names, if it is about interfaces."""
+    if match["left"].get("meta", {}).get("key") not in ("iifname", "oifname"):
+        return []
+    names = match["right"]
+    return list(names["set"]) if isinstance(names, dict) else [names]
+
+
+def _set_facts(nft_set: Mapping[str, Any]) -> Iterator[KernelFact]:
+    name = str(nft_set["name"])
+    if name.startswith(PREFIX):
+        yield KernelFact(Kind.IPSET, name, "ipset", "exists")
+        for element in nft_set.get("elem", ()):
+            yield KernelFact(Kind.IPSET, name, "entries", _address(element))
+
+
+def _entrance_facts(chain: str, into: _Into) -> Iterator[KernelFact]:
+    policy, zone = _POLICY_CHAIN.match(chain), _ZONE_CHAIN.match(chain)
+    if policy and not policy[2]:
+        own = (Kind.POLICY, policy[1])
+    elif zone:
+        own = (Kind.ZONE, zone[1])
+    else:
+        return
+    for entrance in into(chain) - {SOMETIMES}:
+        yield KernelFact(*own, "entered by", entrance)
+
+
+def _rule_facts(
+    chain: str, expressions: list[Mapping[str, Any]], into: _Into
+) -> Iterator[KernelFact]:
+    own = _POLICY_CHAIN.match(chain)
+    # A chain that nothing jumps to any more does nothing.
+    if own is None or not into(chain):
+        return
+    if own[2]:
+        yield KernelFact(Kind.POLICY, own[1], "rich_rules", _rule_text(expressions))
+    elif [*expressions[-1]] == ["accept"] and not _conditions(expressions):
+        yield KernelFact(Kind.POLICY, own[1], "target", "ACCEPT")
+    elif not _POLICY_CHAIN.match(_target(expressions[-1])):
+        yield KernelFact(Kind.POLICY, own[1], "rich_rules", _rule_text(expressions))
+
+
+def _conditions(expressions: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [expression for expression in expressions if "match" in expression]
+
+
+def _rule_text(expressions: list[Mapping[str, Any]]) -> str:
+    """The rich rule that makes such an nft rule, or the nft rule itself if it is none of ours."""
+    parts: dict[str, Any] = {}
+    for expression in expressions:
+        if "match" in expression and expression["match"]["op"] == "==":
+            parts.update(_match_parts(expression["match"]["left"], expression["match"]["right"]))
+        elif "accept" in expression:
+            parts["verdict"] = "accept"
+        elif "counter" not in expression:
+            parts["other"] = True
+    verdict = parts.pop("verdict", None)
+    try:
+        if verdict == "accept":
+            return str(RichRule(**parts))
+    except TypeError:
+        pass  # A part that no rule of ours has: shown as it stands in the kernel.
+    return json.dumps(expressions, sort_keys=True)
+
+
+def _match_parts(left: Mapping[str, Any], right: Any) -> dict[str, Any]:
+    payload = left.get("payload", {})
+    protocol, field = payload.get("protocol"), payload.get("field")
+    if protocol in ("ip", "ip6") and field == "saddr":
+        source = _address(right)
+        by = {"ipset": source[1:]} if source.startswith("@") else {"address": source}
+        return {"family": 4 if protocol == "ip" else 6, **by}
+    if protocol in ("tcp", "udp", "sctp") and field in ("dport", "sport"):
+        ports = right.get("range") if isinstance(right, dict) else [right, right]
+        if ports:
+            return {
+                "protocol": Protocol(protocol),
+                "port": PortRange(*ports),
+                "source_port": field == "sport",
+            }
+    if left.get("meta", {}).get("key") == "nfproto":
+        return {"family": 4 if right == "ipv4" else 6}
+    return {"other": True}
+
+
+def _address(element: Any) -> str:
+    """An address, a prefix, a range or a set's name, as text."""
+    if isinstance(element, dict):
+        if "prefix" in element:
+            return f"{element['prefix']['addr']}/{element['prefix']['len']}"
+        if "range" in element:
+            return "-".join(element["range"])
+        if "elem" in element:
+            return _address(element["elem"]["val"])
+    return str(element)
+
+
+_TABLE = ("inet", "firewalld")
+
+
+class Listing:
+    """A listing that is made and read while we talk to firewalld. Use it as a context manager."""
+
+    def __init__(self, ipsets: Iterable[str] = ()) -> None:
+        """Begin it; ``ipsets`` are all that is listed, or the whole table without any."""
+        # One nft for each: of several commands it finds only what the last one names (1.0.6).
+        self._processes = [start_nft("-j", "list", "set", *_TABLE, name) for name in ipsets] or [
+            start_nft("-j", "list", "table", *_TABLE)
+        ]
+        self._beside = ThreadPoolExecutor(max_workers=1)
+        self._rules = self._beside.submit(self._read)
+
+    def __enter__(self) -> Listing:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+        self._beside.shutdown()
+
+    def rules(self) -> KernelRules:
+        """What the kernel holds of our objects."""
+        return self._rules.result()
+
+    def _read(self) -> KernelRules:
+        read = [self._read_one(process) for process in self._processes]
+        return KernelRules(
+            frozenset().union(*(each.facts for each in read)), all(each.table for each in read)
+        )
+
+    @staticmethod
+    def _read_one(process: subprocess.Popen[bytes]) -> KernelRules:
+        listing, error = finish_nft(process)
+        if process.returncode == 0:
+            return parse_nft_listing(listing)
+        if b"No such file or directory" in error:
+            return KernelRules(table=False)
+        raise nft_failure("list the kernel's rules", error)
+
+
+def restore_table() -> None:
+    """Make firewalld's table, empty, where somebody flushed it away (``nft flush ruleset``).
+
+    A reload begins with its deletion, and fails where it is not there (measured on 1.3.3).
+    """
+    _listing, error = finish_nft(process := start_nft("add", "table", *_TABLE))
+    if process.returncode != 0:
+        raise nft_failure("make the table inet firewalld", error)

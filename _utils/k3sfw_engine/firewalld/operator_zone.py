@@ -1,0 +1,167 @@
+"""One zone of the operator's: read in both layers, and single ports and rules taken out of it.
+
+Each is named to firewalld by itself, so that what somebody else adds or removes meanwhile stays as
+they want it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from k3sfw_engine.errors import EngineError, FirewalldRefused
+from k3sfw_engine.firewalld.dbus import CONFIG_PATH, Bus, Call
+from k3sfw_engine.firewalld.permanent import read_permanent
+from k3sfw_engine.firewalld.runtime import runtime_object
+from k3sfw_engine.firewalld.service_definitions import ports_of_services
+from k3sfw_engine.model.firewall_objects import FirewalldObject, Kind, make_object
+from k3sfw_engine.model.port_ranges import ZonePort
+from k3sfw_engine.model.rich_rules import is_rich_rule_of_ours
+from k3sfw_engine.plan.adoption import PORTS, RULES, Elements
+
+# What firewalld answers where somebody else was faster; what counts is read back.
+_ALREADY_SO = ("NOT_ENABLED", "ALREADY_ENABLED")
+
+# Of a rich rule whose verdict the kernel has in the same words as a port or a rule of the script:
+# firewalld keeps one for both, as for a rule that also logs.
+_RULE_PORT = re.compile(r'\bport port="([0-9-]+)" protocol="([a-z]+)"')
+_RULE_SOURCE = re.compile(r'family="(ipv[46])" source address="([^"]+)"')
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A zone as firewalld has it permanently and at runtime.
+
+    services
+        The ports that its services open at runtime.
+    """
+
+    name: str
+    layers: Mapping[str, FirewalldObject]
+    services: Mapping[str, tuple[ZonePort, ...]]
+
+    @property
+    def also_open(self) -> frozenset[str]:
+        """What the kernel rightly lets in by a service or a rich rule of the zone at runtime."""
+        rules = "\n".join(self.layers["runtime"].items(RULES))
+        return frozenset(
+            [
+                *(str(port) for ports in self.services.values() for port in ports),
+                *(f"{port}/{protocol}" for port, protocol in _RULE_PORT.findall(rules)),
+                *(
+                    f'rule family="{family}" source address="{address}" accept'
+                    for family, address in _RULE_SOURCE.findall(rules)
+                ),
+            ]
+        )
+
+
+def read_zone(bus: Bus, name: str | None = None) -> Zone:
+    """Read the zone of this name, or firewalld's default zone.
+
+    Raises ``EngineError`` if there is none, or if firewalld does not know its file as it is.
+    """
+    default, zones = bus.call_all([Call("getDefaultZone"), Call("getZones", "zone")])
+    for answer in (default, zones):
+        if isinstance(answer, FirewalldRefused):
+            raise answer
+    name = default if name is None else name
+    if name not in zones:
+        raise EngineError(
+            [
+                f"firewalld has no zone {name}. Mend: name one of {', '.join(sorted(zones))}, or "
+                f"none for its default zone, {default}"
+            ]
+        )
+    answer = bus.call(Call("getZoneSettings2", "zone", "s", (name,)))
+    runtime = runtime_object(Kind.ZONE, name, answer)
+    layers = {"permanent": _permanent(bus, name), "runtime": runtime}
+    return Zone(name, layers, ports_of_services(bus, runtime.items("services")))
+
+
+def take_out(bus: Bus, name: str, layer: str, elements: Elements) -> None:
+    """Take these ports and rules out of one layer of a zone.
+
+    Raises ``FirewalldRefused`` at the first that firewalld refuses, ``FirewalldUnavailable`` if it
+    does not answer.
+    """
+    path = _permanent_path(bus, name) if layer == "permanent" and elements else None
+    for answer in bus.call_all(_calls(name, path, elements)):
+        if isinstance(answer, FirewalldRefused) and not answer.error.startswith(_ALREADY_SO):
+            raise answer
+
+
+def without(zone: FirewalldObject, elements: Elements) -> FirewalldObject:
+    """The zone without these ports and rules."""
+    return zone.with_settings(
+        {
+            setting: tuple(text for text in zone.items(setting) if text not in texts)
+            for setting, texts in elements.items()
+        }
+    )
+
+
+def has_all(zone: FirewalldObject, of: FirewalldObject, setting: str) -> bool:
+    """Whether a zone has all that another one has in this setting; of a single value, the same."""
+    have, want = zone.settings[setting], of.settings[setting]
+    if isinstance(have, tuple) and isinstance(want, tuple):
+        return set(want) <= set(have)
+    return have == want
+
+
+def _calls(name: str, path: str | None, elements: Elements) -> Iterator[Call]:
+    for text in elements.get(PORTS, ()):
+        port, _slash, protocol = text.partition("/")
+        yield _call("removePort", name, path, port, protocol)
+    for text in elements.get(RULES, ()):
+        yield _call("removeRichRule", name, path, text)
+
+
+def _call(method: str, name: str, path: str | None, *words: str) -> Call:
+    if path is not None:
+        return Call(method, "config.zone", "s" * len(words), words, path=path)
+    return Call(method, "zone", "s" * (1 + len(words)), (name, *words))
+
+
+def _permanent_path(bus: Bus, name: str) -> str:
+    return str(bus.call(Call("getZoneByName", "config", "s", (name,), path=CONFIG_PATH)))
+
+
+def _permanent(bus: Bus, name: str) -> FirewalldObject:
+    """The permanent zone as firewalld has it in memory, which is what it would write.
+
+    It must be as its file is: firewalld sees an edit five seconds late, and would undo it.
+    """
+    key = (Kind.ZONE, name)
+    found = read_permanent()
+    in_file = {**found.others, **found.objects}.get(key)
+    try:
+        answer = bus.call(Call("getSettings2", "config.zone", path=_permanent_path(bus, name)))
+    except FirewalldRefused as refused:
+        if "INVALID_ZONE" in refused.error and in_file is None:
+            return make_object(*key, {})  # At runtime only: its file was deleted.
+        raise
+    known = runtime_object(*key, answer)
+    if in_file is None or _comparable(in_file) != _comparable(known):
+        raise EngineError(
+            [
+                f"the file of the permanent zone {name} is not as firewalld knows it: it was just "
+                "edited, or cannot be read. Mend: wait five seconds and adopt again; if this "
+                "stays, see firewall-cmd --check-config"
+            ]
+        )
+    return known
+
+
+def _comparable(zone: FirewalldObject) -> dict[str, Any]:
+    """What both ways of reading tell alike; of other rules and of sources, how many there are."""
+    rules = [rule for rule in zone.items(RULES) if is_rich_rule_of_ours(rule)]
+    return {
+        **zone.settings,
+        "short": "",
+        "description": "",
+        "sources": len(zone.items("sources")),
+        RULES: (len(zone.items(RULES)), rules),
+    }

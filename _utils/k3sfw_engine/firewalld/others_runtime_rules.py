@@ -1,0 +1,116 @@
+"""What others have changed at runtime only, kept over a reload.
+
+A reload makes runtime equal to the permanent configuration. Whatever differed before in an object
+that is not ours is made to differ again, in the same way: additions come back, and so do removals.
+Two things cannot be kept: how long a rule with a time-out had left (firewalld does not tell, so it
+comes back without one), and that somebody's new permanent object was not active yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from k3sfw_engine.errors import FirewalldRefused
+from k3sfw_engine.firewalld.dbus import Bus, Call
+from k3sfw_engine.firewalld.runtime import runtime_object
+from k3sfw_engine.model.firewall_objects import Key, Kind, Objects
+from k3sfw_engine.standalone.undo.restore_runtime import DIRECT, Snapshot, restoring
+
+_Variants = Mapping[str, tuple[str, Any]]
+
+
+@dataclass(frozen=True)
+class ForeignRuntime:
+    """The runtime configuration of everybody else, as firewalld gave it."""
+
+    zones: Mapping[str, _Variants]
+    policies: Mapping[str, _Variants]
+    ipsets: Mapping[str, list[str]]
+    direct: Mapping[str, tuple[Any, ...]]
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The same as plain data."""
+        return vars(self)
+
+
+def read_foreign_runtime(bus: Bus, ours: frozenset[Key]) -> ForeignRuntime:
+    """Read the runtime configuration of all objects that are not ours."""
+    zones, policies, ipsets = bus.call_all(
+        [Call("getZones", "zone"), Call("getPolicies", "policy"), Call("getIPSets", "ipset")]
+    )
+    return _read(
+        bus,
+        _foreign(Kind.ZONE, zones, ours),
+        _foreign(Kind.POLICY, policies, ours),
+        _foreign(Kind.IPSET, ipsets, ours),
+    )
+
+
+def read_again(bus: Bus, before: ForeignRuntime, permanent: Objects) -> ForeignRuntime:
+    """Read once more what a reload can have changed: objects that were not as their files are.
+
+    permanent
+        The zones and policies of others, as their files were before the reload.
+    """
+
+    def changed(kind: Kind, found: Mapping[str, _Variants]) -> list[str]:
+        return [
+            name
+            for name, answer in found.items()
+            if permanent.get((kind, name)) != runtime_object(kind, name, answer)
+        ]
+
+    return _read(
+        bus,
+        changed(Kind.ZONE, before.zones),
+        changed(Kind.POLICY, before.policies),
+        list(before.ipsets),
+    )
+
+
+def put_back(bus: Bus, before: ForeignRuntime, after: ForeignRuntime) -> tuple[str, ...]:
+    """Make the runtime configuration of others again what it was; sentences about what failed."""
+    failed = []
+    for interface, method, signature, arguments in restoring(before.snapshot, after.snapshot):
+        call = Call(method, interface, signature, arguments)
+        (answer,) = bus.call_all([call])
+        if isinstance(answer, FirewalldRefused):
+            failed.append(
+                f"a runtime change of somebody else could not be put back after the reload: "
+                f"{call.method} {' '.join(map(str, call.arguments))}: {answer.error}"
+            )
+    return tuple(failed)
+
+
+def _foreign(kind: Kind, names: Any, ours: frozenset[Key]) -> list[str]:
+    if isinstance(names, FirewalldRefused):
+        raise names
+    return [name for name in names if (kind, name) not in ours]
+
+
+def _read(bus: Bus, zones: list[str], policies: list[str], ipsets: list[str]) -> ForeignRuntime:
+    calls = [
+        *(Call("getZoneSettings2", "zone", "s", (name,)) for name in zones),
+        *(Call("getPolicySettings", "policy", "s", (name,)) for name in policies),
+        *(Call("getEntries", "ipset", "s", (name,)) for name in ipsets),
+        *(Call(methods[0], "direct") for methods in DIRECT.values()),
+    ]
+    # An object that is gone, or an ipset that keeps its entries to itself for their time-outs,
+    # has nothing to be put back; nor has the direct interface once firewalld drops it.
+    answers: Iterator[Any] = (
+        None if isinstance(answer, FirewalldRefused) else answer for answer in bus.call_all(calls)
+    )
+
+    def by_name(names: Iterable[str]) -> dict[str, Any]:
+        found = {name: next(answers) for name in names}
+        return {name: answer for name, answer in found.items() if answer is not None}
+
+    return ForeignRuntime(
+        zones=by_name(zones),
+        policies=by_name(policies),
+        ipsets=by_name(ipsets),
+        direct={what: tuple(next(answers) or ()) for what in DIRECT},
+    )

@@ -1,0 +1,172 @@
+"""The zones and policies of others, read in both layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from k3sfw_engine.checks.lockout.allowed_by_other_rules import OtherRules
+from k3sfw_engine.errors import EngineError, FirewalldRefused
+from k3sfw_engine.firewalld.dbus import CONFIG_PATH, PROPERTIES, SERVICE, Bus, Call, those_known
+from k3sfw_engine.firewalld.permanent import FOLDERS, read_permanent
+from k3sfw_engine.firewalld.runtime import refuse_unusable, runtime_object
+from k3sfw_engine.firewalld.service_definitions import read_services
+from k3sfw_engine.host.network_manager import read_connections
+from k3sfw_engine.model.firewall_objects import FirewalldObject, Kind, is_ours, make_object
+from k3sfw_engine.model.zones import ServiceDefinition, ZoneLayer, ipset_names, service_names
+
+_CONFIGURATION = FOLDERS[0] / "firewalld.conf"
+
+# What a firewalld that is not installed yet will come with.
+_STOCK_DEFAULT = "public"
+_STOCK_ZONE = make_object(Kind.ZONE, _STOCK_DEFAULT, {"services": ("ssh",)})
+_STOCK_SERVICES = {"ssh": ServiceDefinition(ports=("22/tcp",))}
+
+
+def read_others(bus: Bus, interfaces: Iterable[str]) -> tuple[OtherRules, OtherRules]:
+    """What others have at runtime and permanently; of the permanent one, the files.
+
+    interfaces
+        Those of which it counts in what zone NetworkManager has them.
+
+    Raises ``FirewalldUnavailable`` if firewalld's answers do not count.
+    """
+    zones, default, _strict = read_runtime_zones(bus)
+    policies = _runtime_policies(bus)
+    runtime = _others(bus, zones, policies)
+    return runtime, _read_permanent(bus, default, interfaces)
+
+
+def read_others_of_a_first_start(interfaces: Iterable[str]) -> OtherRules:
+    """What others have in the files of a firewalld that does not run, or that will be installed."""
+    return _read_permanent(None, _permanent_default(), interfaces)
+
+
+def _read_permanent(bus: Bus | None, default: str, interfaces: Iterable[str]) -> OtherRules:
+    permanent = read_permanent()
+    objects = [*permanent.others.values(), *permanent.objects.values()]
+    zones = {each.name: each for each in objects if each.kind is Kind.ZONE}
+    if default not in zones and default == _STOCK_DEFAULT and not FOLDERS[1].exists():
+        zones[default] = _STOCK_ZONE
+    policies = [each for each in objects if each.kind is Kind.POLICY and not is_ours(each)]
+    connections = read_connections(interfaces) or {}
+    managed = {name: each.zone for name, each in connections.items() if each.zone}
+    return _others(bus, ZoneLayer(zones, default), policies, managed)
+
+
+def _others(
+    bus: Bus | None,
+    layer: ZoneLayer,
+    policies: Iterable[FirewalldObject],
+    managed: Mapping[str, str] | None = None,
+) -> OtherRules:
+    policies = tuple(policies)
+    every = [*layer.zones.values(), *policies]
+    services = read_services(bus, {name for each in every for name in service_names(each)})
+    names = {name for zone in layer.zones.values() for name in ipset_names(zone)}
+    return OtherRules(
+        zones=layer.zones,
+        default=layer.default,
+        policies=policies,
+        services={
+            name: found if found != ServiceDefinition() else _STOCK_SERVICES.get(name, found)
+            for name, found in services.items()
+        },
+        ipsets=read_ipsets(bus, names) if bus else {},
+        managed=managed or {},
+    )
+
+
+def _runtime_policies(bus: Bus) -> tuple[FirewalldObject, ...]:
+    names: Any = bus.call_all([Call("getPolicies", "policy")])[0]
+    if isinstance(names, FirewalldRefused):
+        raise names
+    calls = [Call("getPolicySettings", "policy", "s", (name,)) for name in names]
+    found = those_known(bus, names, calls)
+    policies = [runtime_object(Kind.POLICY, name, answer) for name, answer in found.items()]
+    return tuple(each for each in policies if not is_ours(each))
+
+
+def _permanent_default() -> str:
+    """The default zone that firewalld's file names; without one, its own."""
+    try:
+        lines = _CONFIGURATION.read_text(errors="replace").splitlines()
+    except OSError:
+        return _STOCK_DEFAULT
+    values = [line.split("=", 1)[1].strip() for line in lines if line.startswith("DefaultZone=")]
+    return values[-1] if values and values[-1] else _STOCK_DEFAULT
+
+
+# -- firewalld ------------------------------------------------------------------------------------
+
+
+def read_runtime_zones(bus: Bus) -> tuple[ZoneLayer, str, bool]:
+    """The runtime layer, the permanent default zone, and StrictForwardPorts."""
+    config = f"{SERVICE}.config"
+    state, panic, default, active, later, strict = bus.call_all(
+        [
+            Call("Get", PROPERTIES, "ss", (SERVICE, "state")),
+            Call("queryPanicMode"),
+            Call("getDefaultZone"),
+            Call("getActiveZones", "zone"),
+            Call("Get", PROPERTIES, "ss", (config, "DefaultZone"), path=CONFIG_PATH),
+            # firewalld has it since 2.3.
+            Call("Get", PROPERTIES, "ss", (config, "StrictForwardPorts"), path=CONFIG_PATH),
+        ]
+    )
+    refuse_unusable(state, panic)
+    for answer in (default, active):
+        if isinstance(answer, EngineError):
+            raise answer
+    names = sorted({default, *active})
+    zones = those_known(bus, names, (Call("getZoneSettings2", "zone", "s", (n,)) for n in names))
+    found = {name: runtime_object(Kind.ZONE, name, answer) for name, answer in zones.items()}
+    return ZoneLayer(found, default), _text(later) or default, _text(strict) == "yes"
+
+
+def _text(variant: Any) -> str:
+    return "" if isinstance(variant, FirewalldRefused) else str(variant[1])
+
+
+def read_permanent_zones(default: str) -> ZoneLayer:
+    permanent = read_permanent()
+    zones = {
+        name: zone
+        for objects in (permanent.others, permanent.objects)
+        for (kind, name), zone in objects.items()
+        if kind is Kind.ZONE
+        and (name == default or zone.items("interfaces") or zone.items("sources"))
+    }
+    return ZoneLayer(dict(sorted(zones.items())), default)
+
+
+def read_ipsets(bus: Bus, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    # Of an ipset with time-outs firewalld does not know the entries, and refuses to tell them.
+    names = sorted(set(names))
+    found = those_known(bus, names, (Call("getEntries", "ipset", "s", (n,)) for n in names))
+    return {name: tuple(entries) for name, entries in found.items()}
+
+
+def zones_of_interfaces(interfaces: tuple[str, ...]) -> tuple[dict[str, str], frozenset[str]]:
+    """The zone of each interface, and which of these zones accept everything."""
+    with Bus() as bus:
+        default, *bound = bus.call_all(
+            [
+                Call("getDefaultZone"),
+                *(Call("getZoneOfInterface", "zone", "s", (name,)) for name in interfaces),
+            ]
+        )
+        if isinstance(default, EngineError):
+            raise default
+        zones = {
+            name: default if isinstance(zone, FirewalldRefused) or not zone else str(zone)
+            for name, zone in zip(interfaces, bound)
+        }
+        names = sorted(set(zones.values()))
+        settings = bus.call_all(Call("getZoneSettings2", "zone", "s", (name,)) for name in names)
+        accepting = frozenset(
+            name
+            for name, each in zip(names, settings)
+            if not isinstance(each, EngineError) and each.get("target", ("s", ""))[1] == "ACCEPT"
+        )
+        return zones, accepting

@@ -1,0 +1,52 @@
+"""Who listens on this host, from procfs. No subprocess, nothing is ever bound."""
+
+from __future__ import annotations
+
+import socket
+
+import psutil
+
+from k3sfw_engine.model.listeners import Listener
+from k3sfw_engine.model.rows import Protocol
+
+# sshd is sshd-session in OpenSSH 9.8 and later.
+SSH = ("sshd", "dropbear")
+
+_SOCKET_TYPES = {Protocol.TCP: socket.SOCK_STREAM, Protocol.UDP: socket.SOCK_DGRAM}
+
+
+def read_listeners() -> tuple[Listener, ...]:
+    """Read the TCP and UDP listeners that other hosts could reach."""
+    names: dict[int | None, str] = {None: "kernel"}
+    found = set()
+    for connection in psutil.net_connections(kind="inet"):
+        waiting = connection.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)
+        if connection.raddr or not connection.laddr or not waiting:
+            continue
+        if connection.laddr.ip.startswith("127.") or connection.laddr.ip == "::1":
+            continue  # Nobody outside can reach it.
+        if connection.pid not in names:
+            names[connection.pid] = _process_name(connection.pid)
+        for protocol, socket_type in _SOCKET_TYPES.items():
+            if connection.type == socket_type:
+                found.add(Listener(protocol, connection.laddr.port, names[connection.pid]))
+    return tuple(sorted(found))
+
+
+def ssh_ports() -> frozenset[int]:
+    """The TCP ports at which ssh's servers listen or have a connection now.
+
+    Connections too: where systemd listens for it, sshd has only these.
+    """
+    return frozenset(
+        connection.laddr.port
+        for connection in psutil.net_connections(kind="tcp")
+        if connection.laddr and connection.pid and _process_name(connection.pid).startswith(SSH)
+    )
+
+
+def _process_name(pid: int | None) -> str:
+    try:
+        return str(psutil.Process(pid).name())
+    except psutil.Error:  # It ended while we looked.
+        return f"process {pid}"

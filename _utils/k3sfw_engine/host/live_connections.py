@@ -1,0 +1,166 @@
+"""The live connections of this host that no apply may close. It reads, and judges nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
+
+import netaddr
+import psutil
+
+from k3sfw_engine.errors import NetworkUnreadable
+from k3sfw_engine.host.iproute import look_up
+from k3sfw_engine.host.listeners import SSH
+from k3sfw_engine.model.kubernetes_names import is_kubernetes_interface
+from k3sfw_engine.model.live_connections import CriticalService, HostActivity, LiveConnection
+from k3sfw_engine.model.rows import Role
+
+_ETCD_PORTS = frozenset((2379, 2380))
+_API_PORTS = frozenset((6443,))
+# K3s has etcd and the API server in its own process.
+_K3S = frozenset(("k3s", "k3s-server"))
+
+
+@dataclass(frozen=True)
+class _Socket:
+    port: int
+    process: str
+    listens: bool
+    local: netaddr.IPAddress
+    peer: netaddr.IPAddress | None
+
+
+def read_never_close() -> HostActivity:
+    """The inbound connections to ssh, a Salt master, etcd and an API server that are on this host.
+
+    Not those of the host with itself.
+    """
+    sockets = tuple(_sockets())
+    services = dict(_services(sockets))
+    own = frozenset(_own_addresses())
+    flows = {
+        LiveConnection(each.port, services[each.port], netaddr.IPNetwork(each.peer), each.local)
+        for each in sockets
+        if each.port in services
+        and each.peer is not None
+        and each.peer not in own
+        and not each.peer.is_loopback()
+    }
+    return HostActivity(
+        flows=tuple(sorted(flows)),
+        ssh_ports=frozenset(port for port, what in services.items() if what is CriticalService.SSH),
+        k3s=frozenset(_roles({each.process for each in sockets})),
+    )
+
+
+def read_ways_in(flows: Iterable[LiveConnection]) -> Mapping[LiveConnection, frozenset[str]]:
+    """The interfaces by which the packets of each flow may come in; none if it is not known.
+
+    Answers may leave by another one than their questions came in by, so both count.
+    """
+    flows = tuple(flows)
+    own = _own_addresses()
+    try:
+        asked = look_up(str(flow.peer.ip) for flow in flows if _is_one(flow.peer))
+    except NetworkUnreadable:
+        asked = {}
+    outer = frozenset(
+        name
+        for names in own.values()
+        for name in names
+        if name != "lo" and not is_kubernetes_interface(name)
+    )
+
+    def ways(flow: LiveConnection) -> frozenset[str]:
+        if not _is_one(flow.peer):
+            return outer
+        found = asked.get(str(flow.peer.ip))
+        here = own.get(flow.local, frozenset()) if flow.local else frozenset({""})
+        if not here or found is None or not found.device:
+            return frozenset()
+        return frozenset({*here, found.device} - {""})
+
+    return {flow: ways(flow) for flow in flows}
+
+
+def _sockets() -> Iterator[_Socket]:
+    """The TCP sockets that listen, and those that have a peer."""
+    names: dict[int | None, str] = {None: ""}
+    for each in psutil.net_connections(kind="tcp"):
+        listens = each.status == psutil.CONN_LISTEN
+        if not each.laddr or not (listens or each.status == psutil.CONN_ESTABLISHED):
+            continue
+        local = parse_socket_address(each.laddr.ip)
+        peer = parse_socket_address(each.raddr.ip) if each.raddr else None
+        if local is None or (peer is None and not listens):
+            continue
+        if each.pid not in names:
+            names[each.pid] = _process(each.pid)
+        yield _Socket(each.laddr.port, names[each.pid], listens, local, peer)
+
+
+def _services(sockets: Iterable[_Socket]) -> Iterator[tuple[int, CriticalService]]:
+    """The ports that others can reach and that are listened to, with what they are for."""
+    sockets = tuple(sockets)
+    reachable = {each.port for each in sockets if each.listens and not each.local.is_loopback()}
+    for each in sockets:
+        if each.port not in reachable:
+            continue
+        # Where systemd listens for ssh, sshd has only the sessions.
+        if each.process.startswith(SSH):
+            yield each.port, CriticalService.SSH
+        elif not each.listens:
+            continue
+        elif each.process == "salt-master":
+            yield each.port, CriticalService.MASTER
+        elif each.process == "etcd" or (each.process in _K3S and each.port in _ETCD_PORTS):
+            yield each.port, CriticalService.ETCD
+        elif each.process in {*_K3S, "kube-apiserver"} and each.port in _API_PORTS:
+            yield each.port, CriticalService.API
+
+
+def _roles(processes: Set[str]) -> Iterator[Role]:
+    if "k3s-server" in processes:
+        yield Role.SERVER
+    if "k3s-agent" in processes:
+        yield Role.AGENT
+
+
+def _process(pid: int | None) -> str:
+    """A process's name; of Salt's master and of K3s the one that tells what it does."""
+    try:
+        process = psutil.Process(pid)
+        name = str(process.name())
+        # Salt's processes write a title over their names: an interpreter's path, then their own.
+        words = " ".join(process.cmdline()).split()
+    except psutil.Error:  # It ended while we looked.
+        return ""
+    if any(word.rpartition("/")[2] == "salt-master" for word in words[:3]):
+        return "salt-master"
+    if name == "k3s" and words[1:2] in (["server"], ["agent"]):
+        return f"k3s-{words[1]}"
+    return name
+
+
+def _own_addresses() -> dict[netaddr.IPAddress, frozenset[str]]:
+    """The interfaces that have each address of this host."""
+    found: dict[netaddr.IPAddress, frozenset[str]] = {}
+    for name, addresses in psutil.net_if_addrs().items():
+        for each in addresses:
+            address = parse_socket_address(each.address)
+            if address is not None:
+                found[address] = found.get(address, frozenset()) | {name}
+    return found
+
+
+def parse_socket_address(text: str) -> netaddr.IPAddress | None:
+    """One address, without its interface, and as IPv4 if it is one; no other kind of address."""
+    try:
+        address = netaddr.IPAddress(text.partition("%")[0], flags=netaddr.INET_PTON)
+    except (netaddr.AddrFormatError, ValueError):
+        return None
+    return address.ipv4() if address.version == 6 and address.is_ipv4_mapped() else address
+
+
+def _is_one(network: netaddr.IPNetwork) -> bool:
+    return bool(network.prefixlen == (32 if network.version == 4 else 128))

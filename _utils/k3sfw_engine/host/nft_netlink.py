@@ -1,0 +1,194 @@
+"""Single tables of nf_tables, looked at and removed over netlink: microseconds, and no process.
+
+What packets they hold up, and whose they are, it does not know. The constants are those of the
+kernel's linux/netfilter/nf_tables.h and nfnetlink.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+
+from k3sfw_engine.errors import FirewalldUnavailable
+
+_NETLINK_NETFILTER = 12
+_SUBSYSTEM = 10
+_REQUEST, _ACK = 1, 4
+_ERROR = 2
+_BATCH_BEGIN, _BATCH_END = 16, 17
+_BATCH_GENERATION = 1
+_GET_TABLE, _DELETE_TABLE, _GET_CHAIN, _GET_GENERATION = 1, 2, 4, 16
+_TABLE_NAME, _TABLE_HANDLE = 1, 4
+_CHAIN_TABLE, _CHAIN_NAME = 1, 3
+_GENERATION_ID = 1
+_INET = 1
+
+_SECONDS = 5.0
+
+# The kernel has no nf_tables at all, so it has no table either.
+_NO_NF_TABLES = (errno.EPROTONOSUPPORT, errno.EINVAL, errno.EOPNOTSUPP)
+# Between the kernel and itself, and so in no errno module.
+_ERESTART = 85
+
+
+@dataclass(frozen=True)
+class NftTable:
+    """One table of the family inet; the kernel gives each that is made a handle of its own."""
+
+    name: str
+    handle: int
+
+
+class NftNetlink:
+    """The kernel's tables of the family inet. Use it as a context manager.
+
+    Its methods raise ``FirewalldUnavailable`` where they cannot be read.
+    """
+
+    def __init__(self) -> None:
+        self._serials = itertools.count(1)
+        self._socket: socket.socket | None = None
+        try:
+            self._socket = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER
+            )
+        except OSError as error:
+            if error.errno not in _NO_NF_TABLES:
+                raise _failed("asked for its tables", error) from error
+        else:
+            self._socket.settimeout(_SECONDS)
+
+    def __enter__(self) -> NftNetlink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+    def generation(self) -> int:
+        """The number that every change of any rule of this network namespace counts up."""
+        answer = self._ask(_GET_GENERATION, b"") or {}
+        return int.from_bytes(answer.get(_GENERATION_ID, b""), "big")
+
+    def find(self, name: str) -> NftTable | None:
+        """The table of this name, if there is one."""
+        answer = self._ask(_GET_TABLE, _attribute(_TABLE_NAME, _text(name)))
+        if answer is None:
+            return None
+        return NftTable(name, int.from_bytes(answer.get(_TABLE_HANDLE, b""), "big"))
+
+    def has_chain(self, table: str, chain: str) -> bool:
+        """Whether the table has a chain of this name."""
+        names = _attribute(_CHAIN_TABLE, _text(table)) + _attribute(_CHAIN_NAME, _text(chain))
+        return self._ask(_GET_CHAIN, names) is not None
+
+    def delete(self, table: NftTable, generation: int) -> bool:
+        """Remove the table if no rule at all has changed since that generation; else ``False``.
+
+        So what was seen of the table is still true when it goes, whoever works at the same time.
+        """
+        serial = next(self._serials)
+        handle = _attribute(_TABLE_HANDLE, struct.pack("!Q", table.handle))
+        batch = (
+            _message(
+                _BATCH_BEGIN,
+                serial,
+                _attribute(_BATCH_GENERATION, struct.pack("!I", generation)),
+                resource=_SUBSYSTEM,
+            ),
+            _message(
+                _SUBSYSTEM << 8 | _DELETE_TABLE, serial, handle, family=_INET, flags=_REQUEST | _ACK
+            ),
+            _message(_BATCH_END, serial, b"", resource=_SUBSYSTEM),
+        )
+        what = f"made to remove the table inet {table.name}"
+        _kind, payload = self._exchange(serial, b"".join(batch), what)
+        number = _error_number(payload)
+        if number in (_ERESTART, errno.ENOENT):
+            return False
+        if number:
+            raise _failed(what, OSError(number, os.strerror(number)))
+        return True
+
+    def _ask(self, what: int, attributes: bytes) -> Mapping[int, bytes] | None:
+        serial = next(self._serials)
+        message = _message(_SUBSYSTEM << 8 | what, serial, attributes, family=_INET)
+        kind, payload = self._exchange(serial, message, "asked for its tables")
+        if kind != _ERROR:
+            return dict(_attributes(payload[4:]))
+        number = _error_number(payload)
+        if number == errno.ENOENT or number in _NO_NF_TABLES:
+            return None
+        raise _failed("asked for its tables", OSError(number, os.strerror(number)))
+
+    def _exchange(self, serial: int, request: bytes, what: str) -> tuple[int, bytes]:
+        """Kind and payload of the first message that answers the one of this number."""
+        if self._socket is None:
+            return _ERROR, struct.pack("=i", -errno.ENOENT)
+        try:
+            self._socket.send(request)
+            while True:
+                for kind, answered, payload in _messages(self._socket.recv(65536)):
+                    if answered == serial:
+                        return kind, payload
+        except OSError as error:
+            raise _failed(what, error) from error
+
+
+def _text(name: str) -> bytes:
+    return name.encode() + b"\0"
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _message(
+    kind: int,
+    serial: int,
+    attributes: bytes,
+    *,
+    family: int = 0,
+    resource: int = 0,
+    flags: int = _REQUEST,
+) -> bytes:
+    body = struct.pack("!BBH", family, 0, resource) + attributes
+    return struct.pack("=IHHII", 16 + len(body), kind, flags, serial, 0) + body
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    while len(data) >= 16:
+        length, kind, _flags, serial, _port = struct.unpack_from("=IHHII", data)
+        yield kind, serial, data[16:length]
+        data = data[max(16, length + -length % 4) :]
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        # The two highest bits tell how the value is written, and not what it is.
+        yield kind & 0x3FFF, data[4:length]
+        data = data[max(4, length + -length % 4) :]
+
+
+def _error_number(payload: bytes) -> int:
+    (number,) = struct.unpack_from("=i", payload)
+    return -int(number)
+
+
+def _failed(what: str, error: OSError) -> FirewalldUnavailable:
+    return FirewalldUnavailable(
+        f"the kernel's nf_tables cannot be {what} ({error.strerror or error})",
+        "run the minion as root, with a kernel that supports nf_tables",
+    )

@@ -1,0 +1,30 @@
+"""Other programs that manage packets here (flannel, ufw, nm-cloud-setup), from their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# https://github.com/flannel-io/flannel/blob/master/Documentation/running.md
+_SUBNET_FILE = "run/flannel/subnet.env"
+UFW_FILE = "etc/ufw/ufw.conf"
+_WANTED_BY = "etc/systemd/system/{}.target.wants/nm-cloud-setup.{}"
+CLOUD_SETUP = (
+    _WANTED_BY.format("timers", "timer"),
+    _WANTED_BY.format("multi-user", "service"),
+    "etc/systemd/system/NetworkManager.service.wants/nm-cloud-setup.service",
+)
+
+
+def text_of(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def read_flannel_mtu(root: Path) -> int:
+    for line in text_of(root / _SUBNET_FILE).splitlines():
+        name, _, value = line.partition("=")
+        if name == "FLANNEL_MTU" and value.isdigit():
+            return int(value)
+    return 0

@@ -1,0 +1,82 @@
+"""Address arithmetic for the tables: strict reading, families, containment. Pure; on netaddr."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import netaddr
+
+FAMILIES = (4, 6)
+
+# netaddr also reads netmasks, host masks and integers; in a table they are typing errors.
+_NETWORK = re.compile(r"[0-9A-Fa-f:.]+(/[0-9]{1,3})?\Z")
+_LONGEST_NETWORK = len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128")
+
+# "This network", loopback, link-local, multicast and beyond: no peer sees a node by one of these.
+_UNUSABLE = tuple(
+    netaddr.IPNetwork(text)
+    for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")
+    + ("::/127", "fe80::/10", "ff00::/8")
+)
+
+
+def parse_network(text: object) -> netaddr.IPNetwork:
+    """Read ``10.42.0.0/16``, ``2001:db8::/32`` or a single address.
+
+    Raises ``ValueError`` with a sentence that names the value: for anything else than a string, a
+    netmask instead of a prefix length, host bits behind the prefix, an IPv4-mapped IPv6 address.
+    """
+    if not isinstance(text, str):
+        raise ValueError(f"a value of type {type(text).__name__} is not an address or CIDR")
+    if len(text) > _LONGEST_NETWORK or not _NETWORK.match(text):
+        raise ValueError(f"{text[:_LONGEST_NETWORK]!r} is not an address or CIDR")
+    try:
+        network = netaddr.IPNetwork(text)
+    except (netaddr.AddrFormatError, ValueError) as error:
+        raise ValueError(f"{text!r} is not an address or CIDR") from error
+    if network.ip != network.network:
+        raise ValueError(f"{text!r} has host bits set; the network is {network.cidr}")
+    if network.version == 6 and network.ip.is_ipv4_mapped():
+        raise ValueError(f"{text!r} is an IPv4 address written as IPv6; write it as IPv4")
+    return network
+
+
+def parse_address(text: object) -> netaddr.IPAddress:
+    """Read one address of a node: no prefix, and one that a peer can come from.
+
+    Raises ``ValueError`` with a sentence that names the value.
+    """
+    network = parse_network(text)
+    if "/" in str(text):
+        raise ValueError(f"{text!r} is a network; a node has single addresses")
+    address = network.ip
+    if any(address in unusable for unusable in _UNUSABLE):
+        raise ValueError(f"{text!r} is no address by which peers can see a node")
+    return address
+
+
+def entry(network: netaddr.IPNetwork) -> str:
+    """Write a network as firewalld keeps it: a single address without its prefix length."""
+    width = 32 if network.version == 4 else 128
+    return str(network.ip) if network.prefixlen == width else str(network)
+
+
+def without_contained(networks: Iterable[netaddr.IPNetwork]) -> tuple[netaddr.IPNetwork, ...]:
+    """Drop every network that another one contains; sorted, one family after the other.
+
+    Overlapping entries are refused by firewalld at runtime, and break its next reload when they
+    stand in the permanent configuration. Neighbours are *not* merged into a shorter prefix: a node
+    that joins would otherwise replace an entry of others, and a replacement closes them for a
+    moment.
+    """
+    kept: list[netaddr.IPNetwork] = []
+    # Sorted, a network comes directly before all that it contains.
+    for network in sorted(networks, key=lambda each: (each.version, each.first, each.prefixlen)):
+        if kept and kept[-1].version == network.version and network in kept[-1]:
+            continue
+        kept.append(network)
+    return tuple(kept)
+
+
+Networks = tuple[netaddr.IPNetwork, ...]

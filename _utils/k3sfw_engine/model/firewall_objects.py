@@ -1,0 +1,175 @@
+"""The shape that desired and observed firewalld objects share, so that they compare directly.
+
+An object is its kind, its name and its settings, and the settings are those of firewalld's D-Bus
+interface. Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Union
+
+# Lists are kept as sorted tuples: their order means nothing to firewalld.
+Value = Union[str, int, bool, tuple[str, ...]]
+Settings = Mapping[str, Value]
+
+PREFIX = "k3s"
+
+
+class Kind(str, Enum):
+    """The kinds of firewalld objects that we make, each before those that refer to it."""
+
+    IPSET = "ipset"
+    ZONE = "zone"
+    POLICY = "policy"
+
+
+Key = tuple[Kind, str]
+
+# Every setting of a kind with firewalld's default. An object that has anything else set than we
+# want (a port, a service, masquerading) differs from what we want, whatever firewalld's version.
+DEFAULTS: Mapping[Kind, Settings] = {
+    Kind.IPSET: {"short": "", "description": "", "type": "", "options": (), "entries": ()},
+    Kind.ZONE: {
+        "short": "",
+        "description": "",
+        "target": "default",
+        "services": (),
+        "ports": (),
+        "icmp_blocks": (),
+        "masquerade": False,
+        "forward_ports": (),
+        "interfaces": (),
+        "sources": (),
+        "rules_str": (),
+        "protocols": (),
+        "source_ports": (),
+        "icmp_block_inversion": False,
+        "forward": False,
+    },
+    Kind.POLICY: {
+        "short": "",
+        "description": "",
+        "target": "CONTINUE",
+        "services": (),
+        "ports": (),
+        "icmp_blocks": (),
+        "masquerade": False,
+        "forward_ports": (),
+        "rich_rules": (),
+        "protocols": (),
+        "source_ports": (),
+        "priority": 0,
+        "ingress_zones": (),
+        "egress_zones": (),
+    },
+}
+
+# firewalld takes these at runtime; the rest of a new or changed object needs a reload.
+RUNTIME_SETTINGS: Mapping[Kind, frozenset[str]] = {
+    kind: frozenset(key for key, value in defaults.items() if isinstance(value, (tuple, bool)))
+    - {"options"}
+    for kind, defaults in DEFAULTS.items()
+}
+
+# The setting of each kind that holds what the tables say; all others are fixed by what it is for.
+CONTENT: Mapping[Kind, str] = {
+    Kind.IPSET: "entries",
+    Kind.ZONE: "interfaces",
+    Kind.POLICY: "rich_rules",
+}
+
+
+@dataclass(frozen=True)
+class FirewalldObject:
+    """One ipset, zone or policy with all its settings."""
+
+    kind: Kind
+    name: str
+    settings: Settings
+
+    @property
+    def key(self) -> Key:
+        """What the object is called."""
+        return (self.kind, self.name)
+
+    def items(self, setting: str) -> tuple[str, ...]:
+        """A setting that is a list."""
+        value = self.settings[setting]
+        assert isinstance(value, tuple), setting
+        return value
+
+    def with_settings(self, settings: Settings) -> FirewalldObject:
+        """The same object with some settings changed."""
+        return FirewalldObject(self.kind, self.name, {**self.settings, **settings})
+
+
+Objects = Mapping[Key, FirewalldObject]
+
+
+def make_object(kind: Kind, name: str, settings: Settings) -> FirewalldObject:
+    """Complete the settings with firewalld's defaults, lists sorted."""
+    return FirewalldObject(
+        kind,
+        name,
+        {
+            key: tuple(sorted(set(value))) if isinstance(value, tuple) else value
+            for key, value in {**DEFAULTS[kind], **settings}.items()
+        },
+    )
+
+
+def by_key(objects: Iterable[FirewalldObject]) -> Objects:
+    """The objects by kind and name, sorted so that referred comes before referring."""
+    order = list(Kind)
+    ranked = sorted(objects, key=lambda each: (order.index(each.kind), each.name))
+    return {each.key: each for each in ranked}
+
+
+def digest(kind: Kind, name: str) -> str:
+    """The mark in a description that tells our object from a stranger's of the same name.
+
+    It covers what an object is called, not what it holds: descriptions cannot change at runtime.
+    """
+    return hashlib.sha256(f"k3sfw {kind.value} {name}".encode()).hexdigest()[:16]
+
+
+def is_ours(each: FirewalldObject) -> bool:
+    """Whether we made the object."""
+    return digest(each.kind, each.name) in str(each.settings["description"])
+
+
+ZONE = "k3s"
+ROWS = "k3s-rows"
+PODS_TO_HOST = "k3s-pods-to-host"
+PODS_TO_ANY = "k3s-pods-to-any"
+NODES_TO_PODS = "k3s-nodes-to-pods"
+BOUND_TO_HOST = "k3s-bound-to-host"
+BOUND_TO_ANY = "k3s-bound-to-any"
+RETURN_PATH = "k3s-return-path"
+
+
+def set_name(name: str, family: int) -> str:
+    """The ipset of these addresses in one family."""
+    return f"k3s-{name}-{family}"
+
+
+def our_object(kind: Kind, name: str, what: str, settings: Settings) -> FirewalldObject:
+    described: dict[str, Value] = {
+        "short": name,
+        "description": f"K3s: {what}. Kept by k3sfw from pillar ({digest(kind, name)}).",
+    }
+    return make_object(kind, name, {**described, **settings})
+
+
+def ours(objects: Objects) -> Objects:
+    """Those of the objects that we made."""
+    return {key: each for key, each in objects.items() if is_ours(each)}
+
+
+def title(key: Key) -> str:
+    """An object's name as people read it."""
+    return f"{key[0].value} {key[1]}"

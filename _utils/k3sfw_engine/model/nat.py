@@ -1,0 +1,55 @@
+"""A port that destination NAT redirects before any INPUT rule, as data. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import netaddr
+
+from k3sfw_engine.model.rows import PortRange, Protocol
+
+
+@dataclass(frozen=True)
+class NatFacts:
+    """What is redirected, and sentences about what could not be read."""
+
+    found: frozenset[Redirection] = frozenset()
+    unread: tuple[str, ...] = ()
+
+
+NODE_PORT = "NodePort"
+SERVICE_LB = "ServiceLB"
+EXTERNAL_IP = "externalIP"
+HOST_PORT = "hostPort"
+
+
+@dataclass(frozen=True, order=True)
+class Redirection:
+    """Ports of this node in one family that are redirected.
+
+    by
+        What asked for it, in the words of Kubernetes.
+    service
+        ``namespace/name:port`` of the service, where the rules tell it.
+    source
+        The only network whose packets are redirected; empty for everyone's.
+    """
+
+    protocol: Protocol
+    ports: PortRange
+    family: int
+    by: str
+    service: str = ""
+    source: str = ""
+
+    def __str__(self) -> str:
+        of = f" of {self.service}" if self.service else ""
+        return f"{self.by}{of}"
+
+
+@dataclass(frozen=True)
+class LocalAddresses:
+    """The addresses at which other hosts reach this node, and the networks of its pods."""
+
+    own: frozenset[netaddr.IPAddress]
+    pods: tuple[netaddr.IPNetwork, ...] = ()

@@ -1,0 +1,76 @@
+"""Arithmetic of port ranges. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from k3sfw_engine.model.rows import PortRange, Protocol
+
+EVERY_PORT = PortRange(1, 65535)
+
+
+def common(one: PortRange, other: PortRange) -> PortRange | None:
+    """The ports of both, if they have any in common."""
+    low, high = max(one.low, other.low), min(one.high, other.high)
+    return PortRange(low, high) if low <= high else None
+
+
+def in_common(ones: Iterable[PortRange], others: Iterable[PortRange]) -> tuple[PortRange, ...]:
+    """The ports that stand in a range of each side."""
+    others = tuple(others)
+    found = (common(one, other) for one in ones for other in others)
+    return tuple(sorted(each for each in found if each))
+
+
+def without(span: PortRange, taken: Iterable[PortRange]) -> tuple[PortRange, ...]:
+    """What is left of a range."""
+    left = []
+    low = span.low
+    for each in sorted(taken):
+        if each.low > low:
+            left.append(PortRange(low, min(each.low - 1, span.high)))
+        low = max(low, each.high + 1)
+        if low > span.high:
+            return tuple(left)
+    return (*left, PortRange(low, span.high))
+
+
+def parse_span(text: str, dash: str = "-") -> PortRange:
+    """Read ``443`` or ``2379-2380``. Raises ``ValueError`` for anything else."""
+    low, found, high = text.partition(dash)
+    return PortRange(int(low), int(high) if found else int(low))
+
+
+@dataclass(frozen=True, order=True)
+class ZonePort:
+    """Ports that a zone opens to everybody; ``str`` writes them as ``firewall-cmd`` does."""
+
+    protocol: Protocol
+    ports: PortRange
+
+    def __str__(self) -> str:
+        return f"{self.ports}/{self.protocol.value}"
+
+    def meets(self, other: ZonePort) -> bool:
+        """Whether both have a port in common."""
+        return (
+            self.protocol is other.protocol
+            and self.ports.low <= other.ports.high
+            and other.ports.low <= self.ports.high
+        )
+
+    def lies_in(self, other: ZonePort) -> bool:
+        """Whether the other one has all of its ports."""
+        return (
+            self.protocol is other.protocol
+            and other.ports.low <= self.ports.low
+            and self.ports.high <= other.ports.high
+        )
+
+
+def parse_port(text: str) -> ZonePort:
+    """Read ``2379-2380/tcp``. Raises ``ValueError`` for what the tables have no word for."""
+    span, _slash, protocol = text.partition("/")
+    low, _dash, high = span.partition("-")
+    return ZonePort(Protocol(protocol), PortRange(int(low), int(high or low)))

@@ -1,0 +1,96 @@
+"""firewalld's zones and services as they were read, as data. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from k3sfw_engine.model.firewall_objects import FirewalldObject, Kind
+from k3sfw_engine.model.host_facts import NmConnection
+from k3sfw_engine.model.nat import NatFacts
+from k3sfw_engine.model.rich_rules import parse_rule
+
+IPSET = "ipset:"
+
+# Where each kind has its rich rules.
+RICH_RULE_SETTING: Mapping[Kind, str] = {Kind.ZONE: "rules_str", Kind.POLICY: "rich_rules"}
+
+
+@dataclass(frozen=True)
+class ServiceDefinition:
+    """A service of firewalld, with all that it includes: ``port/protocol``, and protocols."""
+
+    ports: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = ()
+    source_ports: tuple[str, ...] = ()
+
+
+def service_names(zone: FirewalldObject) -> frozenset[str]:
+    """The services that the zone or policy, or a rule of it, names."""
+    in_rules = {
+        part.attributes.get("name", "")
+        for text in zone.items(RICH_RULE_SETTING[zone.kind])
+        for part in parse_rule(text)
+        if part.name == "service"
+    }
+    return frozenset({*zone.items("services"), *in_rules} - {""})
+
+
+def ipset_names(zone: FirewalldObject) -> frozenset[str]:
+    """The ipsets that are sources of the zone or of a rule of it."""
+    sources = {each[len(IPSET) :] for each in zone.items("sources") if each.startswith(IPSET)}
+    in_rules = {
+        part.attributes.get("ipset", "")
+        for text in zone.items(RICH_RULE_SETTING[zone.kind])
+        for part in parse_rule(text)
+        if part.name == "source"
+    }
+    return frozenset({*sources, *in_rules} - {""})
+
+
+@dataclass(frozen=True)
+class ZoneLayer:
+    """One layer's zones that are in use: the default one, and those with bindings."""
+
+    zones: Mapping[str, FirewalldObject] = field(default_factory=dict)
+    default: str = ""
+
+    @property
+    def bound(self) -> Mapping[str, str]:
+        """The zone of each interface that is bound to one."""
+        return {
+            interface: name
+            for name, zone in self.zones.items()
+            for interface in zone.items("interfaces")
+        }
+
+
+@dataclass(frozen=True)
+class ObservedZones:
+    """What was read.
+
+    services, ipsets
+        Those that zones in use name.
+    connections
+        What NetworkManager manages, ``None`` where it does not run.
+    strict_forward_ports
+        Whether firewalld asks its rules of forwarding about what somebody redirected.
+    """
+
+    runtime: ZoneLayer
+    permanent: ZoneLayer
+    services: Mapping[str, ServiceDefinition] = field(default_factory=dict)
+    ipsets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    connections: Mapping[str, NmConnection] | None = None
+    redirected: NatFacts = NatFacts()
+    strict_forward_ports: bool = False
+
+    @property
+    def layers(self) -> Mapping[str, ZoneLayer]:
+        """Both layers by name."""
+        return {"runtime": self.runtime, "permanent": self.permanent}
+
+    @property
+    def zones(self) -> frozenset[str]:
+        """The zones that are in use in any layer."""
+        return frozenset(name for layer in self.layers.values() for name in layer.zones)

@@ -1,0 +1,73 @@
+"""Tables and a role in, the firewalld objects of that node out. Pure.
+
+Every object that a later change of the tables could need is made at once, empty if need be: an
+object that is new in firewalld's permanent configuration exists at runtime only after a reload, and
+what is inside of an existing one changes without.
+"""
+
+from __future__ import annotations
+
+from k3sfw_engine.model.firewall_objects import (
+    BOUND_TO_ANY,
+    BOUND_TO_HOST,
+    NODES_TO_PODS,
+    PODS_TO_ANY,
+    PODS_TO_HOST,
+    ROWS,
+    ZONE,
+    Kind,
+    by_key,
+    our_object,
+)
+from k3sfw_engine.model.kubernetes_names import CNI_INTERFACES
+from k3sfw_engine.model.row_sources import is_pod_row
+from k3sfw_engine.model.rows import Role, Tables
+from k3sfw_engine.plan.desired.desired_objects import Desired, RowRule
+from k3sfw_engine.plan.desired.ipsets import address_sets, make_ipset
+from k3sfw_engine.plan.desired.pods import pods_by_address, pods_come_by_interface, routed_pods
+from k3sfw_engine.plan.desired.policies import rows_policy, rules_of_row
+
+_BOUND = "pods that somebody else has bound to a zone,"
+
+
+def compute_desired(tables: Tables, role: Role) -> Desired:
+    """Compute the firewalld objects of a node with this role."""
+    rows = tables.rows_of(role)
+    sets = address_sets(tables)
+    pods_by_interface = pods_come_by_interface(tables, rows)
+    rules = tuple(
+        RowRule(row, rule)
+        for row in rows
+        if tables.pods_by_address or not (pods_by_interface and is_pod_row(row))
+        for rule in rules_of_row(row, tables, sets)
+    )
+    interfaces = CNI_INTERFACES[tables.flannel_backend] if pods_by_interface else ()
+    objects = [make_ipset(name, family, entries or ()) for (name, family), entries in sets.items()]
+    objects.append(
+        our_object(
+            Kind.ZONE,
+            ZONE,
+            "interfaces of the CNI and the overlay",
+            {"interfaces": interfaces, "forward": True},
+        )
+    )
+    objects += [
+        rows_policy(ROWS, "rows of the port tables", "CONTINUE", "ANY", "HOST", rules),
+        rows_policy(PODS_TO_HOST, "pods and services to this host", "ACCEPT", ZONE, "HOST"),
+        rows_policy(PODS_TO_ANY, "pods and services to anywhere", "ACCEPT", ZONE, "ANY"),
+        rows_policy(
+            NODES_TO_PODS,
+            "nodes and remote pods to pods, where no overlay carries them",
+            "CONTINUE",
+            "ANY",
+            ZONE,
+            routed_pods(tables, rows, sets),
+        ),
+    ]
+    bound = pods_by_address(tables, rows, sets) if pods_by_interface else ()
+    objects += [
+        # firewalld makes nothing of them while they have no zone to come from.
+        rows_policy(BOUND_TO_HOST, f"{_BOUND} to this host", "CONTINUE", "", "HOST", bound),
+        rows_policy(BOUND_TO_ANY, f"{_BOUND} to anywhere", "CONTINUE", "", "ANY", bound),
+    ]
+    return Desired(by_key(objects), rules, rows, pods_by_interface, tables.pod_cidrs)

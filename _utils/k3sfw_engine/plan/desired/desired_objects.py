@@ -1,0 +1,30 @@
+"""The result of the computation: firewalld objects, and the row behind each rule. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import netaddr
+
+from k3sfw_engine.model.firewall_objects import Objects
+from k3sfw_engine.model.rich_rules import RichRule
+from k3sfw_engine.model.rows import Row
+
+
+@dataclass(frozen=True)
+class RowRule:
+    """A rich rule and the row that it is for."""
+
+    row: Row
+    rule: RichRule
+
+
+@dataclass(frozen=True)
+class Desired:
+    """The objects that one node must have, and why each rule is there."""
+
+    objects: Objects
+    rules: tuple[RowRule, ...]
+    rows: tuple[Row, ...]
+    pods_by_interface: bool
+    pod_networks: tuple[netaddr.IPNetwork, ...] = ()

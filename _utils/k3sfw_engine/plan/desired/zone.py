@@ -1,0 +1,35 @@
+"""Interfaces that the operator bound to another zone: they stay there. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from k3sfw_engine.model.firewall_objects import (
+    BOUND_TO_ANY,
+    BOUND_TO_HOST,
+    NODES_TO_PODS,
+    ZONE,
+    Kind,
+    Objects,
+)
+
+
+def leave_bound_interfaces(
+    objects: Objects, interfaces: Iterable[str], zones: Iterable[str]
+) -> Objects:
+    """Leave what somebody else has bound where it is, and let pods in that come by his zones.
+
+    interfaces
+        Of pods, bound by him.
+    zones
+        Of his, by which pods come in.
+    """
+    zone, routed = objects[Kind.ZONE, ZONE], objects[Kind.POLICY, NODES_TO_PODS]
+    kept = tuple(sorted({*zone.items("interfaces")}.difference(interfaces)))
+    his = tuple(sorted(zones))
+    changed = [zone.with_settings({"interfaces": kept})]
+    if routed.items("rich_rules"):
+        changed.append(routed.with_settings({"egress_zones": tuple(sorted((ZONE, *his)))}))
+    for name in (BOUND_TO_HOST, BOUND_TO_ANY):
+        changed.append(objects[Kind.POLICY, name].with_settings({"ingress_zones": his}))
+    return {**objects, **{each.key: each for each in changed}}

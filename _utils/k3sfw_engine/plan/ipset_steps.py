@@ -1,0 +1,38 @@
+"""The steps that change the entries of a runtime ipset. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import netaddr
+
+from k3sfw_engine.model.addresses import entry, without_contained
+from k3sfw_engine.model.firewall_objects import FirewalldObject
+from k3sfw_engine.plan.policy_steps import OpensAndCloses
+from k3sfw_engine.plan.steps import ChangeEntries, RefillEntries, Step
+
+# Entries change one by one without a gap; from here on one flush and refill is the lesser evil
+# (measured: 3 ms an entry, 80 ms for a refill with a thousand).
+_ENTRIES_ONE_BY_ONE = 200
+
+
+def entry_steps(want: FirewalldObject, have: FirewalldObject, *, refill: bool) -> OpensAndCloses:
+    new, old = set(want.items("entries")), set(have.items("entries"))
+    add, remove = tuple(sorted(new - old)), tuple(sorted(old - new))
+    many = len(add) + len(remove) > _ENTRIES_ONE_BY_ONE or (len(add) > 1 and not old)
+    # firewalld refuses an entry that overlaps one which is still there.
+    if refill or many or _overlap(add, remove):
+        networks = without_contained(netaddr.IPNetwork(text) for text in new | old)
+        both = tuple(sorted(entry(network) for network in networks)) if remove else ()
+        final: list[Step] = [RefillEntries(want.name, want.items("entries"))]
+        if not remove or both == want.items("entries"):
+            return final, []
+        return ([RefillEntries(want.name, both)] if add else []), final
+    opens: list[Step] = [ChangeEntries(want.name, add=add)] if add else []
+    closes: list[Step] = [ChangeEntries(want.name, remove=remove)] if remove else []
+    return opens, closes
+
+
+def _overlap(add: Iterable[str], remove: Iterable[str]) -> bool:
+    going = netaddr.IPSet(remove)
+    return bool(going) and not going.isdisjoint(netaddr.IPSet(add))

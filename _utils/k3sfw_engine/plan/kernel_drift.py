@@ -1,0 +1,204 @@
+"""TODO: say what this file is for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import netaddr
+
+from k3sfw_engine.model.firewall_objects import DEFAULTS, FirewalldObject, Kind, Objects
+from k3sfw_engine.model.rich_rules import is_rich_rule_of_ours
+from k3sfw_engine.model.zone_bindings import Bindings
+
+ANY = "any"
+SOMETIMES = "on some condition"
+
+# Respects in which the kernel must hold no more than it should; more ways in are firewalld's own.
+_EXACT = ("entries", "rich_rules", "target")
+
+
+@dataclass(frozen=True, order=True)
+class KernelFact:
+    """One thing that a packet meets: of which object, in which respect, and its value."""
+
+    kind: Kind
+    name: str
+    respect: str
+    value: str
+
+
+@dataclass(frozen=True)
+class KernelRules:
+    """What the kernel holds of our objects; ``table`` tells whether firewalld's table is there."""
+
+    facts: frozenset[KernelFact] = frozenset()
+    table: bool = True
+
+    @property
+    def ipsets(self) -> frozenset[str]:
+        """The names of the ipsets that are there."""
+        return frozenset(fact.name for fact in self.facts if fact.respect == "ipset")
+
+    def with_ipsets(self, names: Collection[str], read: KernelRules) -> KernelRules:
+        """The same with these ipsets as they were read later."""
+        others = (
+            fact for fact in self.facts if fact.kind is not Kind.IPSET or fact.name not in names
+        )
+        return replace(self, facts=read.facts.union(others))
+
+
+@dataclass(frozen=True)
+class KernelDrift:
+    """Where the kernel differs from firewalld's runtime."""
+
+    missing: frozenset[KernelFact]
+    extra: frozenset[KernelFact]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The objects that differ in any respect."""
+        return frozenset(fact.name for fact in self.missing | self.extra)
+
+    @property
+    def ipsets(self) -> frozenset[str]:
+        """The ipsets that exist with other entries than they should."""
+        return frozenset(
+            fact.name for fact in self.missing | self.extra if fact.respect == "entries"
+        )
+
+    @property
+    def rules(self) -> bool:
+        """Whether anything but the entries of an ipset differs."""
+        return any(fact.respect != "entries" for fact in self.missing | self.extra)
+
+    def differences(self) -> dict[str, dict[str, dict[str, list[str]]]]:
+        """``{object: {respect: {"old": […], "new": […]}}}``."""
+        found: dict[str, dict[str, dict[str, list[str]]]] = {}
+        for side, facts in (("old", self.extra), ("new", self.missing)):
+            for fact in sorted(facts):
+                respects = found.setdefault(f"{fact.kind.value} {fact.name}", {})
+                respects.setdefault(fact.respect, {"old": [], "new": []})[side].append(fact.value)
+        return found
+
+
+def kernel_drift(
+    kernel: KernelRules | None, runtime: Objects, bindings: Bindings | None = None
+) -> KernelDrift:
+    """Compare the kernel's rules with what the runtime objects must have made there.
+
+    kernel
+        ``None`` if the kernel's rules are not known; then nothing is said to differ.
+    bindings
+        Of the zones of others at runtime, which policies of ours can name.
+    """
+    if kernel is None:
+        return KernelDrift(frozenset(), frozenset())
+    expected = frozenset(_expected(runtime, bindings or Bindings()))
+    explained = _with_rules_of_others(runtime)
+    drift = KernelDrift(
+        expected - kernel.facts,
+        frozenset(
+            fact
+            for fact in kernel.facts - expected
+            if fact.respect in _EXACT
+            and (fact.kind, fact.name) in runtime
+            and fact.name not in explained
+        ),
+    )
+    same = _same_addresses(drift)
+    return KernelDrift(
+        frozenset(fact for fact in drift.missing if fact.name not in same),
+        frozenset(fact for fact in drift.extra if fact.name not in same),
+    )
+
+
+def _with_rules_of_others(runtime: Objects) -> frozenset[str]:
+    """Policies to which somebody added what we never make: the kernel rightly has more of them."""
+    return frozenset(
+        name
+        for (kind, name), each in runtime.items()
+        if kind is Kind.POLICY
+        and (
+            any(not is_rich_rule_of_ours(rule) for rule in each.items("rich_rules"))
+            or any(
+                each.settings[setting] != empty
+                for setting, empty in DEFAULTS[kind].items()
+                if isinstance(empty, (tuple, bool))
+                and setting not in ("rich_rules", "ingress_zones", "egress_zones")
+            )
+        )
+    )
+
+
+def _same_addresses(drift: KernelDrift) -> frozenset[str]:
+    """ipsets that hold the same addresses, though the kernel joined neighbours into a range."""
+
+    def addresses(facts: Iterable[KernelFact], name: str) -> netaddr.IPSet:
+        return netaddr.IPSet(
+            network
+            for fact in facts
+            if fact.name == name and fact.respect == "entries"
+            for network in _networks_in(fact.value)
+        )
+
+    return frozenset(
+        name
+        for name in drift.ipsets
+        if addresses(drift.missing, name) == addresses(drift.extra, name)
+    )
+
+
+def _networks_in(text: str) -> list[netaddr.IPNetwork]:
+    first, dash, last = text.partition("-")
+    return netaddr.iprange_to_cidrs(first, last) if dash else [netaddr.IPNetwork(first)]
+
+
+# -- what the runtime objects must have made ------------------------------------------------------
+
+
+def _expected(runtime: Objects, bindings: Bindings) -> Iterator[KernelFact]:
+    for (kind, name), each in runtime.items():
+        if kind is Kind.IPSET:
+            yield KernelFact(kind, name, "ipset", "exists")
+            for text in each.items("entries"):
+                yield KernelFact(kind, name, "entries", text)
+        elif kind is Kind.ZONE:
+            for interface in each.items("interfaces"):
+                yield KernelFact(kind, name, "entered by", interface)
+        else:
+            yield from _expected_of_policy(each, runtime, bindings)
+
+
+def _expected_of_policy(
+    policy: FirewalldObject, runtime: Objects, bindings: Bindings
+) -> Iterator[KernelFact]:
+    sides = [set(policy.items(setting)) for setting in ("ingress_zones", "egress_zones")]
+    named = [zones for zones in sides if zones.isdisjoint(("ANY", "HOST"))]
+    entrances: list[str] = []
+    for zones in named:
+        interfaces, active = _entrances(zones, runtime, bindings)
+        if not active:
+            return  # firewalld makes no chains of a policy whose zones are not in use.
+        entrances += interfaces
+    for entrance in entrances if named else [ANY]:
+        yield KernelFact(Kind.POLICY, policy.name, "entered by", entrance)
+    for rule in filter(is_rich_rule_of_ours, policy.items("rich_rules")):
+        yield KernelFact(Kind.POLICY, policy.name, "rich_rules", rule)
+    if policy.settings["target"] == "ACCEPT":
+        yield KernelFact(Kind.POLICY, policy.name, "target", "ACCEPT")
+
+
+def _entrances(
+    zones: Iterable[str], runtime: Objects, bindings: Bindings
+) -> tuple[list[str], bool]:
+    """The interfaces of the zones, and whether any of the zones is bound to anything."""
+    interfaces: list[str] = []
+    active = False
+    for zone in sorted(zones):
+        ours = runtime.get((Kind.ZONE, zone))
+        found = ours.items("interfaces") if ours else bindings.interfaces_of(zone)
+        # The kernel writes a wildcard otherwise, and it may stand for none.
+        interfaces += [name for name in found if not name.endswith("+")]
+        active = active or bool(found) or (not ours and bindings.is_active(zone))
+    return interfaces, active

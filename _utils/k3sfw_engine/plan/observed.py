@@ -1,0 +1,53 @@
+"""What firewalld and the kernel have now, layer by layer. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from k3sfw_engine.model.firewall_objects import Key, Objects, ours
+from k3sfw_engine.model.zone_bindings import Bindings
+from k3sfw_engine.plan.kernel_drift import KernelDrift, KernelRules, kernel_drift
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What firewalld and the kernel have.
+
+    runtime, permanent
+        Every object whose name begins with k3s, ours or not.
+    damaged
+        Permanent objects whose file cannot be read.
+    kept
+        Of the damaged, those that we have a copy of.
+    bindings
+        By layer, what the zones of everybody are bound to.
+    zones
+        The zones that the permanent configuration has.
+    users
+        For a permanent object of ours, the objects of others that name it.
+    kernel
+        The rules that the kernel holds of our objects; ``None`` where they cannot be read (the
+        iptables backend).
+    """
+
+    runtime: Objects
+    permanent: Objects
+    damaged: frozenset[Key] = frozenset()
+    kept: frozenset[Key] = frozenset()
+    bindings: Mapping[str, Bindings] = field(default_factory=dict)
+    zones: frozenset[str] = frozenset()
+    users: Mapping[Key, tuple[str, ...]] = field(default_factory=dict)
+    kernel: KernelRules | None = None
+
+    @property
+    def readable(self) -> Objects:
+        """The permanent objects whose file can be read."""
+        return {key: each for key, each in self.permanent.items() if key not in self.damaged}
+
+    def drift(self) -> KernelDrift:
+        """Where the kernel differs from the runtime objects that we made."""
+        return kernel_drift(self.kernel, ours(self.runtime), self.bindings.get("runtime"))
+
+
+LAYERS = ("runtime", "permanent", "kernel")

@@ -1,0 +1,233 @@
+"""A program for firewalld's own Python: would firewalld start with this configuration?
+
+``firewalld/trial_start.py`` runs it; it takes and gives JSON. It imports firewalld's library,
+which lies with the system's Python and not with Salt's, so it must not import anything of ours,
+and be valid for Python 3.6, as RHEL 8 has it. It works on firewalld 0.9 to 2.5.
+
+Each trial has a network of its own, in which the rules are really made; a view of its own of the
+file system, with a copy of the configuration and an empty ``/run`` (no bus, no lock, no temporary
+files of the host); and process numbers of its own, so that all of it ends with its first process.
+That one dies with whoever started it.
+"""
+
+import base64
+import ctypes
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from firewall import config
+from firewall.core import modules
+from firewall.core.fw import Firewall
+from firewall.core.fw_direct import FirewallDirect
+from firewall.core.io import functions as on_disk
+from firewall.core.io.io_object import IO_Object
+from firewall.core.prog import runProg
+
+# From linux/sched.h, linux/mount.h and linux/prctl.h; the os module has them from 3.12 on.
+_NEW_MOUNTS, _NEW_PROCESSES, _NEW_NETWORK = 0x00020000, 0x20000000, 0x40000000
+# What the host unmounts goes here too, so that nothing of it is kept busy; nothing goes back.
+_RECEIVING = 0x4000 | 0x80000
+_PARENT_DEATH = 1
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_COPY = "/run/firewalld-configuration"
+
+
+def main() -> None:
+    parent = int(sys.argv[1])
+    _die_with_parent()
+    if os.getppid() != parent:
+        return
+    # Whatever the library prints is no answer.
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    asked = json.load(sys.stdin)
+    folder, changes = asked["folder"], asked["changes"]
+    trials = {"candidate": _apart(lambda: _trial(folder, changes))}
+    if not trials["candidate"].get("starts"):
+        # Whose fault is it: what is to be changed, what is there already, or this namespace?
+        trials["present"] = _apart(lambda: _trial(folder, {}))
+        trials["stock"] = _apart(lambda: _trial(folder, None))
+    json.dump(trials, answer)
+    answer.close()
+
+
+# -- apart from the host --------------------------------------------------------------------------
+
+
+def _apart(work: "Callable[[], dict[str, Any]]") -> "dict[str, Any]":
+    """The answer of work, done in namespaces; ``{"unable": why}`` if it cannot be."""
+    reading, writing = os.pipe()
+    above = os.getpid()
+    child = os.fork()
+    if child == 0:
+        _never_return(lambda: _separate(above, work, writing), writing)
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        text = file.read()
+    os.waitpid(child, 0)
+    answer: dict[str, Any] = {"unable": "it ended without an answer"}
+    if text:
+        answer = json.loads(text)
+    return answer
+
+
+def _separate(above: int, work: "Callable[[], dict[str, Any]]", writing: int) -> None:
+    _die_with_parent()
+    if os.getppid() != above:
+        return
+    _checked(_LIBC.unshare(_NEW_MOUNTS | _NEW_PROCESSES | _NEW_NETWORK), "make namespaces")
+    alive, held = os.pipe()
+    first = os.fork()
+    if first == 0:
+        os.close(held)
+        _die_with_parent()
+        if select.select([alive], [], [], 0)[0]:
+            os._exit(1)  # The one above had died before.
+        _never_return(lambda: _say(writing, work()), writing)
+    os.waitpid(first, 0)
+
+
+def _never_return(work: "Callable[[], None]", writing: int) -> None:
+    """In a child: what comes after it is for the process above alone."""
+    try:
+        work()
+    except BaseException as error:
+        _say(writing, {"unable": _one_line(error)})
+    finally:
+        os._exit(0)
+
+
+def _say(writing: int, answer: "dict[str, Any]") -> None:
+    with os.fdopen(os.dup(writing), "w") as output:
+        json.dump(answer, output)
+
+
+def _die_with_parent() -> None:
+    _checked(_LIBC.prctl(_PARENT_DEATH, signal.SIGKILL, 0, 0, 0), "be bound to its parent")
+
+
+def _checked(result: int, what: str) -> None:
+    if result != 0:
+        raise OSError(f"cannot {what}: {os.strerror(ctypes.get_errno())}")
+
+
+# -- the trial ------------------------------------------------------------------------------------
+
+
+def _trial(folder: str, changes: "Mapping[str, str | None] | None") -> "dict[str, Any]":
+    """Start firewalld with a copy of the folder; with ``None``, only with what firewalld brings."""
+    _hide_the_host()
+    if changes is None:
+        os.mkdir(_COPY)
+        settings = os.path.join(folder, "firewalld.conf")
+        if os.path.exists(settings):
+            shutil.copy(settings, _COPY)
+    else:
+        shutil.copytree(folder, _COPY, ignore_dangling_symlinks=True)
+        _lay_over(folder, changes)
+    _leave_interfaces_out()
+    config.set_system_config_paths(_COPY)
+    # A module that is missing is found out without loading those that are there.
+    modules.modules.load_module = lambda self, module: runProg(
+        self._load_command, ["--dry-run", module]
+    )
+    modules.modules.unload_module = lambda self, module: (0, "")
+    at_direct = _notice_direct_rules()
+    try:
+        firewall = Firewall()
+        firewall.start()
+        # 0.9 starts without the files that it cannot load, and their zones are lost.
+        check = getattr(on_disk, "check_on_disk_config", None) or on_disk.check_config
+        check(firewall)
+    except (Exception, SystemExit) as error:
+        return {
+            "starts": False,
+            "reason": _one_line(error),
+            "file": _file_of(error, folder),
+            "direct": bool(at_direct),
+        }
+    return {"starts": True}
+
+
+def _hide_the_host() -> None:
+    _checked(_LIBC.mount(None, b"/", None, _RECEIVING, None), "part the mounts")
+    for run in {os.path.realpath("/run"), os.path.realpath("/var/run")}:
+        result = _LIBC.mount(b"tmpfs", run.encode(), b"tmpfs", 0, b"mode=0755")
+        _checked(result, f"hide {run}")
+    os.makedirs(config.FIREWALLD_TEMPDIR, mode=0o750, exist_ok=True)
+
+
+def _lay_over(folder: str, changes: "Mapping[str, str | None]") -> None:
+    for path, content in changes.items():
+        target = os.path.join(_COPY, os.path.relpath(path, folder))
+        if os.path.lexists(target):
+            os.unlink(target)
+        if content is not None:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            with open(target, "wb") as file:
+                file.write(base64.b64decode(content))
+
+
+def _leave_interfaces_out() -> None:
+    """A flowtable is the one thing that needs the host's interfaces (NftablesFlowtable, 2.2)."""
+    settings = os.path.join(_COPY, "firewalld.conf")
+    if os.path.exists(settings):
+        with open(settings, errors="surrogateescape") as file:
+            lines = [line for line in file if not line.startswith("NftablesFlowtable=")]
+        with open(settings, "w", errors="surrogateescape") as file:
+            file.writelines(lines)
+
+
+def _notice_direct_rules() -> "list[bool]":
+    """A list that is no longer empty once direct rules are made, which is what comes last."""
+    seen: list[bool] = []
+    make = FirewallDirect.apply_direct
+
+    def apply_direct(self: Any, *arguments: Any) -> Any:
+        if self.has_configuration():
+            seen.append(True)
+        return make(self, *arguments)
+
+    FirewallDirect.apply_direct = apply_direct
+    return seen
+
+
+# -- what went wrong ------------------------------------------------------------------------------
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return "firewalld does not start with its stock configuration either"
+    # nft appends all that it was given.
+    text = str(error).split("JSON blob:")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(dict.fromkeys(lines))[:500] or type(error).__name__
+
+
+def _file_of(error: BaseException, folder: str) -> str:
+    """The file that firewalld was at when it gave up: the innermost object that it had in hand."""
+    found = ""
+    trace = error.__traceback__
+    while trace is not None:
+        for name, value in trace.tb_frame.f_locals.items():
+            path = ""
+            if isinstance(value, IO_Object):
+                path = os.path.join(getattr(value, "path", ""), getattr(value, "filename", ""))
+            elif isinstance(value, str) and name in ("policy", "zone"):
+                subfolder = {"policy": "policies", "zone": "zones"}[name]
+                path = os.path.join(_COPY, subfolder, value + ".xml")
+            if path.startswith(_COPY) and os.path.isfile(path):
+                found = os.path.join(folder, os.path.relpath(path, _COPY))
+        trace = trace.tb_next
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Who undoes a transaction when its run cannot: a timer of systemd, else a process of its own.
+
+It needs neither Salt nor the engine: all that it runs is the copy of the undo program in the state
+folder, under the Python that runs firewalld.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from k3sfw_engine.errors import EngineError
+from k3sfw_engine.firewalld.interpreter import firewalld_python
+from k3sfw_engine.standalone.undo import record, run_program
+from k3sfw_engine.transaction.journal import STATE, TRANSACTION, Journal, make_state_folder, writing
+
+# A run is over in a second. One that is not after this time is frozen.
+WITHIN = 30.0
+
+_PROGRAM = STATE / "program"
+_ARMED_WITHIN = 10.0
+_UNDONE_WITHIN = 300.0
+
+# The lock is free as soon as its holder is gone, however it ended. What the program prints then is
+# for people who look at the log, which holds what the last one said.
+_WATCH = """\
+lock=$1 seconds=$2 log=$3
+shift 3
+echo armed
+exec >/dev/null 2>&1
+flock --timeout "$seconds" "$lock" true
+(: >"$log") && exec "$@" >"$log" 2>&1
+exec "$@"
+"""
+_MAIN = """\
+import sys
+
+from k3sfw_undo.main import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def arm(journal: Journal, lock: Path, seconds: float) -> Callable[[], None]:
+    """Have the transaction undone if the run dies, or is not over in time; what disarms it.
+
+    Raises ``EngineError`` if nobody can be made to watch.
+    """
+    command = [*_program(), journal.name, record.BY_WATCHDOG]
+    try:
+        if os.path.isdir("/run/systemd/system"):
+            return _by_timer(f"k3sfw-undo-{journal.name}", seconds, command)
+        return _by_process(lock, seconds, STATE / "watchdog.log", command)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise EngineError(
+            [
+                f"no watchdog can be started that would undo a run which dies ({error}); nothing "
+                "was changed. Mend: see that systemd-run, or sh and flock, work, then apply again"
+            ]
+        ) from error
+
+
+def undo_now(by: str) -> list[str]:
+    """Undo the transaction under way; sentences about what could not be undone.
+
+    The caller holds the lock.
+    """
+    try:
+        done = subprocess.run(
+            [*_program(), record.ANY, by, "--holding"],
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=run_program.ENVIRONMENT,
+            timeout=_UNDONE_WITHIN,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return [f"the undo program does not work ({error})"]
+    if done.returncode == 0:
+        left = (TRANSACTION / record.BEFORE).exists()
+        return ["the undo program says nothing, and has undone nothing"] if left else []
+    return done.stdout.splitlines() or done.stderr.splitlines()[-1:]
+
+
+def _by_process(
+    lock: Path, seconds: float, log: Path, command: Sequence[str]
+) -> Callable[[], None]:
+    process = subprocess.Popen(
+        ["sh", "-c", _WATCH, "k3sfw-watchdog", str(lock), f"{seconds:.0f}", str(log), *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd="/",
+        env=run_program.ENVIRONMENT,
+        # What is sent to the job or its terminal is not for the watchdog.
+        start_new_session=True,
+    )
+
+    def disarm() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    assert process.stdout is not None
+    with process.stdout as said:
+        ready = select.select([said], [], [], _ARMED_WITHIN)[0]
+        if not ready or said.readline() != b"armed\n" or process.poll() is not None:
+            disarm()
+            raise OSError("it does not say that it watches")
+    return disarm
+
+
+def _by_timer(unit: str, seconds: float, command: Sequence[str]) -> Callable[[], None]:
+    options = [f"--unit={unit}", f"--on-active={seconds:.0f}"]
+    accuracy = "--timer-property=AccuracySec=1s"
+    _call("systemd-run", "--quiet", "--collect", *options, accuracy, "--", *command)
+    _call("systemctl", "--quiet", "is-active", f"{unit}.timer")
+
+    def disarm() -> None:
+        # One that cannot be stopped, or has elapsed just now, finds nothing to undo.
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            _call("systemctl", "--quiet", "stop", f"{unit}.timer")
+
+    return disarm
+
+
+def _call(*command: str) -> None:
+    subprocess.run(
+        command,
+        check=True,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=run_program.ENVIRONMENT,
+        timeout=_ARMED_WITHIN,
+    )
+
+
+# -- the undo program -----------------------------------------------------------------------------
+
+
+def _program() -> list[str]:
+    """The command that runs the copy, up to the state folder."""
+    return [str(_PROGRAM / "python"), "-I", str(_PROGRAM), str(STATE)]
+
+
+def lay_out_program() -> None:
+    """Have a copy of the undo program in the state folder, as it is in this version.
+
+    Raises ``EngineError`` if it cannot be written.
+    """
+    package = _PROGRAM / "k3sfw_undo"
+    wanted = {_PROGRAM / "__main__.py": _MAIN.encode()}
+    for source in Path(str(record.__file__)).parent.glob("*.py"):
+        wanted[package / source.name] = source.read_bytes()
+    with writing():
+        make_state_folder()
+        for path, content in wanted.items():
+            if not path.exists() or path.read_bytes() != content:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                waiting = path.with_suffix(".new")
+                with waiting.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    # It is for the time after a power cut, too.
+                    os.fsync(file.fileno())
+                waiting.rename(path)
+        # What starts it at boot knows no other name of it.
+        link, interpreter = _PROGRAM / "python", firewalld_python() or sys.executable
+        if not link.is_symlink() or os.readlink(link) != interpreter:
+            link.unlink(missing_ok=True)
+            link.symlink_to(interpreter)

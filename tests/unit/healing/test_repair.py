@@ -1,0 +1,57 @@
+"""What is found is told and mended by one path, whether it is done or only told."""
+
+from __future__ import annotations
+
+from k3sfw_engine.healing.known_damage import Damage
+from k3sfw_engine.healing.repair import repair
+from k3sfw_engine.model.run_result import merged
+
+
+def ailments(done):
+    def mend(name, *sentences):
+        done.append(name)
+        return sentences
+
+    return [
+        Damage(
+            "the table inet x",
+            {"kernel": {"table inet x": {"old": "drops", "new": None}}},
+            lambda: mend("table"),
+            "removing it",
+        ),
+        Damage("somebody's file is broken. Mend: correct it"),
+        Damage(
+            "firewalld in state FAILED",
+            {"runtime": {"firewalld": {}}, "kernel": {"table inet y": {}}},
+            lambda: mend("firewalld", "one rule was lost"),
+            "reloading it",
+            "it is FAILED",
+        ),
+    ]
+
+
+def test_a_dry_run_tells_the_same_and_mends_nothing():
+    done = []
+    dry, real = repair(ailments(done), test=True), repair(ailments([]), test=False)
+    assert done == []
+    assert dry.changes == real.changes
+    assert dry.reloads == real.reloads == ("it is FAILED",)
+    assert dry.mended == (
+        "would heal the table inet x, by removing it",
+        "would heal firewalld in state FAILED, by reloading it",
+    )
+    assert [sentence.replace("healed", "would heal") for sentence in real.mended] == [*dry.mended]
+    assert dry.notices == ("somebody's file is broken. Mend: correct it",)
+
+
+def test_what_is_ours_is_mended_in_its_order_and_what_failed_besides_is_told():
+    done = []
+    health = repair(ailments(done), test=False)
+    assert done == ["table", "firewalld"]
+    assert health.notices == ("somebody's file is broken. Mend: correct it", "one rule was lost")
+
+
+def test_changes_of_one_layer_come_together():
+    one, other = {"kernel": {"a": 1}}, {"kernel": {"b": 2}, "runtime": {"c": 3}}
+    assert merged(one, other) == {"kernel": {"a": 1, "b": 2}, "runtime": {"c": 3}}
+    assert merged({}, {}) == {}

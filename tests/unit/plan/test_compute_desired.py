@@ -1,0 +1,547 @@
+"""The firewalld objects of a node follow from the tables, and from nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+
+import netaddr
+import pytest
+from hypothesis import given, strategies as st
+
+from k3sfw_engine.errors import BadTables
+from k3sfw_engine.model.firewall_objects import Kind, digest, is_ours, make_object
+from k3sfw_engine.model.rich_rules import parse_rich_rule
+from k3sfw_engine.model.rows import Role
+from k3sfw_engine.plan.desired.compute import compute_desired
+from k3sfw_engine.plan.desired.ipsets import keep_members
+from k3sfw_engine.plan.desired.return_path import with_return_path
+from k3sfw_engine.plan.desired.zone import leave_bound_interfaces
+from tests.unit.samples import (
+    CLUSTER_TABLE,
+    MANAGER_TABLE,
+    NODES,
+    RICH_RULES,
+    RULE,
+    addresses,
+    changed,
+    networks,
+    parsed,
+    pillar,
+    pillars,
+    row,
+    wanted,
+)
+
+EVERYONE = "everyone"
+ROLES = st.sampled_from(["server", "agent"])
+
+
+def rules(objects, policy="k3s-rows"):
+    return objects.objects[Kind.POLICY, policy].items("rich_rules")
+
+
+def entries(objects, name):
+    return list(objects.objects[Kind.IPSET, name].items("entries"))
+
+
+def with_column(setting, objects):
+    return {name: each.items(setting) for (_kind, name), each in objects.objects.items()}
+
+
+# -- the document's rows, on both roles -----------------------------------------------------------
+
+# name in the table, ipsets of the rules (none: everyone), protocol and ports, on which roles.
+OPENS = {
+    "etcd": ("server", "2379-2380", "tcp", {"server"}),
+    "api": ("node", "6443", "tcp", {"server"}),
+    "vxlan": ("node", "8472", "udp", {"server", "agent"}),
+    "kubelet": ("node", "10250", "tcp", {"server", "agent"}),
+    "spegel": ("node", "5001", "tcp", {"server"}),
+    "longhorn-api": ("node", "9500", "tcp", {"server", "agent"}),
+    "longhorn-agent": ("node", "8500", "tcp", {"server", "agent"}),
+    "http": ("node", "80", "tcp", {"server", "agent"}),
+    "https": ("node", "443", "tcp", {"server", "agent"}),
+}
+
+
+def rule_text(family, by, source, port, protocol="tcp", element="port"):
+    return (
+        f'rule family="ipv{family}" source {by}="{source}" '
+        f'{element} port="{port}" protocol="{protocol}" accept'
+    )
+
+
+def rule_texts(ipset, port, protocol):
+    source = {4: f' source ipset="k3s-{ipset}-4"', 6: f' source ipset="k3s-{ipset}-6"'}
+    return {
+        f'rule family="ipv{family}"{source[family] if ipset else ""} '
+        f'port port="{port}" protocol="{protocol}" accept'
+        for family in (4, 6)
+    }
+
+
+def test_the_rules_of_each_role_are_the_rows_of_the_document_and_no_more():
+    for role in ("server", "agent"):
+        expected = set()
+        for ipset, port, protocol, roles in OPENS.values():
+            if role in roles:
+                expected |= rule_texts(ipset, port, protocol)
+        for _name, protocol, port, _description in MANAGER_TABLE:
+            expected |= rule_texts("", port, protocol.lower())
+        assert set(rules(wanted(role=role))) == expected
+    assert set(OPENS) | {"pods", "services"} == {name for name, *_ in CLUSTER_TABLE}
+
+
+def test_an_agent_never_gets_a_rule_for_etcd():
+    assert not [rule for rule in rules(wanted(role="agent")) if "2379" in rule]
+
+
+def test_only_servers_are_let_into_etcd():
+    (four, six) = [rule for rule in rules(wanted()) if "2379-2380" in rule]
+    assert 'source ipset="k3s-server-4"' in four and 'source ipset="k3s-server-6"' in six
+    assert entries(wanted(), "k3s-server-4") == ["192.0.2.11", "192.0.2.12", "192.0.2.13"]
+    assert entries(wanted(), "k3s-server-6") == ["2001:db8::11", "2001:db8::12"]
+
+
+def test_the_ipsets_hold_the_nodes_of_each_role_and_family():
+    objects = wanted()
+    assert {name: entries(objects, name) for kind, name in objects.objects if kind == "ipset"} == {
+        "k3s-server-4": ["192.0.2.11", "192.0.2.12", "192.0.2.13"],
+        "k3s-server-6": ["2001:db8::11", "2001:db8::12"],
+        "k3s-agent-4": ["192.0.2.21", "192.0.2.22"],
+        "k3s-agent-6": ["2001:db8::21"],
+        "k3s-node-4": ["192.0.2.11", "192.0.2.12", "192.0.2.13", "192.0.2.21", "192.0.2.22"],
+        "k3s-node-6": ["2001:db8::11", "2001:db8::12", "2001:db8::21"],
+        "k3s-group-admins-4": ["198.51.100.0/28"],
+        "k3s-group-admins-6": [],
+        "k3s-group-clients-4": [],
+        "k3s-group-clients-6": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "sources"),
+    [
+        ("any", {'ipset="k3s-node-4"', 'ipset="k3s-node-6"'}),
+        ("server", {'ipset="k3s-server-4"', 'ipset="k3s-server-6"'}),
+        ("agent", {'ipset="k3s-agent-4"', 'ipset="k3s-agent-6"'}),
+        ("pods", {'address="10.42.0.0/16"'}),
+        ("services", {'address="10.43.0.0/16"'}),
+        ("admins", {'ipset="k3s-group-admins-4"'}),
+        ("clients", {EVERYONE}),
+        ("0.0.0.0/0", {EVERYONE}),
+        ("203.0.113.7", {'address="203.0.113.7"'}),
+        ("2001:DB8::/48", {'address="2001:db8::/48"'}),
+        (["admins", "203.0.113.7"], {'ipset="k3s-group-admins-4"', 'address="203.0.113.7"'}),
+    ],
+)
+def test_each_kind_of_source_becomes_its_own_rules(source, sources):
+    only = pillar(ports={"cluster": {"r": row("tcp", 22, source, "any")}, "manager": {}})
+    found = opening(wanted(only))
+    written = {f'ipset="{rule.ipset}"' for rule in found if rule.ipset}
+    written |= {f'address="{rule.address}"' for rule in found if rule.address}
+    written |= {EVERYONE for rule in found if not rule.ipset and not rule.address}
+    assert written == sources
+
+
+def opening(objects):
+    """The rules that let anybody in: one that names an empty ipset does not."""
+    found = map(parse_rich_rule, rules(objects))
+    return [rule for rule in found if not rule.ipset or entries(objects, rule.ipset)]
+
+
+def test_clients_that_are_narrowed_to_one_family_lose_the_other():
+    narrowed = opening(wanted(changed("groups:clients", ["203.0.113.0/24"])))
+    grafana = [str(rule) for rule in narrowed if 3000 in (rule.port.low, rule.port.high)]
+    assert grafana == [rule_text(4, "ipset", "k3s-group-clients-4", "3000")]
+
+
+def test_a_row_with_several_ports_gets_a_rule_for_each():
+    tree = changed("ports:cluster:etcd:port", [22, "8000-8010"])
+    assert [rule for rule in rules(wanted(tree)) if "server-4" in rule] == [
+        rule_text(4, "ipset", "k3s-server-4", "22"),
+        rule_text(4, "ipset", "k3s-server-4", "8000-8010"),
+    ]
+
+
+@pytest.mark.parametrize("source", ["clients", "0.0.0.0/0", "::/0", ["admins", "::/0"]])
+def test_every_protocol_from_everyone_is_refused_or_written_as_firewalld_takes_it(source):
+    # firewalld 1.3.3: INVALID_RULE: no element, no source, no destination
+    tree = changed("ports:manager:all", {"protocol": "any", "source": source})
+    try:
+        written = rules(wanted(tree))
+    except BadTables:
+        return
+    assert [rule for rule in written if not RULE.fullmatch(rule)] == []
+
+
+# -- pods and services ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("backend", "interfaces"),
+    [
+        ("vxlan", {"cni0", "flannel.1", "flannel-v6.1"}),
+        ("wireguard-native", {"cni0", "flannel-wg", "flannel-wg-v6"}),
+        ("host-gw", {"cni0"}),
+        ("none", set()),
+    ],
+)
+def test_pods_come_in_by_the_interfaces_of_the_backend(backend, interfaces):
+    objects = wanted(pillar(flannel_backend=backend))
+    zone = objects.objects[Kind.ZONE, "k3s"]
+    assert set(zone.items("interfaces")) == interfaces
+    assert zone.settings["target"] == "default"
+    by_address = {rule for rule in rules(objects) if 'address="10.42.0.0/16"' in rule}
+    assert bool(by_address) == (not interfaces)
+
+
+def test_a_packet_that_only_claims_a_pod_address_is_not_let_in():
+    assert not [rule for rule in rules(wanted()) if "10.42" in rule or "10.43" in rule]
+    assert rules(wanted(), "k3s-nodes-to-pods") == ()
+
+
+def test_with_no_backend_pods_and_services_are_let_in_by_address():
+    tree = pillar(flannel_backend="none", pod_cidrs=["10.42.0.0/16", "fd42::/56"])
+    assert [rule for rule in rules(wanted(tree)) if "port" not in rule] == [
+        'rule family="ipv4" source address="10.42.0.0/16" accept',
+        'rule family="ipv4" source address="10.43.0.0/16" accept',
+        'rule family="ipv6" source address="fd42::/56" accept',
+    ]
+
+
+def test_host_gw_forwards_to_pods_from_nodes_and_from_remote_pods():
+    assert rules(wanted(pillar(flannel_backend="host-gw")), "k3s-nodes-to-pods") == (
+        'rule family="ipv4" source address="10.42.0.0/16" accept',
+        'rule family="ipv4" source address="10.43.0.0/16" accept',
+        'rule family="ipv4" source ipset="k3s-node-4" accept',
+        'rule family="ipv6" source ipset="k3s-node-6" accept',
+    )
+
+
+def test_without_the_rows_of_pods_no_interface_is_trusted():
+    tree = changed("ports:cluster:pods:enabled", False)
+    tree["ports"]["cluster"]["services"]["enabled"] = False
+    assert wanted(tree).objects[Kind.ZONE, "k3s"].items("interfaces") == ()
+
+
+def test_switching_the_row_of_pods_off_closes_the_host_to_pods():
+    # Nothing ever comes in with a service's address, so the other row alone must not open cni0.
+    tree = changed("ports:cluster:pods:enabled", False)
+    assert wanted(tree).objects[Kind.ZONE, "k3s"].items("interfaces") == ()
+
+
+# -- the shape of the objects ---------------------------------------------------------------------
+
+
+@given(pillars(), ROLES)
+def test_every_object_is_ours_and_has_a_name_that_firewalld_takes(tree, role):
+    longest = {Kind.POLICY: 18, Kind.ZONE: 17, Kind.IPSET: 32}
+    for (kind, name), each in wanted(tree, role).objects.items():
+        assert name.startswith("k3s")
+        assert len(name) <= longest[kind]
+        assert is_ours(each)
+
+
+def test_the_longest_group_name_still_fits_into_an_ipset():
+    tree = pillar(groups={"x" * 20: ["192.0.2.0/24"]})
+    assert max(len(name) for _kind, name in wanted(tree).objects) <= 32
+
+
+def test_the_order_in_which_firewalld_lists_things_makes_no_other_object():
+    one, other = (
+        make_object(Kind.ZONE, "k3s", {"interfaces": names})
+        for names in (("cni0", "flannel.1"), ("flannel.1", "cni0", "cni0"))
+    )
+    assert one == other
+
+
+def test_a_strangers_object_of_the_same_name_is_not_ours():
+    stranger = make_object(Kind.ZONE, "k3s", {"description": "K3s zone of the platform team"})
+    assert not is_ours(stranger)
+    assert not is_ours(make_object(Kind.ZONE, "k3s", {}))
+    borrowed = {"description": f"copied from ({digest(Kind.POLICY, 'k3s')})"}
+    assert not is_ours(make_object(Kind.ZONE, "k3s", borrowed))
+
+
+@given(pillars(), ROLES)
+def test_no_node_address_is_ever_bound_to_a_zone(tree, role):
+    for each in wanted(tree, role).objects.values():
+        if each.kind is Kind.ZONE:
+            assert each.items("sources") == ()
+            assert each.settings["target"] == "default"
+
+
+@given(pillars(), ROLES)
+def test_policies_are_judged_before_every_zone(tree, role):
+    for each in wanted(tree, role).objects.values():
+        if each.kind is Kind.POLICY:
+            assert each.settings["priority"] < 0
+            # Those for pods that somebody else has bound wait for a zone to come from.
+            assert len(each.items("ingress_zones")) == (not each.name.startswith("k3s-bound-"))
+            assert len(each.items("egress_zones")) == 1
+
+
+@given(pillars(), ROLES)
+def test_every_rule_fits_the_grammar_and_names_an_ipset_of_its_family(tree, role):
+    objects = wanted(tree, role)
+    for (kind, name), each in objects.objects.items():
+        for rule in each.items("rich_rules") if kind is Kind.POLICY else ():
+            assert RULE.fullmatch(rule), (name, rule)
+            read = parse_rich_rule(rule)
+            if read.ipset:
+                assert (Kind.IPSET, read.ipset) in objects.objects
+                assert read.ipset.endswith(f"-{read.family}")
+            if read.address:
+                assert netaddr.IPNetwork(read.address).version == read.family
+
+
+@given(pillars(), ROLES)
+def test_every_rule_has_a_row_that_asks_for_it(tree, role):
+    objects = wanted(tree, role)
+    assert {str(each.rule) for each in objects.rules} == set(rules(objects))
+    assert {each.row for each in objects.rules} <= set(objects.rows)
+
+
+@given(st.lists(networks(), min_size=1, max_size=8), st.lists(addresses(), min_size=1))
+def test_entries_of_an_ipset_never_overlap_and_are_of_its_family(members, node_addresses):
+    tree = changed("groups:admins", members)
+    tree["nodes"]["a9"] = {"role": "agent", "addresses": node_addresses}
+    for (kind, name), each in wanted(tree).objects.items():
+        if kind is Kind.IPSET:
+            held = [netaddr.IPNetwork(entry) for entry in each.items("entries")]
+            assert not [pair for pair in combinations(held, 2) if pair[0] in pair[1]]
+            assert not [pair for pair in combinations(held, 2) if pair[1] in pair[0]]
+            assert {network.version for network in held} <= {int(name[-1])}
+            assert all(network.prefixlen for network in held)
+            family = "inet" if name.endswith("4") else "inet6"
+            assert each.items("options") == (f"family={family}",)
+
+
+# -- the same tables give the same objects --------------------------------------------------------
+
+
+def in_another_order(tree, random):
+    if isinstance(tree, dict):
+        items = [(key, in_another_order(value, random)) for key, value in tree.items()]
+        random.shuffle(items)
+        return dict(items)
+    if isinstance(tree, list):
+        return random.sample(tree, len(tree))
+    return tree
+
+
+@given(pillars(), ROLES, st.randoms(use_true_random=False))
+def test_the_objects_do_not_depend_on_the_order_of_the_pillar(tree, role, random):
+    assert repr(wanted(in_another_order(tree, random), role)) == repr(wanted(tree, role))
+
+
+def test_the_description_holds_nothing_that_changes_with_the_tables():
+    other = pillar(nodes={"s1": NODES["s1"]}, firewall={}, flannel_backend="none")
+    before, after = wanted(), wanted(other)
+    for key, each in after.objects.items():
+        assert each.settings["description"] == before.objects[key].settings["description"]
+
+
+def differing(before, after):
+    """``{(object, setting): (lost, gained)}``; both must have the same objects."""
+    assert set(before.objects) == set(after.objects)
+    found = {}
+    for key, each in after.objects.items():
+        for setting, value in each.settings.items():
+            old = before.objects[key].settings[setting]
+            if old != value:
+                lost, gained = set(old) - set(value), set(value) - set(old)
+                found[key[1], setting] = (lost, gained)
+    return found
+
+
+@given(st.lists(addresses(), min_size=1, max_size=3), st.sampled_from(["server", "agent"]))
+def test_a_node_that_joins_changes_exactly_its_entries(joining, role):
+    tree = pillar()
+    present = {each for node in NODES.values() for each in node["addresses"]}
+    new = set(joining) - present
+    after = changed("nodes:n9", {"role": role, "addresses": joining})
+    expected = {}
+    for family in (4, 6):
+        mine = {each for each in new if netaddr.IPAddress(each).version == family}
+        role_set = f"k3s-{role}-{family}"
+        gained = {each for each in joining if netaddr.IPAddress(each).version == family} - set(
+            entries(wanted(tree), role_set)
+        )
+        if mine:
+            expected[f"k3s-node-{family}", "entries"] = (set(), mine)
+        if gained:
+            expected[role_set, "entries"] = (set(), gained)
+    assert differing(wanted(tree), wanted(after)) == expected
+    left = {setting: (gained, lost) for setting, (lost, gained) in expected.items()}
+    assert differing(wanted(after), wanted(tree)) == left
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("ports:cluster:kubelet:port", 10260),
+        ("ports:cluster:kubelet:source", ["server", "203.0.113.7"]),
+        ("ports:cluster:http:enabled", False),
+        ("ports:cluster:pods:enabled", False),
+        ("ports:manager:loki", {"protocol": "tcp", "port": 3100}),
+        ("groups:clients", ["192.0.2.0/24"]),
+        ("groups:admins", ["198.51.100.16/28", "2001:db8:a::/48"]),
+        ("pod_cidrs", ["10.44.0.0/16", "fd42::/56"]),
+        ("flannel_backend", "host-gw"),
+        ("flannel_backend", "none"),
+        ("nodes:s2", {"role": "agent", "addresses": ["192.0.2.12"]}),
+        ("nodes:a9", {"role": "agent", "addresses": ["2001:db8::29"]}),
+    ],
+)
+def test_a_change_of_the_tables_needs_no_new_object(path, value):
+    for role in ("server", "agent"):
+        before, after = wanted(role=role).objects, wanted(changed(path, value), role).objects
+        assert set(before) == set(after)
+        fixed = ("type", "options", "target", "priority", "ingress_zones", "egress_zones")
+        for key, each in after.items():
+            for setting in fixed:
+                assert each.settings.get(setting) == before[key].settings.get(setting)
+
+
+def test_servers_and_agents_have_the_same_objects_so_a_change_of_role_needs_no_reload():
+    assert set(wanted().objects) == set(wanted(role="agent").objects)
+
+
+# -- memberships that may lack nodes --------------------------------------------------------------
+
+
+def test_an_unsure_membership_keeps_every_member_that_is_in_force():
+    alone = wanted(pillar(nodes={"s1": NODES["s1"]}, firewall={}))
+    kept = keep_members(alone, wanted().objects)
+    for name in ("k3s-server-4", "k3s-server-6", "k3s-agent-4", "k3s-agent-6", "k3s-node-4"):
+        assert entries(kept, name) == entries(wanted(), name)
+
+
+def test_an_unsure_membership_still_lets_new_members_in():
+    both = keep_members(
+        wanted(pillar(nodes={"s1": {"role": "server", "addresses": ["192.0.2.99"]}}, firewall={})),
+        wanted().objects,
+        {},
+    )
+    assert "192.0.2.99" in entries(both, "k3s-server-4")
+    assert "192.0.2.11" in entries(both, "k3s-server-4")
+
+
+@pytest.mark.parametrize("role", ["server", "agent"])
+def test_an_unsure_membership_keeps_the_rules_by_which_its_members_come_in(role):
+    # Only this node is left in the list: no agent or no server is known, and no IPv6 address.
+    name = f"{role[0]}1"
+    nodes = {name: {"role": role, "addresses": NODES[name]["addresses"][:1]}}
+    tree = changed("ports:cluster:agents-only", row("tcp", 7946, "agent", "any"))
+    alone = wanted({**tree, "nodes": nodes, "firewall": {}}, role)
+    before = wanted(tree, role)
+    assert set(rules(before)) - set(rules(keep_members(alone, before.objects))) == set()
+
+
+def test_groups_are_narrowed_also_when_the_membership_is_unsure():
+    narrowed = wanted(changed("groups:admins", ["198.51.100.0/30"]))
+    assert entries(keep_members(narrowed, wanted().objects), "k3s-group-admins-4") == [
+        "198.51.100.0/30"
+    ]
+
+
+def test_kept_members_never_overlap_with_wanted_ones():
+    observed = (
+        wanted().objects[Kind.IPSET, "k3s-node-4"].with_settings({"entries": ("192.0.2.0/28",)})
+    )
+    kept = keep_members(wanted(), {observed.key: observed})
+    assert entries(kept, "k3s-node-4") == ["192.0.2.0/28", "192.0.2.21", "192.0.2.22"]
+
+
+# -- the rest -------------------------------------------------------------------------------------
+
+
+def test_pods_are_let_in_by_the_zone_that_somebody_has_bound_their_interface_to():
+    found = replace(
+        wanted(), objects=leave_bound_interfaces(wanted().objects, ["cni0"], ["office", "lab"])
+    )
+    assert differing(wanted(), found) == {
+        ("k3s", "interfaces"): ({"cni0"}, set()),
+        ("k3s-bound-to-host", "ingress_zones"): (set(), {"lab", "office"}),
+        ("k3s-bound-to-any", "ingress_zones"): (set(), {"lab", "office"}),
+    }
+
+
+def test_what_is_routed_to_pods_follows_them_to_the_zone_of_somebody():
+    objects = wanted(pillar(flannel_backend="host-gw")).objects
+    found = leave_bound_interfaces(objects, ["cni0"], ["office"])
+    assert found[Kind.POLICY, "k3s-nodes-to-pods"].items("egress_zones") == ("k3s", "office")
+
+
+def test_pods_that_somebody_bound_are_let_in_because_of_their_address():
+    for name in ("k3s-bound-to-host", "k3s-bound-to-any"):
+        assert rules(wanted(), name) == tuple(
+            f'rule family="ipv4" source address="{network}" accept'
+            for network in ("10.42.0.0/16", "10.43.0.0/16")
+        )
+    assert rules(wanted(changed("ports:cluster:pods:enabled", False)), "k3s-bound-to-host") == ()
+
+
+def test_pods_are_let_in_by_every_interface_where_the_operator_prefers_addresses():
+    extra = differing(wanted(), wanted(pillar(firewall={"pods_from": "addresses"})))
+    assert extra == {
+        ("k3s-rows", "rich_rules"): (
+            set(),
+            {
+                f'rule family="ipv4" source address="{network}" accept'
+                for network in ("10.42.0.0/16", "10.43.0.0/16")
+            },
+        )
+    }
+
+
+def test_the_return_path_lets_the_masters_answer_and_is_a_policy_of_its_own():
+    masters = [netaddr.IPAddress("203.0.113.5"), netaddr.IPAddress("2001:db8:5::5")]
+    objects = with_return_path(wanted(), masters, [4505, 4506])
+    assert rules(objects, "k3s-return-path") == tuple(
+        rule_text(family, "address", address, port, element="source-port")
+        for family, address in ((4, "203.0.113.5"), (6, "2001:db8:5::5"))
+        for port in (4505, 4506)
+    )
+    assert set(objects.objects) - set(wanted().objects) == {(Kind.POLICY, "k3s-return-path")}
+
+
+def test_without_a_master_there_is_no_return_path():
+    assert with_return_path(wanted(), [], [4505, 4506]) == wanted()
+
+
+@given(RICH_RULES)
+def test_a_rule_that_is_written_is_read_back_the_same(rule):
+    assert parse_rich_rule(str(rule)) == rule
+    assert str(parse_rich_rule(str(rule))) == str(rule)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "rule accept",
+        'rule family="ipv5" accept',
+        'rule family="ipv4" port port="22" protocol="tcp" drop',
+        'rule family="ipv4" port port="22" protocol="tcp" log accept',
+        'rule priority="1" family="ipv4" port port="22" protocol="tcp" accept',
+        'rule family="ipv4" port port="22" protocol="tcp" accept\n',
+        'rule family="ipv4" source NOT address="192.0.2.1" accept',
+        'rule family="ipv4" port port="22" protocol="dccp" accept',
+        'rule family="ipv4" port port="22-" protocol="tcp" accept',
+        'rule family="ipv4" port port="-22" protocol="tcp" accept',
+    ],
+)
+def test_a_rule_of_another_form_is_none_of_ours(text):
+    with pytest.raises(ValueError, match="."):
+        parse_rich_rule(text)
+
+
+def test_the_role_decides_which_rows_open_a_node():
+    tables = parsed()
+    assert {each.name for each in compute_desired(tables, Role.SERVER).rows} - {
+        each.name for each in compute_desired(tables, Role.AGENT).rows
+    } == {"etcd", "api", "spegel"}

@@ -1,0 +1,245 @@
+"""The nodes in a minion's pillar are what the master knows at that moment, and never a guess."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from pathlib import Path
+
+import pytest
+import salt.config
+import salt.pillar
+from salt._logging.impl import shutdown_temp_handler
+from salt.cache import Cache
+from salt.version import __version_info__
+
+from tests.paths import PILLAR
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_deferred_log():
+    """Keep Salt from saving its warnings for a stderr that pytest has closed by then."""
+    shutdown_temp_handler()
+
+
+def claims(role, *addresses, **more):
+    return {"k3s_role": role, "k3s_cluster": "default", "k3s_node_ips": list(addresses), **more}
+
+
+class Master:
+    """A master's folders and configuration, used through Salt's own cache and pillar."""
+
+    def __init__(self, folder):
+        (folder / "site/k3s").mkdir(parents=True)
+        self.site = folder / "site/k3s/site.sls"
+        settings = {
+            "root_dir": str(folder),
+            "pillar_roots": {"base": [str(folder / "site"), str(PILLAR)]},
+        }
+        (folder / "master").write_text(json.dumps(settings))
+        self.opts = salt.config.master_config(str(folder / "master"))
+        self.keys = Path(self.opts["pki_dir"], "minions")
+        self.keys.mkdir(parents=True)
+        self.cached = Path(self.opts["cachedir"])
+        self.cache = Cache(self.opts)
+
+    def accept(self, *minions):
+        for minion in minions:
+            (self.keys / minion).write_text("a public key")
+
+    def hear(self, minion, grains, age=60):
+        """Accept a minion and hold these grains of it, heard ``age`` seconds ago."""
+        self.accept(minion)
+        if __version_info__ >= (3008,):
+            self.cache.store("grains", minion, grains)
+        else:
+            self.cache.store(f"minions/{minion}", "data", {"grains": grains, "pillar": {}})
+        heard = time.time() - age
+        os.utime(self.entry(minion), (heard, heard))
+
+    def entry(self, minion):
+        return next(p for p in self.cached.rglob("*.p") if minion in (p.stem, p.parent.name))
+
+    @property
+    def shared(self):
+        return self.cached / "k3sfw/nodes.p"
+
+    def pillar(self, minion, grains):
+        compiled = salt.pillar.Pillar(dict(self.opts), grains, minion, "base").compile_pillar()
+        return json.loads(json.dumps(compiled))["k3s"]
+
+    def nodes(self, minion="s1", grains=None):
+        return self.pillar(minion, grains or claims("server", "192.0.2.11")).get("nodes")
+
+
+@pytest.fixture
+def master(tmp_path):
+    return Master(tmp_path)
+
+
+def entry(role, *addresses):
+    claimed = {"role": role, "addresses": list(addresses)}
+    return {**claimed, "claimed": claimed}
+
+
+def test_the_nodes_are_those_of_the_minions_own_cluster(master):
+    master.hear("s1", claims("server", "192.0.2.11"))
+    master.hear("a1", claims("agent", "192.0.2.21", "2001:db8::21"))
+    master.hear("far", claims("agent", "192.0.2.91", k3s_cluster="east"))
+    master.hear("desktop", {"os": "Debian"})
+    assert master.nodes() == {
+        "a1": entry("agent", "192.0.2.21", "2001:db8::21"),
+        "s1": entry("server", "192.0.2.11"),
+    }
+    east = claims("server", "192.0.2.90", k3s_cluster="east")
+    master.accept("far-server")
+    assert sorted(master.nodes("far-server", east)) == ["far", "far-server"]
+
+
+def test_a_single_server_that_the_master_never_heard_is_a_whole_cluster(master):
+    master.accept("s1")
+    pillar = master.pillar("s1", claims("server", "192.0.2.11"))
+    assert pillar["nodes"] == {"s1": entry("server", "192.0.2.11")}
+    assert "unheard_minions" not in pillar
+
+
+def test_what_a_minion_says_now_wins_over_what_it_said_before(master):
+    master.hear("s1", claims("agent", "192.0.2.99"))
+    assert master.nodes() == {"s1": entry("server", "192.0.2.11")}
+
+
+def test_a_node_that_joins_changes_or_leaves_is_seen_at_once(master):
+    master.accept("s1")
+    for address in ("192.0.2.12", "192.0.2.13", "192.0.2.14"):
+        master.hear("s2", claims("server", address), age=0)
+        assert master.nodes()["s2"]["addresses"] == [address]
+    (master.keys / "s2").unlink()
+    assert list(master.nodes()) == ["s1"]
+
+
+def test_a_rejected_minion_is_no_node_though_its_grains_are_still_cached(master):
+    master.accept("s1")
+    master.hear("a1", claims("agent", "192.0.2.21"))
+    assert "a1" in master.nodes()
+    rejected = master.keys.with_name("minions_rejected")
+    rejected.mkdir()
+    (master.keys / "a1").rename(rejected / "a1")
+    assert list(master.nodes()) == ["s1"]
+
+
+def test_accepted_minions_that_the_master_never_heard_are_named(master):
+    master.accept("s1", "x2", "x1")
+    pillar = master.pillar("s1", claims("server", "192.0.2.11"))
+    assert list(pillar["nodes"]) == ["s1"]
+    assert pillar["unheard_minions"] == ["x1", "x2"]
+
+
+def test_one_pillar_reads_what_the_one_before_it_read(master):
+    master.accept("s1")
+    master.hear("s2", claims("server", "192.0.2.12"))
+    first = master.nodes()
+    times = master.entry("s2").stat()
+    master.hear("s2", claims("server", "192.0.2.99"))
+    os.utime(master.entry("s2"), ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert master.nodes() == first
+    os.utime(master.entry("s2"), (time.time() - 30, time.time() - 30))
+    assert master.nodes()["s2"]["addresses"] == ["192.0.2.99"]
+
+
+def test_what_pillars_share_is_for_the_masters_user_only(master):
+    master.accept("s1")
+    master.hear("s2", claims("server", "192.0.2.12"))
+    master.nodes()
+    assert stat.S_IMODE(master.shared.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("content", [b"", b"\xc1", b"\x93\x01\x02\x03", b"\x81\xa6layout\x63"])
+def test_a_broken_shared_answer_is_made_anew(content, master):
+    master.accept("s1")
+    master.hear("s2", claims("server", "192.0.2.12"))
+    expected = master.nodes()
+    written = master.shared.read_bytes()
+    master.shared.write_bytes(content)
+    assert master.nodes() == expected
+    assert master.shared.read_bytes() == written
+
+
+def test_a_shared_answer_that_cannot_be_stored_costs_nobody_the_pillar(master):
+    master.accept("s1")
+    master.hear("s2", claims("server", "192.0.2.12"))
+    (master.cached / "k3sfw").write_text("no folder")
+    assert sorted(master.nodes()) == ["s1", "s2"]
+
+
+def test_a_minion_whose_entry_is_broken_is_unheard_and_the_others_are_there(master):
+    master.accept("s1")
+    master.hear("s2", claims("server", "192.0.2.12"))
+    master.hear("s3", claims("server", "192.0.2.13"))
+    master.entry("s3").write_bytes(b"\xc1")
+    pillar = master.pillar("s1", claims("server", "192.0.2.11"))
+    assert sorted(pillar["nodes"]) == ["s1", "s2"]
+    assert pillar["unheard_minions"] == ["s3"]
+
+
+def test_nonsense_that_a_minion_claims_goes_on_as_it_is_but_never_at_any_length(master):
+    master.accept("s1")
+    master.hear("x1", {"k3s_role": ["king"], "k3s_node_ips": {"a": 1}})
+    master.hear("x2", claims("agent", *["192.0.2.22"] * 100_000))
+    nodes = master.nodes()
+    claimed = {"role": ["king"], "addresses": {"a": 1}}
+    assert nodes["x1"] == {**claimed, "claimed": claimed}
+    assert len(json.dumps(nodes["x2"])) < 1000
+    assert isinstance(nodes["x2"]["addresses"], str)
+
+
+def test_a_pin_wins_and_what_the_minion_claims_stays_beside_it(master):
+    master.accept("s1")
+    master.hear("a1", claims("server", "192.0.2.66"))
+    pins = {
+        "a1": {"role": "agent", "addresses": ["192.0.2.21"]},
+        "a2": {"role": "agent", "addresses": ["192.0.2.22"]},
+    }
+    master.site.write_text(json.dumps({"k3s": {"nodes": pins}}))
+    nodes = master.nodes()
+    claimed = {"role": "server", "addresses": ["192.0.2.66"]}
+    assert nodes["a1"] == {**pins["a1"], "claimed": claimed}
+    assert nodes["a2"] == pins["a2"]
+
+
+def test_networks_of_pods_are_carried_where_a_minion_knows_them_and_a_pin_wins(master):
+    master.accept("s1")
+    master.hear("a1", claims("agent", "192.0.2.21", k3s_pod_cidrs=["10.42.4.0/24"]))
+    master.hear("a2", claims("agent", "192.0.2.22", k3s_pod_cidrs=[]))
+    nodes = master.nodes()
+    assert "pod_cidrs" not in nodes["s1"] and "pod_cidrs" not in nodes["a2"]
+    assert nodes["a1"]["pod_cidrs"] == nodes["a1"]["claimed"]["pod_cidrs"] == ["10.42.4.0/24"]
+    # The next pillar has it from what this one shared.
+    assert master.nodes() == nodes
+    master.site.write_text(json.dumps({"k3s": {"nodes": {"a1": {"pod_cidrs": ["10.42.7.0/24"]}}}}))
+    pinned = master.nodes()["a1"]
+    assert pinned["pod_cidrs"] == ["10.42.7.0/24"]
+    assert pinned["claimed"]["pod_cidrs"] == ["10.42.4.0/24"]
+
+
+def test_what_an_older_version_shared_is_not_read(master):
+    master.accept("s1")
+    master.hear("a1", claims("agent", "192.0.2.21", k3s_pod_cidrs=["10.42.4.0/24"]))
+    expected = master.nodes()
+    shared = master.cache.fetch("k3sfw", "nodes")
+    del shared["claims"]["a1"][1]["pod_cidrs"]
+    master.cache.store("k3sfw", "nodes", {**shared, "layout": 1})
+    assert master.nodes() == expected
+
+
+def test_a_host_whose_key_this_master_does_not_know_gets_no_nodes(master):
+    master.hear("a1", claims("agent", "192.0.2.21"))
+    assert master.nodes("over-ssh") is None
+
+
+def test_a_master_that_remembers_no_grains_gives_no_nodes(master):
+    master.hear("a1", claims("agent", "192.0.2.21"))
+    master.accept("s1")
+    master.opts["minion_data_cache"] = False
+    assert master.nodes() is None

@@ -1,0 +1,147 @@
+"""The state files that decide something themselves: k3s.requirements, k3s.schedule, the links."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+import pytest
+import salt.utils.templates
+
+from tests.paths import ROOT
+from tests.unit.masterless import configure, salt_call
+
+SCHEDULE = {"enabled": True, "interval": 600, "splay": 60, "heal": 120}
+
+
+def rendered(name, **context):
+    """The one state that Salt's py renderer makes of an SLS."""
+    (state,) = states(name, **context)
+    return state
+
+
+def states(name, **context):
+    """The function and the arguments of each state that Salt's py renderer makes of an SLS."""
+    path = ROOT / "salt/k3s" / f"{name}.sls"
+    answer = salt.utils.templates.py(str(path), string=True, __env__="base", **context)
+    assert answer["result"], answer["data"]
+    return [
+        (function, {key: value for argument in arguments for key, value in argument.items()})
+        for state in answer["data"].values()
+        for function, arguments in state.items()
+    ]
+
+
+def schedule(settings, pidfile="/nowhere"):
+    pillar = {"k3s": {"schedule": settings}}
+    return states("schedule", __pillar__=pillar, __opts__={"pidfile": pidfile})
+
+
+def test_the_schedule_is_what_pillar_says():
+    jobs = schedule({"enabled": True, "interval": 300, "splay": 0, "heal": 60})
+    assert [function for function, _job in jobs] == ["schedule.present"] * 2
+    highstate, heal = (job for _function, job in jobs)
+    assert (highstate["seconds"], highstate["splay"]) == (300, 0)
+    assert (highstate["function"], heal["function"]) == ("state.highstate", "k3sfw.heal")
+    assert heal["seconds"] == 60
+    for job in (highstate, heal):
+        assert (job["maxrunning"], job["return_job"], job["run_on_start"]) == (1, False, False)
+
+
+def test_a_schedule_switched_off_is_taken_away():
+    ((function, jobs),) = schedule({**SCHEDULE, "enabled": False})
+    assert (function, jobs["names"]) == ("schedule.absent", ["k3s_highstate", "k3s_heal"])
+
+
+def test_a_job_goes_to_the_minion_that_runs_and_else_to_its_configuration(tmp_path):
+    (tmp_path / "pid").write_text(f"{os.getpid()}\n")
+    assert {job["offline"] for _, job in schedule(SCHEDULE, tmp_path / "pid")} == {False}
+    assert {job["offline"] for _, job in schedule(SCHEDULE)} == {True}
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (None, ["k3s:schedule is None"]),
+        ([600], ["k3s:schedule is [600]"]),
+        ({**SCHEDULE, "interval": "often"}, ["k3s:schedule:interval is 'often'"]),
+        ({**SCHEDULE, "interval": 0}, ["k3s:schedule:interval is 0"]),
+        ({**SCHEDULE, "interval": True}, ["k3s:schedule:interval is True"]),
+        ({**SCHEDULE, "interval": 1.5}, ["k3s:schedule:interval is 1.5"]),
+        ({**SCHEDULE, "enabled": "no", "splay": -1}, [":enabled is 'no'", ":splay is -1"]),
+        ({**SCHEDULE, "every": 5, 7: 8}, [":every is not known", ":7 is not known"]),
+        ({**SCHEDULE, "heal": 0}, ["k3s:schedule:heal is 0"]),
+        ({"enabled": False}, [":interval is None", ":splay is None", ":heal is None"]),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_path_and_the_schedule_left_alone(settings, named):
+    ((function, failure),) = schedule(settings)
+    assert function == "test.fail_without_changes"
+    for sentence in named:
+        assert sentence in failure["comment"]
+        assert sentence in failure["name"]
+
+
+def test_a_second_run_changes_nothing(tmp_path):
+    roots = {
+        name: {"base": [str(ROOT / folder)]}
+        for name, folder in (("file_roots", "salt"), ("pillar_roots", "pillar"))
+    }
+    configure(tmp_path, grains={"k3s_role": "server"}, **roots)
+    runs = [salt_call(tmp_path, "state.apply", "k3s.schedule") for _ in range(2)]
+    first, second = ([state["changes"] for state in run.values()] for run in runs)
+    assert first == [{"k3s_highstate": "added"}, {"k3s_heal": "added"}]
+    assert second == [{}, {}]
+    assert {state["result"] for run in runs for state in run.values()} == {True}
+
+
+@pytest.fixture
+def lacking(monkeypatch):
+    """Makes these packages look as if this Python did not have them."""
+    find_spec = importlib.util.find_spec
+
+    def without(*names):
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name: None if name in names else find_spec(name)
+        )
+
+    return without
+
+
+def requirements(*wheels):
+    cache_dir = {"cp.cache_dir": lambda source, saltenv: list(wheels)}
+    return rendered("requirements", __salt__=cache_dir)
+
+
+def test_nothing_is_done_where_nothing_is_lacking():
+    assert rendered("requirements", __salt__={}) == ("test.nop", {})
+
+
+def test_only_what_is_lacking_is_installed(lacking):
+    lacking("jeepney")
+    expected = {"pkgs": ["jeepney"], "reload_modules": True}
+    assert requirements() == ("pip.installed", expected)
+
+
+def test_a_sites_wheels_are_taken_and_no_index_is_asked(lacking):
+    lacking("jeepney", "netaddr")
+    _, arguments = requirements("/cache/k3s/wheels/a.whl", "/cache/k3s/wheels/b.whl")
+    assert arguments["pkgs"] == ["jeepney", "netaddr"]
+    assert (arguments["no_index"], arguments["find_links"]) == (True, "/cache/k3s/wheels")
+
+
+def test_where_pip_is_lacking_too_a_sentence_says_what_to_install(lacking):
+    lacking("jeepney", "pip")
+    function, failure = requirements()
+    assert function == "test.fail_without_changes"
+    assert "jeepney and pip" in failure["comment"]
+
+
+def test_one_file_root_serves_states_and_modules_and_no_pillar(tmp_path):
+    configure(tmp_path, file_roots={"base": [str(ROOT / "salt")]})
+    served = set(salt_call(tmp_path, "cp.list_master"))
+    assert {"top.sls", "k3s/init.sls", "_grains/k3s.py", "_modules/k3sfw.py"} <= served
+    assert {"_states/k3sfw.py", "_utils/k3sfw_engine/__init__.py"} <= served
+    assert not {path for path in served if "pillar" in path.split("/")[:-1]}
+    for link in (path for path in (ROOT / "salt").iterdir() if path.is_symlink()):
+        assert str(link.readlink()) == f"../{link.name}"

@@ -1,0 +1,212 @@
+"""The undo program reads whatever it is left, and does not undo what was kept."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from k3sfw_engine.errors import EngineError
+from k3sfw_engine.firewalld.permanent import put_files
+from k3sfw_engine.host.lock import holder
+from k3sfw_engine.standalone.undo import main as undo_main, record
+from k3sfw_engine.standalone.undo.main import main
+from k3sfw_engine.transaction import journal
+from tests.unit.transaction.test_journal import BEFORE
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path, monkeypatch):
+    """A state folder of its own."""
+    folder = tmp_path / "state"
+    monkeypatch.setattr(journal, "STATE", folder)
+    monkeypatch.setattr(journal, "TRANSACTION", folder / "transaction")
+    monkeypatch.setattr(journal, "_HISTORY", folder / "history")
+    return folder
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A file that the transaction has written."""
+    path = tmp_path / "k3s.xml"
+    path.write_text("new")
+    return path
+
+
+@pytest.fixture
+def begun(file, tmp_path):
+    """A transaction under way, with nothing at runtime."""
+    return journal.begin(
+        {
+            **BEFORE,
+            "files": {str(file): "old"},
+            "lock": str(tmp_path / "lock"),
+        }
+    )
+
+
+def test_what_was_kept_and_not_put_away_is_history_for_all_who_look(begun):
+    begun.note(record.ENDED, **{"as": journal.KEPT})
+    assert journal.unfinished() is None
+    (entry,) = journal.past()
+    journal.begin(BEFORE)
+    assert [each.name for each in journal.past()] == [entry.name] == [begun.name]
+
+
+@pytest.mark.parametrize("by", [record.BY_WATCHDOG, record.BY_BOOT, record.BY_NEXT_RUN])
+def test_what_was_kept_and_only_not_put_away_yet_is_not_undone(state, begun, file, by):
+    begun.note(journal.PERMANENT)
+    begun.note(record.ENDED, **{"as": journal.KEPT})
+    assert main([str(state), record.ANY, by]) == 0
+    assert file.read_text() == "new"
+    assert journal.unfinished() is None
+    assert [entry.ended for entry in journal.past()] == ["kept"]
+    assert not (state / record.TOLD).exists()
+
+
+def test_a_run_that_fails_after_all_is_undone_in_any_case(state, begun, file):
+    begun.note(record.ENDED, **{"as": journal.KEPT})
+    assert main([str(state), record.ANY, record.BY_RUN]) == 0
+    assert file.read_text() == "old"
+    assert [entry.ended for entry in journal.past()] == ["undone"]
+
+
+def test_a_line_that_was_cut_short_spoils_none_that_comes_after_it(state, begun, file):
+    begun.note("files")
+    path = state / "transaction" / record.JOURNAL
+    path.write_text(path.read_text() + '{"step": "runt')
+    assert main([str(state), record.ANY, record.BY_NEXT_RUN]) == 0
+    assert file.read_text() == "old"
+    assert [entry.ended for entry in journal.past()] == ["undone"]
+
+
+def test_what_is_left_of_a_transaction_without_its_beginning_hinders_nobody(state, begun):
+    begun.note("files")
+    (state / "transaction" / record.BEFORE).unlink()
+    assert journal.unfinished() is None
+    journal.begin(BEFORE)
+    assert journal.unfinished() is not None
+
+
+@pytest.mark.parametrize("garbage", ["[]", "{}", '"text"', '{"id": 1}', "null"])
+def test_json_that_is_no_transaction_is_named_with_its_mend(state, begun, garbage):
+    (state / "transaction" / record.BEFORE).write_text(garbage)
+    with pytest.raises(EngineError, match=r"transaction cannot be read .* Mend: .* remove"):
+        journal.unfinished()
+
+
+@pytest.mark.parametrize("line", ["[]", "{}", '{"step": "ended"}', "null", "text"])
+def test_garbage_in_the_journal_is_passed_over(state, begun, line):
+    begun.note("files")
+    path = state / "transaction" / record.JOURNAL
+    path.write_text(path.read_text() + f"{line}\n")
+    assert journal.unfinished().ended == ""
+    assert main([str(state), record.ANY, record.BY_NEXT_RUN]) == 0
+    assert json.dumps(journal.past()[0].ended) == '"undone"'
+
+
+def test_two_do_not_undo_at_once_and_a_start_of_firewalld_waits_for_neither(state, begun, file):
+    undone = threading.Thread(target=main, args=([str(state), record.ANY, record.BY_NEXT_RUN],))
+    with (state / "transaction" / record.BEFORE).open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert main([str(state), record.ANY, record.BY_BOOT]) == 0
+        undone.start()
+        undone.join(0.5)
+        assert undone.is_alive() and file.read_text() == "new"
+    undone.join(5)
+    assert file.read_text() == "old" and len(journal.past()) == 1
+
+
+def test_no_clock_that_is_set_lengthens_or_ends_the_wait_but_a_reboot_does(state, begun):
+    begun.confirm_by(60, {}, {})
+    lines = state / "transaction" / record.JOURNAL
+    lines.write_text(json.dumps({"step": record.CONFIRM_BY, "by": 1.0}) + "\n")
+    assert journal.unfinished().waits
+    deadline = state / "transaction" / record.CONFIRM_BY
+    deadline.write_text(deadline.read_text().split()[0] + " another-boot")
+    assert not journal.unfinished().waits
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_the_watchdog_ends_a_run_only_while_that_run_holds_the_lock(
+    state, file, tmp_path, monkeypatch, holds
+):
+    lock = tmp_path / "lock"
+    monkeypatch.setattr(undo_main, "_PATIENCE", 0.0)
+    with subprocess.Popen(["flock", lock, "sleep", "60"], start_new_session=True) as run:
+        try:
+            while not lock.exists() or is_free(lock):
+                time.sleep(0.01)
+            lock.write_text("the run")
+            begin_watched(file, lock, run.pid)
+            if not holds:
+                # It has ended but for other work, and a later run has its turn.
+                lock.write_text("another run")
+                threading.Timer(1.0, os.killpg, (run.pid, signal.SIGTERM)).start()
+            watchdog = [str(state), record.ANY, record.BY_WATCHDOG]
+            undone = threading.Thread(target=main, args=(watchdog,))
+            undone.start()
+            run.wait(10)
+            assert run.returncode == (-signal.SIGKILL if holds else -signal.SIGTERM)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+        undone.join(10)
+    assert file.read_text() == "old"
+
+
+def begin_watched(file, lock, pid):
+    journal.begin(
+        {
+            **BEFORE,
+            "files": {str(file): "old"},
+            "lock": str(lock),
+            "holder": holder(lock),
+            "owner": {"pid": pid, "started": record.started(pid)},
+        }
+    )
+
+
+def is_free(lock):
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def test_the_watchdog_has_as_much_patience_after_a_long_wait(state, begun, file, monkeypatch):
+    monkeypatch.setattr(undo_main, "_PATIENCE", 1.0)
+    monkeypatch.setattr(undo_main, "_PAUSE", 0.1)
+    begun.confirm_by(1.5, {}, {})
+    waiting = file.with_name("k3s.xml.new")
+    waiting.mkdir()
+    threading.Timer(2.4, waiting.rmdir).start()
+    assert main([str(state), record.ANY, record.BY_WATCHDOG]) == 0
+    assert file.read_text() == "old"
+
+
+def test_a_power_cut_takes_no_names_of_what_was_noted_as_done(state, file, monkeypatch):
+    synced = []
+    fsync = os.fsync
+
+    def noticing(descriptor):
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noticing)
+    begin_watched(file, state.with_name("lock"), 0)
+    assert synced[-1] == str(state)
+    put_files({file: b"new"})
+    assert synced[-1] == str(file.parent)
+    assert main([str(state), record.ANY, record.BY_BOOT]) == 0
+    journal_at = synced.index(str(state / "transaction" / record.JOURNAL))
+    assert synced[journal_at - 1] == str(file.parent)
