@@ -33,7 +33,7 @@ _WHEN = {
     ("permanent",): " (permanently: from the next reload on)",
 }
 
-LIMITS = f"{SEE}Limits in the README of k3sfw"
+LIMITS = f"{SEE}docs/limits.md of k3sfw"
 
 
 @dataclass(frozen=True)

@@ -558,8 +558,8 @@ def test_a_row_whose_port_is_redirected_keeps_nobody_out():
     found = facts(redirected=[redirection(80, service="kube-system/traefik:web")])
     assert problems(found) == [
         "conflict tcp/80 any -> s1: row http cannot keep anybody out there: ServiceLB of "
-        "kube-system/traefik:web redirects it before any rule of this host is asked; see Limits in "
-        "the README of k3sfw"
+        "kube-system/traefik:web redirects it before any rule of this host is asked; see "
+        "docs/limits.md of k3sfw"
     ]
 
 
@@ -587,7 +587,7 @@ def test_ports_that_no_row_names_are_one_sentence_with_nodeports_last():
     assert problem == (
         "conflict redirections -> s1: 8081/tcp (hostPort), 30000/tcp (NodePort), 30001/tcp "
         "(NodePort), 30002/tcp (NodePort), 30003/tcp (NodePort), 30004/tcp (NodePort) and 35 more "
-        "are open to everybody past the rows: no row names that; see Limits in the README of k3sfw"
+        "are open to everybody past the rows: no row names that; see docs/limits.md of k3sfw"
     )
 
 
