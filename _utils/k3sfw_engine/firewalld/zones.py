@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from k3sfw_engine.checks.lockout.allowed_by_other_rules import OtherRules
 from k3sfw_engine.errors import EngineError, FirewalldRefused
 from k3sfw_engine.firewalld.dbus import CONFIG_PATH, PROPERTIES, SERVICE, Bus, Call, those_known
 from k3sfw_engine.firewalld.permanent import FOLDERS, read_permanent
@@ -13,7 +12,13 @@ from k3sfw_engine.firewalld.runtime import refuse_unusable, runtime_object
 from k3sfw_engine.firewalld.service_definitions import read_services
 from k3sfw_engine.host.network_manager import read_connections
 from k3sfw_engine.model.firewall_objects import FirewalldObject, Kind, is_ours, make_object
-from k3sfw_engine.model.zones import ServiceDefinition, ZoneLayer, ipset_names, service_names
+from k3sfw_engine.model.zones import (
+    OtherRules,
+    ServiceDefinition,
+    ZoneLayer,
+    ipset_names,
+    service_names,
+)
 
 _CONFIGURATION = FOLDERS[0] / "firewalld.conf"
 

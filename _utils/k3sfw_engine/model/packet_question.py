@@ -9,7 +9,6 @@ queue, and a rule's rejection if an ICMP error does.
 from __future__ import annotations
 
 import errno
-import os
 from dataclasses import dataclass
 from enum import Enum
 
@@ -124,7 +123,9 @@ def silent(source: str) -> Answer:
     return Answer(ProbeResult.SILENCE, "nothing came back", source)
 
 
-def failed(question: PacketQuestion, number: int, source: str, icmp: IcmpError | None) -> Answer:
+def failed(
+    question: PacketQuestion, number: int, source: str, icmp: IcmpError | None, text: str = ""
+) -> Answer:
     """Read what an error says.
 
     number
@@ -133,6 +134,8 @@ def failed(question: PacketQuestion, number: int, source: str, icmp: IcmpError |
         This host's address on the socket, if it has one by now.
     icmp
         What stood in the socket's error queue.
+    text
+        The system's own text for this errno.
     """
     if icmp is not None and icmp.kind == _UNREACHABLE[icmp.version]:
         return _unreachable(question, source, icmp)
@@ -149,7 +152,8 @@ def failed(question: PacketQuestion, number: int, source: str, icmp: IcmpError |
         return Answer(ProbeResult.NO_ROUTE, f"{_ROUTE_ERRORS[number]} ({_name(number)})", source)
     if number == errno.ETIMEDOUT:
         return silent(source)
-    return Answer(ProbeResult.ERROR, f"{os.strerror(number)} ({_name(number)})", source, icmp)
+    evidence = f"{text} ({_name(number)})" if text else _name(number)
+    return Answer(ProbeResult.ERROR, evidence, source, icmp)
 
 
 def _unreachable(question: PacketQuestion, source: str, icmp: IcmpError) -> Answer:

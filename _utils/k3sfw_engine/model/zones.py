@@ -66,6 +66,26 @@ class ZoneLayer:
 
 
 @dataclass(frozen=True)
+class OtherRules:
+    """The zones and policies in one layer of firewalld that are not ours.
+
+    zones
+        The zones in use, by name.
+    policies
+        The policies that come before and after the zones.
+    managed
+        The zone that NetworkManager assigns to each of its interfaces.
+    """
+
+    zones: Mapping[str, FirewalldObject]
+    default: str
+    policies: tuple[FirewalldObject, ...] = ()
+    services: Mapping[str, ServiceDefinition] = field(default_factory=dict)
+    ipsets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    managed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ObservedZones:
     """What was read.
 

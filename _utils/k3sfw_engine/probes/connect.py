@@ -170,7 +170,8 @@ class _Asking:
         try:
             opened = socket.socket(family, kind | socket.SOCK_NONBLOCK)
         except OSError as error:
-            self.answers[number] = failed(question, error.errno or 0, "", None)
+            errno = error.errno or 0
+            self.answers[number] = failed(question, errno, "", None, os.strerror(errno))
             return
         began = time.monotonic()
         attempt = _Try(number, question, opened, began + self._patience)
@@ -242,7 +243,8 @@ class _Asking:
 
     def _fail(self, attempt: _Try, number: int) -> None:
         icmp, reported = _error_queue(attempt.socket)
-        answer = failed(attempt.question, number or reported, attempt.source, icmp)
+        errno = number or reported
+        answer = failed(attempt.question, errno, attempt.source, icmp, os.strerror(errno))
         self._over(attempt, answer)
 
     def _over(self, attempt: _Try, answer: Answer) -> None:

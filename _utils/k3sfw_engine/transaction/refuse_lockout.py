@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from k3sfw_engine.checks.lockout.allowed_by_other_rules import OtherRules
+from k3sfw_engine.checks.lockout.allowed_by_other_rules import allows, zones_of
 from k3sfw_engine.checks.lockout.contradicted_role import contradicted_role
 from k3sfw_engine.checks.lockout.lockout_check import must_stay_open, never_let_in, taken_away
 from k3sfw_engine.checks.lockout.refusals import Refusal, refusals, refusals_of_a_first_start
@@ -23,6 +23,7 @@ from k3sfw_engine.model.firewall_objects import Objects, ours
 from k3sfw_engine.model.live_connections import HostActivity, LiveConnection
 from k3sfw_engine.model.rows import NO_TABLES, Protocol, Role, Tables
 from k3sfw_engine.model.rule_matches_packet import Packet
+from k3sfw_engine.model.zones import OtherRules
 from k3sfw_engine.plan.desired.desired_objects import Desired
 from k3sfw_engine.plan.desired.ipsets import keep_members
 from k3sfw_engine.plan.make_plan import Plan
@@ -106,9 +107,9 @@ def _closed(
     closed, zones = [], {}
     for flow in flows:
         question = Packet(flow.peer, Protocol.TCP, flow.port)
-        if not all(layer.let_in(question, ways[flow]) for layer in layers):
+        if not all(allows(layer, question, ways[flow]) for layer in layers):
             closed.append(flow)
-            zones[flow] = next(iter(layers[0].zones_of(question, ways[flow])), "")
+            zones[flow] = next(iter(zones_of(layers[0], question, ways[flow])), "")
     return closed, zones
 
 

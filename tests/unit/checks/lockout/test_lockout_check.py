@@ -7,7 +7,7 @@ from dataclasses import replace
 import netaddr
 import pytest
 
-from k3sfw_engine.checks.lockout.allowed_by_other_rules import OtherRules
+from k3sfw_engine.checks.lockout.allowed_by_other_rules import allows
 from k3sfw_engine.checks.lockout.contradicted_role import contradicted_role
 from k3sfw_engine.checks.lockout.lockout_check import must_stay_open, never_let_in, taken_away
 from k3sfw_engine.checks.lockout.refusals import refusals, refusals_of_a_first_start
@@ -16,7 +16,7 @@ from k3sfw_engine.model.firewall_objects import Kind, make_object
 from k3sfw_engine.model.live_connections import CriticalService, HostActivity, LiveConnection
 from k3sfw_engine.model.rows import Protocol, Role
 from k3sfw_engine.model.rule_matches_packet import Packet
-from k3sfw_engine.model.zones import ServiceDefinition as FirewalldService
+from k3sfw_engine.model.zones import OtherRules, ServiceDefinition as FirewalldService
 from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.plan.desired.ipsets import keep_members
 from tests.unit.samples import NODES, changed, parsed, pillar
@@ -457,7 +457,7 @@ def test_a_flow_that_others_let_in_for_certain_is_not_closed(
 ):
     others = OtherRules({each.name: each for each in zones}, "public", tuple(policies), SERVICES)
     question = Packet(netaddr.IPNetwork(OUTSIDER), Protocol.TCP, port)
-    assert others.let_in(question, frozenset(interfaces)) is let_in
+    assert allows(others, question, frozenset(interfaces)) is let_in
 
 
 def test_a_network_is_let_in_only_as_a_whole():
@@ -465,15 +465,15 @@ def test_a_network_is_let_in_only_as_a_whole():
     others = OtherRules({"public": zone(rules_str=(rule,))}, "public", (), SERVICES)
     for network, let_in in (("203.0.113.0/26", True), ("203.0.113.0/24", False)):
         question = Packet(netaddr.IPNetwork(network), Protocol.TCP, 22)
-        assert others.let_in(question, frozenset({"eth0"})) is let_in
+        assert allows(others, question, frozenset({"eth0"})) is let_in
 
 
 def test_the_zone_that_networkmanager_gives_an_interface_decides():
     zones = {"public": PUBLIC, "dmz": zone("dmz")}
     others = OtherRules(zones, "public", (), SERVICES, managed={"eth0": "dmz"})
     question = Packet(netaddr.IPNetwork(OUTSIDER), Protocol.TCP, 22)
-    assert not others.let_in(question, frozenset({"eth0"}))
-    assert others.let_in(question, frozenset({"eth1"}))
+    assert not allows(others, question, frozenset({"eth0"}))
+    assert allows(others, question, frozenset({"eth1"}))
 
 
 # -- a first start --------------------------------------------------------------------------------
@@ -486,7 +486,7 @@ def test_a_fresh_single_server_has_nothing_to_lose_but_what_no_row_opens():
     assert lost == (flows[0], flows[1])
     public = OtherRules({"public": PUBLIC}, "public", (), SERVICES)
     question = Packet(netaddr.IPNetwork(OUTSIDER), Protocol.TCP, 22)
-    assert public.let_in(question, frozenset({"eth0"}))
+    assert allows(public, question, frozenset({"eth0"}))
     (sentence,) = refusals_of_a_first_start(lost[1:], parsed(tree), {}, {flows[1]: "public"})
     assert str(sentence) == (
         "the first start of firewalld would close tcp/2222 to 203.0.113.9, which has a live ssh "
