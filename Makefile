@@ -6,7 +6,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PYTEST_OPTIONS ?=
-LINTERS := ruff mypy yamllint salt-lint cli-examples
+LINTERS := ruff mypy import-linter yamllint salt-lint cli-examples
 
 .PHONY: demo test check collect stop bench machine $(LINTERS)
 
@@ -27,6 +27,9 @@ ruff: $(VENV)/complete
 
 mypy: $(VENV)/complete
 	$(PYTHON) -m mypy
+
+import-linter: $(VENV)/complete
+	PYTHONPATH=_utils $(VENV)/bin/lint-imports --no-logo .importlinter
 
 yamllint: $(VENV)/complete
 	$(PYTHON) -m yamllint --strict .
