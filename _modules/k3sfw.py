@@ -293,7 +293,7 @@ def history(limit=20):
         salt s1 k3sfw.history limit=3
     """
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
-        raise SaltInvocationError(f"limit={limit!r} is no number of changes. Mend: give one")
+        raise SaltInvocationError(f"limit={limit!r} is no number of changes. Fix: give one")
     return _engine(_history.history)[:limit]
 
 
@@ -507,7 +507,7 @@ def explain(source, port=None, protocol="tcp"):
             raise ValueError("there is no such port")
     except (netaddr.AddrFormatError, TypeError, ValueError) as error:
         raise SaltInvocationError(
-            f"source={source!r} port={port!r} protocol={protocol!r}: {error}. Mend: give one "
+            f"source={source!r} port={port!r} protocol={protocol!r}: {error}. Fix: give one "
             "address, a port from 1 to 65535 and tcp, udp, sctp or any"
         ) from error
     parsed, own_role = _node_tables()
@@ -583,7 +583,7 @@ def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
     unknown = sorted(name for name in kwargs if name != "from" and not name.startswith("__"))
     if unknown:
         raise SaltInvocationError(
-            f"check_ports has no argument {', '.join(unknown)}. Mend: full, peers, from, to, port"
+            f"check_ports has no argument {', '.join(unknown)}. Fix: full, peers, from, to, port"
         )
     count, minions, span = _count(peers), (_names(kwargs.get("from")), _names(to)), _port(port)
     try:
@@ -711,7 +711,7 @@ def _count(peers):
         return None
     if isinstance(peers, int) and not isinstance(peers, bool) and peers >= 0:
         return peers
-    raise SaltInvocationError(f"peers={peers!r} is no number of peers. Mend: give one, or all")
+    raise SaltInvocationError(f"peers={peers!r} is no number of peers. Fix: give one, or all")
 
 
 def _names(minions):
@@ -720,7 +720,7 @@ def _names(minions):
         return frozenset()
     listed = minions.split(",") if isinstance(minions, str) else minions
     if not isinstance(listed, (list, tuple)):
-        raise SaltInvocationError(f"{minions!r} is no minion id. Mend: give one, or a list of them")
+        raise SaltInvocationError(f"{minions!r} is no minion id. Fix: give one, or a list of them")
     return frozenset(str(name).strip() for name in listed)
 
 
@@ -739,7 +739,7 @@ def _port(port):
         return Protocol(protocol.lower()) if slash else None, ports
     except ValueError as error:
         raise SaltInvocationError(
-            f"port={port!r} is no port. Mend: give a port from 1 to 65535 such as 2379, 2379-2380 "
+            f"port={port!r} is no port. Fix: give a port from 1 to 65535 such as 2379, 2379-2380 "
             "or udp/8472"
         ) from error
 
@@ -750,7 +750,7 @@ def _of_cluster(parsed, *minions):
     strangers = sorted(frozenset().union(*minions) - known)
     if strangers:
         raise SaltInvocationError(
-            f"{', '.join(strangers)}: no such node of this cluster. Mend: name one of "
+            f"{', '.join(strangers)}: no such node of this cluster. Fix: name one of "
             f"{', '.join(sorted(known))}"
         )
     return minions
@@ -783,12 +783,10 @@ def _seconds(confirm, within):
     if confirm is None:
         return 0
     if confirm != "manual":
-        raise SaltInvocationError(
-            f"confirm={confirm!r} is not known. Mend: confirm=manual, or none"
-        )
+        raise SaltInvocationError(f"confirm={confirm!r} is not known. Fix: confirm=manual, or none")
     if not isinstance(within, int) or isinstance(within, bool) or not 10 <= within <= 86400:
         raise SaltInvocationError(
-            f"within={within!r} is not from 10 to 86400 seconds. Mend: give one"
+            f"within={within!r} is not from 10 to 86400 seconds. Fix: give one"
         )
     return within
 
@@ -847,7 +845,7 @@ def _parse(refresh=True, peer_ports=False):
     pillar = _pillar(refresh, peer_ports)
     if pillar.get("_errors"):
         raise EngineError(
-            f"the pillar of {__opts__['id']} does not render: {error}. Mend: correct that file on "
+            f"the pillar of {__opts__['id']} does not render: {error}. Fix: correct that file on "
             "the master"
             for error in pillar["_errors"]
         )
@@ -881,7 +879,7 @@ def _pillar(refresh, peer_ports):
         raise EngineError(
             [
                 f"the pillar of {__opts__['id']} cannot be fetched from its master ({error}). "
-                "Mend: see that the master answers (salt-call test.ping)"
+                "Fix: see that the master answers (salt-call test.ping)"
             ]
         ) from error
 

@@ -19,7 +19,7 @@ done
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ]; then
-    echo "lab/machine.sh: missing packages:$missing. Mend: run this as root." >&2
+    echo "lab/machine.sh: missing packages:$missing. Fix: run this as root." >&2
     exit 1
 fi
 

@@ -1,4 +1,7 @@
-"""What can go wrong, as data; the sentence that a person reads is made here and nowhere else."""
+"""What can go wrong, as data: a problem with its fix, and an error class for each cause.
+
+The sentence that an operator reads is put together here and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +11,63 @@ from typing import Any
 
 
 @dataclass(frozen=True, order=True)
+class Problem:
+    """Something that is wrong, and what to do about it; ``str`` gives the sentence.
+
+    text
+        What is wrong and why, without a full stop at the end.
+    fix
+        What fixes it: a command as it is typed, or an act. Empty where that is not known.
+    see
+        Where to look if the fix is not known.
+    """
+
+    text: str
+    fix: str = ""
+    see: str = ""
+
+    def __str__(self) -> str:
+        if self.fix:
+            return f"{self.text}. Fix: {self.fix}"
+        return f"{self.text}; see {self.see}" if self.see else self.text
+
+
+@dataclass(frozen=True, order=True)
 class Fault:
-    """One thing that is wrong in the input: where it stands, what is wrong, what mends it."""
+    """A fault in the pillar: its path, what is wrong with the value, and what fixes it."""
 
     path: str
     problem: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
-        sentence = f"pillar {self.path}: {self.problem}"
-        return f"{sentence}. Mend: {self.mend}" if self.mend else sentence
+        return str(Problem(f"pillar {self.path}: {self.problem}", self.fix))
 
 
 class EngineError(Exception):
-    """Anything that the engine refuses or cannot do; ``sentences`` are for people."""
+    """Anything that the engine refuses or cannot do.
 
-    def __init__(self, sentences: Iterable[str]) -> None:
-        self.sentences = tuple(sentences)
+    problems
+        Every reason.
+    notes
+        Sentences about what was already done before.
+    """
+
+    def __init__(self, problems: Iterable[Problem | str], notes: Iterable[str] = ()) -> None:
+        self.problems = tuple(
+            each if isinstance(each, Problem) else Problem(each) for each in problems
+        )
+        self.notes = tuple(notes)
         super().__init__("\n".join(self.sentences))
 
-    def tell(self, done: Iterable[str]) -> None:
-        """Tell also what was done before it."""
-        self.sentences = (*self.sentences, *done)
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Problems and notes as an operator reads them."""
+        return (*map(str, self.problems), *self.notes)
+
+    def append_notes(self, done: Iterable[str]) -> None:
+        """Append notes about what was already done."""
+        self.notes = (*self.notes, *done)
         self.args = ("\n".join(self.sentences),)
 
 
@@ -38,14 +76,16 @@ class BadTables(EngineError):
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(sorted(set(faults)))
-        super().__init__(str(fault) for fault in self.faults)
+        super().__init__(
+            Problem(f"pillar {fault.path}: {fault.problem}", fault.fix) for fault in self.faults
+        )
 
 
 class FirewalldUnavailable(EngineError):
     """firewalld, its bus or its tools cannot be used now; nothing was changed."""
 
-    def __init__(self, problem: str, mend: str) -> None:
-        super().__init__((f"{problem}. Mend: {mend}",))
+    def __init__(self, problem: str, fix: str) -> None:
+        super().__init__((Problem(problem, fix),))
 
 
 class FirewalldFailed(FirewalldUnavailable):
@@ -55,8 +95,8 @@ class FirewalldFailed(FirewalldUnavailable):
 class NetworkUnreadable(EngineError):
     """What the kernel knows of interfaces, routes and neighbours cannot be read now."""
 
-    def __init__(self, problem: str, mend: str) -> None:
-        super().__init__((f"{problem}. Mend: {mend}",))
+    def __init__(self, problem: str, fix: str) -> None:
+        super().__init__((Problem(problem, fix),))
 
 
 class FirewalldRefused(EngineError):
@@ -83,24 +123,29 @@ class NotConverged(EngineError):
 class Undone(EngineError):
     """A change was begun and did not prove itself; ``changes`` tell what was undone.
 
-    whole
-        Whether all of it could be undone.
+    complete
+        Whether the undo was complete.
     """
 
     def __init__(
-        self, sentences: Iterable[str], changes: Mapping[str, Any], left: Iterable[str]
+        self,
+        problems: Iterable[Problem | str],
+        changes: Mapping[str, Any],
+        left: Iterable[str],
     ) -> None:
         self.changes = changes
-        problems = tuple(left)
-        self.whole = not problems
-        outcome = (
-            ["all of it was undone: the node is as it was before"]
-            if self.whole
-            else [
-                *problems,
-                "not all of it could be undone; the watchdog goes on trying, and the next apply "
-                "does. Mend: see what keeps firewalld from it (journalctl -u firewalld, "
-                "firewall-cmd --check-config)",
-            ]
+        remaining = tuple(left)
+        self.complete = not remaining
+        outcome: tuple[Problem | str, ...] = (
+            "everything was undone: the node is as it was before",
         )
-        super().__init__([*sentences, *outcome])
+        if remaining:
+            outcome = (
+                *remaining,
+                Problem(
+                    "not everything could be undone; the watchdog and the next apply try again",
+                    "find out why firewalld refuses (journalctl -u firewalld, firewall-cmd "
+                    "--check-config)",
+                ),
+            )
+        super().__init__([*problems, *outcome])

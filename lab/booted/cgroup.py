@@ -20,7 +20,7 @@ def tree() -> Path:
     for mount in kernel.mounts():
         if mount.kind == "cgroup2" and not mount.read_only:
             return mount.point
-    raise LabError("No writable cgroup2 is mounted. Mend: mount -t cgroup2 none /sys/fs/cgroup")
+    raise LabError("No writable cgroup2 is mounted. Fix: mount -t cgroup2 none /sys/fs/cgroup")
 
 
 def branches() -> list[Path]:

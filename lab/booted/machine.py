@@ -109,7 +109,7 @@ class Booted(Inside):
     def pid(self) -> int:
         """Pid 1 of the host as seen from outside."""
         if not self.on:
-            raise LabError(f"Host {self.name} is off. Mend: boot().")
+            raise LabError(f"Host {self.name} is off. Fix: boot().")
         assert self._on is not None
         return self._on
 

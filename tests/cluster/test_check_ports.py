@@ -132,7 +132,7 @@ def test_a_question_is_narrowed_by_from_to_and_port(cluster_ok):
     [
         ({"port": "0"}, "port=0 is no port"),
         ({"port": "etcd"}, "port='etcd' is no port"),
-        ({"to": "s9"}, "s9: no such node of this cluster. Mend: name one of a1, a2, s1, s2, s3"),
+        ({"to": "s9"}, "s9: no such node of this cluster. Fix: name one of a1, a2, s1, s2, s3"),
         ({"peers": "some"}, "peers='some' is no number of peers"),
         ({"form": "a1"}, "check_ports has no argument form"),
     ],
@@ -161,7 +161,7 @@ def test_a_rule_that_is_lost_is_blamed_on_its_node_and_the_printed_mend_mends(cl
     for name in ("s2", "s3", "a1", "a2"):
         assert found[name] == [
             f"blocked tcp/6443 {name} -> s1 (192.0.2.11): rejected by s1 itself (firewalld). "
-            "Mend: salt s1 state.apply k3s.firewall"
+            "Fix: salt s1 state.apply k3s.firewall"
         ]
     (own,) = found["s1"]
     assert own.startswith("blocked tcp/6443 any -> s1: runtime: policy k3s-rows lacks rich_rules")
@@ -171,7 +171,7 @@ def test_a_rule_that_is_lost_is_blamed_on_its_node_and_the_printed_mend_mends(cl
 
 def type_the_mend(cluster, sentence):
     """Run what stands behind Mend, which must be a command of the master."""
-    program, target, *words = sentence.partition("Mend: ")[2].split()
+    program, target, *words = sentence.partition("Fix: ")[2].split()
     assert program == "salt"
     done = cluster.lab.salt("--out=json", "--static", target, *words)
     assert done.returncode == 0, done.stdout

@@ -91,7 +91,7 @@ class Routes:
 
     def type(self, problem):
         """Type what the problem says that mends it."""
-        mend = problem.partition(". Mend: ")[2]
+        mend = problem.partition(". Fix: ")[2]
         if mend.endswith(", on the node itself"):
             node, command, state = problem.split()[3].rstrip(":"), mend.partition(",")[0], None
         else:

@@ -36,7 +36,7 @@ def done(host, commands, undone):
 
 def type_mend(cluster, problem):
     """Type at the master, one after the other, what the problem says."""
-    for command in problem.partition(". Mend: ")[2].split(" && salt "):
+    for command in problem.partition(". Fix: ")[2].split(" && salt "):
         _target, function, *arguments = shlex.split(command.removeprefix("salt "))
         (answer,) = cluster.salt("a2", function, *arguments).values()
         assert answer is not False, answer
@@ -74,7 +74,7 @@ def test_zones_are_shown_with_networkmanagers_say_and_what_is_wrong_is_mended(ap
         (problem,) = report["problems"]
         assert (report["status"], code) == ("WARN", 1)
         assert problem.startswith("conflict zone -> a2: cni0 is in zone work (at runtime and perm")
-        assert ". Mend: salt a2 state.apply k3s.routes && salt a2 cmd.run " in problem
+        assert ". Fix: salt a2 state.apply k3s.routes && salt a2 cmd.run " in problem
         assert report["interfaces"]["cni0"]["meaning"] == "pods here are judged by zone work"
         type_mend(applied, problem)
         report, code = checked(applied)
@@ -121,4 +121,4 @@ def test_what_cannot_be_checked_has_its_own_return_code(applied):
     applied.host("a2").stop_firewalld()
     report, code = checked(applied)
     assert (report["summary"], code) == ("nothing could be checked", 3)
-    assert json.dumps(report["problems"]).count("Mend: systemctl enable --now firewalld") == 1
+    assert json.dumps(report["problems"]).count("Fix: systemctl enable --now firewalld") == 1

@@ -246,7 +246,7 @@ def test_every_faulty_row_is_named_with_its_mend_and_check_ports_says_the_same(a
         "protocol_unknown": "not one of tcp, udp, sctp, any",
         "source_unknown": "not server, agent, any, pods, services, a group (clients) or a CIDR",
         "source_host_bits": "has host bits set; the network is 192.0.2.0/24",
-        "key_unknown": "is not known. Mend: known here: description, destination, enabled",
+        "key_unknown": "is not known. Fix: known here: description, destination, enabled",
     }.items():
         (sentence,) = said[path_of(name)]
         assert words in sentence

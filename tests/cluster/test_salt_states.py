@@ -424,7 +424,7 @@ def test_explain_names_the_row_and_the_rule_or_says_that_there_is_none(applied):
 def test_explain_refuses_a_question_that_makes_no_sense(applied, question):
     refused = applied.salt("s1", "k3sfw.explain", *question)["s1"]
     assert isinstance(refused, str), refused
-    assert "Mend: give one address, a port from 1 to 65535" in refused
+    assert "Fix: give one address, a port from 1 to 65535" in refused
     assert "Traceback" not in refused
 
 

@@ -109,7 +109,7 @@ def test_a_change_that_waits_is_in_force_and_permanent_when_it_is_confirmed(chan
     host = changed.host("s1")
     answer = changed.salt("s1", "k3sfw.apply", confirm="manual", within=300)["s1"]
     assert answer["result"] is True
-    assert "unless it is confirmed. Mend: k3sfw.confirm keeps it" in answer["comment"]
+    assert "unless it is confirmed. Fix: k3sfw.confirm keeps it" in answer["comment"]
     assert set(answer["changes"]) == {"runtime"}
     assert has_exporter(host) == (True, False)
     refused = changed.apply("s1")["s1"]
@@ -178,7 +178,7 @@ def test_a_change_that_cuts_the_node_off_its_master_is_undone(changed):
     assert set(answer["changes"]) == {"undone"}
     assert set(answer["changes"]["undone"]) == {"runtime", "permanent"}
     assert f"{changed.lab.master.ipv4} does not take a new connection" in answer["comment"]
-    assert "all of it was undone: the node is as it was before" in answer["comment"]
+    assert "everything was undone: the node is as it was before" in answer["comment"]
     assert has_exporter(host) == (False, False)
     assert outcomes(changed) == ["undone by the run"]
 

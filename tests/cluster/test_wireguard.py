@@ -167,7 +167,7 @@ def test_a_lost_rule_is_found_though_the_old_flow_of_wireguard_still_passes(wire
     for name in ("s1", "a1"):
         assert found[name] == [
             f"blocked udp/51820 {name} -> s2 (192.0.2.12): rejected by s2 itself (firewalld). "
-            "Mend: salt s2 state.apply k3s.firewall"
+            "Fix: salt s2 state.apply k3s.firewall"
         ]
     (own,) = found["s2"]
     assert own.startswith("blocked udp/51820,51821 any -> s2: runtime: policy k3s-rows lacks"), own
@@ -202,7 +202,7 @@ def test_routes_into_wireguard_are_judged_for_each_peer_and_mended(wireguard):
         assert set(found) == {"s1"}, cut
         (problem,) = found["s1"]
         assert problem.startswith(words), problem
-        program, node, function, typed = shlex.split(problem.partition("Mend: ")[2])
+        program, node, function, typed = shlex.split(problem.partition("Fix: ")[2])
         assert (program, node, function) == ("salt", "s1", "cmd.run")
         host.run(["sh", "-ec", typed])
         assert problems(wireguard, "check_routes") == {}, cut

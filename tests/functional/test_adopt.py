@@ -178,7 +178,7 @@ def test_another_zone_is_asked_by_its_name_and_an_unknown_one_refused(scripted, 
     gone = {"zone internal": {"ports": {"old": ["6443/tcp"], "new": []}}}
     assert changes == {"permanent": gone, "runtime": gone}
     assert "6443/tcp" in ports(scripted)
-    assert "firewalld has no zone nonesuch. Mend: name one of block, dmz," in refusal(
+    assert "firewalld has no zone nonesuch. Fix: name one of block, dmz," in refusal(
         scripted, pillar, zone="nonesuch"
     )
 
@@ -214,18 +214,18 @@ def test_rules_go_as_well_where_pods_come_in_by_somebodys_zone(scripted, pillar)
 
 def runtime_rule_lost(node, _pillar):
     node.firewall_cmd("--ipset=k3s-server-4", "--remove-entry=192.0.2.12")
-    return "not in force: runtime ipset k3s-server-4. Mend: salt s1 state.apply k3s.firewall"
+    return "not in force: runtime ipset k3s-server-4. Fix: salt s1 state.apply k3s.firewall"
 
 
 def permanent_file_lost(node, _pillar):
     node.path("/etc/firewalld/policies/k3s-rows.xml").unlink()
-    return "not in force: permanent policy k3s-rows. Mend: salt s1 state.apply k3s.firewall"
+    return "not in force: permanent policy k3s-rows. Fix: salt s1 state.apply k3s.firewall"
 
 
 def kernel_rule_lost(node, _pillar):
     for chain, handle in node.rule_handles("ip saddr @k3s-server-4 tcp dport 2379-2380 accept"):
         node.nft("delete", "rule", "inet", "firewalld", chain, "handle", handle)
-    return "not in force: kernel policy k3s-rows. Mend: salt s1 state.apply k3s.firewall"
+    return "not in force: kernel policy k3s-rows. Fix: salt s1 state.apply k3s.firewall"
 
 
 def nothing_applied(node, _pillar):
@@ -235,7 +235,7 @@ def nothing_applied(node, _pillar):
 
 def a_node_is_missing(_node, pillar):
     pillar["firewall"] = {"expected_nodes": 4}
-    return "3 nodes are known and k3s:firewall:expected_nodes is 4. Mend: see that k3sfw.nodes"
+    return "3 nodes are known and k3s:firewall:expected_nodes is 4. Fix: see that k3sfw.nodes"
 
 
 def zone_file_just_edited(node, _pillar):
@@ -302,7 +302,7 @@ def test_a_refused_permanent_step_leaves_everything_as_it_was(scripted, pillar):
     with zone_file_read_only(scripted):
         told = refusal(scripted, pillar)
     assert "firewalld refused removePort" in told
-    assert "all of it was undone: the node is as it was before" in told
+    assert "everything was undone: the node is as it was before" in told
     assert permanently(scripted) == before
     assert (scripted.runtime(), scripted.nft("list", "ruleset")) == (runtime, kernel)
     # Nothing stands in the way of the next run, once the file can be written.
@@ -320,7 +320,7 @@ def test_a_refused_runtime_step_gives_back_what_went_before(scripted, pillar):
     scripted.nft("delete", "rule", "inet", "firewalld", chain, "handle", handle)
     told = refusal(scripted, pillar)
     assert "firewalld refused removePort" in told
-    assert "all of it was undone: the node is as it was before" in told
+    assert "everything was undone: the node is as it was before" in told
     assert permanently(scripted) == files
     # What firewalld shows of its files comes five seconds late.
     wait_until(lambda: in_zone(scripted) == zone, "The zone is not what it was", timeout=10)
@@ -352,7 +352,7 @@ def test_wherever_it_is_killed_the_zone_is_what_it_was_or_all_of_it_is_taken(scr
 def test_its_rollback_is_told_as_commands_and_not_made(scripted, pillar):
     adopt(scripted, pillar)
     (refused,) = scripted.try_call("rollback", pillar)["refused"]
-    assert "k3sfw puts nothing into it. Mend: firewall-cmd --permanent --zone=public" in refused
-    for command in refused.partition("Mend: ")[2].split("; "):
+    assert "k3sfw puts nothing into it. Fix: firewall-cmd --permanent --zone=public" in refused
+    for command in refused.partition("Fix: ")[2].split("; "):
         scripted.run(*shlex.split(command))
     assert adopt(scripted, pillar, test=True)["changes"] == {"permanent": GONE, "runtime": GONE}

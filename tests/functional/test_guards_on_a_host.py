@@ -77,7 +77,7 @@ def test_the_row_of_a_live_ssh_session_does_not_go(node, outsider, tables, famil
         who = getattr(outsider, family)
         assert f"this would close tcp/2222 to {who} (out), which has a live ssh session" in sentence
         assert "this rule of policy k3s-rows goes: rule family=" in sentence
-        assert "Mend: firewall-cmd --permanent --zone=public --add-port=2222/tcp, or" in sentence
+        assert "Fix: firewall-cmd --permanent --zone=public --add-port=2222/tcp, or" in sentence
         assert refused(node, "apply", tables, test=True) == [sentence]
         # To look is no risk.
         assert "runtime" in node.call("compare", tables)["changes"]
@@ -152,7 +152,7 @@ def test_a_member_of_a_live_etcd_is_not_let_go(node, peer, tables):
         (sentence,) = refused(node, "apply", tables)
         assert "tcp/2379 to 192.0.2.13 (s3), which has a live connection to etcd here" in sentence
         assert "it leaves ipset k3s-server-4" in sentence
-        assert "Mend: put s3 with the role server and this address back into k3s:nodes" in sentence
+        assert "Fix: put s3 with the role server and this address back into k3s:nodes" in sentence
 
         # Who is not there himself may go.
         tables["nodes"]["s3"] = kept
@@ -226,7 +226,7 @@ def test_a_first_start_that_would_close_a_live_ssh_session_is_refused(node, outs
         (sentence,) = node.try_call("prepare", pillar, **STARTING)["refused"]
         assert node.files() == before
         assert f"firewalld would close tcp/2222 to {outsider.ipv4} (out), which has" in sentence
-        assert "Mend: firewall-offline-cmd --zone=public --add-port=2222/tcp, or" in sentence
+        assert "Fix: firewall-offline-cmd --zone=public --add-port=2222/tcp, or" in sentence
         node.run("firewall-offline-cmd", "--zone=public", "--add-port=2222/tcp")
         assert node.call("prepare", pillar, **STARTING)["notices"] == []
         node.host.start_firewalld()

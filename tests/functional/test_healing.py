@@ -118,7 +118,7 @@ def test_a_dead_firewalld_whose_own_rules_are_gone_is_told_and_the_host_not_open
     assert outcome["changes"] == {}
     (told,) = outcome["notices"]
     assert "its own rules are gone" in told
-    assert "Mend: systemctl start firewalld" in told
+    assert "Fix: systemctl start firewalld" in told
     assert has_drop_table(served.host)
     assert answer(outsider, served) == "dropped"
     assert "firewalld" not in served.host.daemons()
@@ -339,7 +339,7 @@ def test_a_firewalld_failed_by_somebody_elses_file_is_told_and_nothing_is_touche
     assert outcome["changes"] == {}
     (told,) = outcome["notices"]
     assert words in told
-    assert "Mend: " in told
+    assert "Fix: " in told
     (refused,) = served.try_call("apply", pillar)["refused"]
     assert words in refused
     assert (served.files(), served.nft("list", "ruleset")) == (files, rules)

@@ -84,7 +84,7 @@ def test_rules_that_were_kept_too_long_ago_are_told_once_and_not_put_back(kubern
     left = rules(node)
     (notice,) = node.call("apply", pillar)["notices"]
     assert "could not be put back (they were kept for too long" in notice
-    assert "Mend: restart what made them" in notice
+    assert "Fix: restart what made them" in notice
     assert rules(node) == left
     assert node.call("apply", pillar)["notices"] == []
 

@@ -117,7 +117,7 @@ def test_while_a_change_waits_no_other_is_made(shared, pillar, more):
     shared.call("apply", more, confirm_within=30)
     for options in ({}, {"test": True}):
         (refused,) = shared.try_call("apply", pillar, **options)["refused"]
-        assert "unless it is confirmed. Mend: k3sfw.confirm keeps it" in refused
+        assert "unless it is confirmed. Fix: k3sfw.confirm keeps it" in refused
     assert knows(shared, "192.0.2.22") == (True, False)
     shared.call("rollback", more)
     assert knows(shared, "192.0.2.22") == (False, False)

@@ -94,7 +94,7 @@ def test_what_somebody_elses_file_would_do_to_a_reload_is_refused_before_it(node
         assert fault[0] in refused or Path(fault[0]).name in refused
         assert "The files as they are do not load either" in refused
         assert "Nothing was changed, and firewalld was not reloaded" in refused
-        assert "Mend: " in refused
+        assert "Fix: " in refused
         assert "JSON" not in refused
     # Versions differ in what they take, and the trial is always of this one.
     assert loads(node) == (answer == {"tried": True, "notices": []})

@@ -71,7 +71,7 @@ def test_a_disk_that_takes_nothing_more_leaves_the_node_old_or_new(
             answer = drive_on_a_failing_disk(node, folder, steps.index(step), way, new_row)
             assert node.state() in (old, new), (step, answer)
             if "refused" in answer and folder in answer["refused"][0]:
-                assert "Mend: make room" in " ".join(answer["refused"])
+                assert "Fix: make room" in " ".join(answer["refused"])
             node.firewall_cmd("--reload")
             assert node.state() in (old, new), (step, answer)
             node.call("apply", pillar)
@@ -107,7 +107,7 @@ def test_nothing_is_begun_where_it_cannot_be_written(node, new_row, folder):
         refused = node.try_call("apply", new_row)["refused"]
         node.run("mount", "-o", "remount,rw", folder)
     assert "cannot be written (Read-only file system" in refused[0]
-    assert "Mend: make room" in refused[0]
+    assert "Fix: make room" in refused[0]
     files, runtime, kernel = node.everything()
     assert {name: seen[0] for name, seen in files.items()} == {
         name: seen[0] for name, seen in before[0].items()

@@ -49,8 +49,8 @@ def nft_missing(node):
 
 
 CASES = [
-    (not_running, "firewalld is not running. Mend: systemctl enable --now firewalld"),
-    (not_installed, "firewalld is not installed. Mend: salt MINION state.apply k3s.firewall"),
+    (not_running, "firewalld is not running. Fix: systemctl enable --now firewalld"),
+    (not_installed, "firewalld is not installed. Fix: salt MINION state.apply k3s.firewall"),
     (masked, "firewalld is masked"),
     (failed, "firewalld is in state FAILED"),
     (frozen, "did not answer within 8 seconds"),
@@ -73,7 +73,7 @@ def test_one_sentence_with_the_mend_within_20_seconds_and_nothing_done(
         assert time.monotonic() - began < 20
         (refused,) = answer["refused"]
         assert sentence in refused
-        assert "Mend: " in refused
+        assert "Fix: " in refused
         assert node.files() == files
 
 

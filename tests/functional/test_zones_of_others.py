@@ -177,7 +177,7 @@ def test_what_somebody_did_is_found_and_its_mend_mends(host, deed):
         assert [problem[: len(words)] for problem, words in zip(problems, begins)] == begins
         assert len(problems) == len(begins), problems
         for problem in problems:
-            host.type(problem.partition(". Mend: ")[2])
+            host.type(problem.partition(". Fix: ")[2])
         assert host.problems() == []
     finally:
         host.shell(*rest)
@@ -190,7 +190,7 @@ def test_what_the_documents_script_opened_is_told_with_its_mend(host):
     host.shell((ROOT / "bench/source_script.sh").read_text())
     try:
         problems = host.problems()
-        assert [problem.partition(". Mend: ")[2] for problem in problems] == [
+        assert [problem.partition(". Fix: ")[2] for problem in problems] == [
             "salt s1 k3sfw.adopt"
         ] * 2
         assert problems[0].startswith(
@@ -349,7 +349,7 @@ def test_iptables_rules_that_no_program_can_show_are_said_to_be_unread(host):
         (problem,) = host.problems()
         assert problem == (
             "unproven redirections -> s1: iptables-save is not installed, so what iptables' table "
-            "nat redirects is not known. Mend: install the package iptables"
+            "nat redirects is not known. Fix: install the package iptables"
         )
     finally:
         host.shell(*(f"mv {path}.away {path}" for path in paths), "nft delete table ip nat")

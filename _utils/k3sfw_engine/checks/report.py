@@ -67,7 +67,7 @@ def _advice(hint: str) -> str:
     """What mends it, or where to look if that is not known from here."""
     if hint.startswith(SEE):
         return f"; {hint}"
-    return f". Mend: {hint}" if hint else ""
+    return f". Fix: {hint}" if hint else ""
 
 
 def _who_to_whom(checks: Iterable[Check]) -> Iterator[str]:

@@ -30,7 +30,7 @@ def judge_zones_of_uplinks(at: NodeFacts) -> Iterator[Check]:
 
 def unproven(at: NodeFacts, description: str, sentence: str) -> Check:
     """What could not be read, out of an error's sentence."""
-    evidence, _, hint = sentence.partition(". Mend: ")
+    evidence, _, hint = sentence.partition(". Fix: ")
     return at.check(None, description, Status.UNPROVEN, evidence=evidence, hint=hint)
 
 

@@ -87,11 +87,11 @@ def adopt(
 
 def _prove(tables: Tables, role: Role, node: str) -> tuple[Plan, Observed]:
     """The comparison that shows our own rules in force in every layer, for all who belong here."""
-    apply_it = f"Mend: salt {node} state.apply k3s.firewall; then adopt again"
+    apply_it = f"Fix: salt {node} state.apply k3s.firewall; then adopt again"
     if tables.unsure:
         raise EngineError(
             f"nothing is taken away, as what is open to everybody lets in whoever the tables do "
-            f"not know yet: {reason}. Mend: see that k3sfw.nodes names all of them, then adopt "
+            f"not know yet: {reason}. Fix: see that k3sfw.nodes names all of them, then adopt "
             "again"
             for reason in tables.unsure
         )
@@ -106,7 +106,7 @@ def _prove(tables: Tables, role: Role, node: str) -> tuple[Plan, Observed]:
         raise EngineError(
             [
                 "nothing is taken away, as it cannot be proven that our own rules are in force: "
-                "with firewalld's iptables backend the kernel's rules are not read. Mend: set "
+                "with firewalld's iptables backend the kernel's rules are not read. Fix: set "
                 "FirewallBackend=nftables in /etc/firewalld/firewalld.conf, restart firewalld, "
                 "then adopt again"
             ]
@@ -158,7 +158,7 @@ def _see_it_gone(bus: Bus, before: Zone, found: Adoptable) -> None:
     gone = {text for texts in found.going["runtime"].values() for text in texts}
     listing = list_table("inet", "firewalld") or b'{"nftables": []}'
     sentences += [
-        f"after the change, the kernel still lets {text} in by zone {before.name}. Mend: "
+        f"after the change, the kernel still lets {text} in by zone {before.name}. Fix: "
         "firewall-cmd --reload, then adopt again"
         for text in sorted(gone & accepted_by_zone(listing, before.name) - now.also_open)
     ]

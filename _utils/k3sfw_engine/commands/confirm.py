@@ -20,7 +20,7 @@ def confirm(proof: Proof) -> RunResult:
         if entry is None or not entry.waits:
             raise EngineError(
                 [
-                    "no change waits to be confirmed; one that waited too long was undone. Mend: "
+                    "no change waits to be confirmed; one that waited too long was undone. Fix: "
                     "see k3sfw.history, then apply again"
                 ]
             )

@@ -53,7 +53,7 @@ def rollback(
     if name is None and (sentence := untold()):
         raise EngineError(
             [
-                f"{sentence} already, so nothing else is rolled back. Mend: see k3sfw.history; "
+                f"{sentence} already, so nothing else is rolled back. Fix: see k3sfw.history; "
                 f"k3sfw.rollback to={entry.name} undoes that earlier change, too"
             ]
         )
@@ -79,7 +79,7 @@ def _refuse_early(entry: Entry) -> None:
         raise EngineError(
             [
                 f"the {entry.what} of {entry.at} is under way, so what a rollback would find "
-                "cannot be foretold. Mend: ask again when k3sfw.history tells how it ended"
+                "cannot be foretold. Fix: ask again when k3sfw.history tells how it ended"
             ]
         )
 
@@ -91,7 +91,7 @@ def _refuse_late(entry: Entry) -> None:
         raise EngineError(
             [
                 f"{entry.name} does not wait to be confirmed any more: it was confirmed or undone "
-                "just now. Mend: see k3sfw.history; one that was kept can be rolled back, too"
+                "just now. Fix: see k3sfw.history; one that was kept can be rolled back, too"
             ]
         )
 
@@ -102,7 +102,7 @@ def _refuse_overtaken(entry: Entry) -> None:
     if last.name != entry.name:
         raise EngineError(
             [
-                f"another change was made just now, {last.name}, and nothing is rolled back. Mend: "
+                f"another change was made just now, {last.name}, and nothing is rolled back. Fix: "
                 f"see k3sfw.history; k3sfw.rollback to={entry.name} goes back over both"
             ]
         )
@@ -118,7 +118,7 @@ def _entry_of(name: str | None) -> Entry:
     known = ", ".join(entry.name for entry in kept) or "none"
     raise EngineError(
         [
-            f"there is no record of {named} of this node that was kept. Mend: k3sfw.history names "
+            f"there is no record of {named} of this node that was kept. Fix: k3sfw.history names "
             f"them; to go back to: {known}"
         ]
     )
@@ -145,7 +145,7 @@ def _refuse_adoption(entry: Entry) -> None:
     raise EngineError(
         [
             f"{entry.name} took out of your zone what the document's script had opened, and "
-            f"k3sfw puts nothing into it. Mend: {'; '.join(commands)}"
+            f"k3sfw puts nothing into it. Fix: {'; '.join(commands)}"
         ]
     )
 
@@ -166,7 +166,7 @@ def _objects_before(entry: Entry) -> Objects:
         raise EngineError(
             [
                 f"what this node had before {entry.name} was not made whole by k3sfw "
-                f"{__version__}, so it does not go back there. Mend: correct the tables in "
+                f"{__version__}, so it does not go back there. Fix: correct the tables in "
                 "pillar, then apply"
             ]
         )

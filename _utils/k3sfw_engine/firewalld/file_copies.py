@@ -38,7 +38,7 @@ def keep(contents: Contents, folder: Path = FOLDER) -> None:
         raise EngineError(
             [
                 f"copies of the permanent configuration cannot be kept ({error.strerror}: "
-                f"{error.filename}). Mend: make room, or {folder} writable, then apply again"
+                f"{error.filename}). Fix: make room, or {folder} writable, then apply again"
             ]
         ) from error
 

@@ -71,7 +71,7 @@ def read_zone(bus: Bus, name: str | None = None) -> Zone:
     if name not in zones:
         raise EngineError(
             [
-                f"firewalld has no zone {name}. Mend: name one of {', '.join(sorted(zones))}, or "
+                f"firewalld has no zone {name}. Fix: name one of {', '.join(sorted(zones))}, or "
                 f"none for its default zone, {default}"
             ]
         )
@@ -148,7 +148,7 @@ def _permanent(bus: Bus, name: str) -> FirewalldObject:
         raise EngineError(
             [
                 f"the file of the permanent zone {name} is not as firewalld knows it: it was just "
-                "edited, or cannot be read. Mend: wait five seconds and adopt again; if this "
+                "edited, or cannot be read. Fix: wait five seconds and adopt again; if this "
                 "stays, see firewall-cmd --check-config"
             ]
         )

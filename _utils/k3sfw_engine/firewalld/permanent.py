@@ -187,7 +187,7 @@ def put_files(wanted: Contents) -> None:
         raise EngineError(
             [
                 f"the permanent configuration cannot be written ({error.strerror}: "
-                f"{error.filename}); nothing of it was changed. Mend: make room, or "
+                f"{error.filename}); nothing of it was changed. Fix: make room, or "
                 f"{FOLDERS[0]} writable, then apply again"
             ]
         ) from error
@@ -211,7 +211,7 @@ def put_back_files(before: Contents) -> None:
         raise EngineError(
             [
                 f"files of the permanent configuration were changed and cannot be put back "
-                f"({error.strerror}: {error.filename}). Mend: make room, or the folder writable, "
+                f"({error.strerror}: {error.filename}). Fix: make room, or the folder writable, "
                 "then apply again"
             ]
         ) from error

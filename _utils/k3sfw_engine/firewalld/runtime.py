@@ -183,7 +183,7 @@ def check_permanent(bus: Bus) -> None:
         raise EngineError(
             [
                 f"firewalld's permanent configuration would not load: {refused.error}. Nothing "
-                "of it was changed, and firewalld was not reloaded. Mend: correct what "
+                "of it was changed, and firewalld was not reloaded. Fix: correct what "
                 "firewall-cmd --check-config names, then apply again"
             ]
         ) from refused

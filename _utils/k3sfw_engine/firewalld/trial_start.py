@@ -101,7 +101,7 @@ def _refusal(candidate: Mapping[str, Any], present: Mapping[str, Any]) -> str:
             "The files as they are do not load either, so firewalld's next restart fails, whoever "
             "makes it. "
         )
-    return f"{sentence}{untouched}. Mend: {correct}, then apply again"
+    return f"{sentence}{untouched}. Fix: {correct}, then apply again"
 
 
 def _not_tried(why: str) -> Trial:

@@ -73,14 +73,14 @@ def left_over_drop_table(
             if isinstance(answer, State) and not answer.panic:
                 yield Damage(
                     "the host is cut off by a panic that firewalld, started anew since, knows "
-                    "nothing of; it is left, as somebody wanted it. Mend: nft delete table inet "
+                    "nothing of; it is left, as somebody wanted it. Fix: nft delete table inet "
                     f"{DROP_TABLE}, once the reason is gone"
                 )
             return
         if not tables.has_chain(DROP_TABLE, _RELOAD_CHAIN):
             yield Damage(
                 f"the table inet {DROP_TABLE} is neither of a reload of firewalld nor of a panic, "
-                f"so it is left alone. Mend: look at nft list table inet {DROP_TABLE}"
+                f"so it is left alone. Fix: look at nft list table inet {DROP_TABLE}"
             )
             return
         dead = not isinstance(answer, State) and _is_dead(bus)
@@ -94,7 +94,7 @@ def left_over_drop_table(
             start = "systemctl start firewalld" if dead else "firewall-cmd --reload"
             yield Damage(
                 f"{here}; a firewalld that died in a reload left it, and its own rules are gone: "
-                f"without this table the host would be open, so it is left. Mend: {start}; then "
+                f"without this table the host would be open, so it is left. Fix: {start}; then "
                 "apply again"
             )
             return
@@ -131,7 +131,7 @@ def _remove(bus: Bus | None, table: NftTable) -> Iterator[str]:
     raise EngineError(
         [
             f"the table inet {DROP_TABLE} drops every new connection and could not be removed, as "
-            "firewalld or the rules of the host do not come to rest. Mend: systemctl restart "
+            "firewalld or the rules of the host do not come to rest. Fix: systemctl restart "
             f"firewalld; then nft delete table inet {DROP_TABLE} if it is still there"
         ]
     )

@@ -26,7 +26,7 @@ from k3sfw_engine.plan.steps import Reload
 
 _FAILED = "FAILED"
 _BY_HAND = (
-    "Mend: see firewall-cmd --check-config and journalctl -u firewalld, then systemctl restart "
+    "Fix: see firewall-cmd --check-config and journalctl -u firewalld, then systemctl restart "
     "firewalld"
 )
 
@@ -85,7 +85,7 @@ def _load(bus: Bus, contents: Contents) -> Iterator[str]:
         raise EngineError(
             [
                 f"firewalld is in state FAILED and could not be reloaded: {refused.error}; the "
-                "permanent configuration is as it was. Mend: systemctl restart firewalld, which "
+                "permanent configuration is as it was. Fix: systemctl restart firewalld, which "
                 "then has its stock rules; correct what journalctl -u firewalld names",
                 *put_back_iptables(),
             ]
@@ -131,7 +131,7 @@ def damaged_files() -> Iterator[Damage]:
         else:
             yield Damage(
                 f"the permanent {title(key)} cannot be read, so the next start of firewalld fails; "
-                f"k3sfw has no copy of it and leaves it alone. Mend: if it is k3sfw's, salt MINION "
+                f"k3sfw has no copy of it and leaves it alone. Fix: if it is k3sfw's, salt MINION "
                 f"state.apply k3s.firewall writes it anew; else look at {path}, then delete it"
             )
 

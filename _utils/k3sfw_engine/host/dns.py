@@ -25,7 +25,7 @@ def resolve_masters(names: Iterable[str]) -> tuple[netaddr.IPAddress, ...]:
         except (OSError, UnicodeError) as error:
             unknown.append(
                 f"the address of the Salt master {name} is not known ({error}), so its way back "
-                "to this minion cannot be kept open. Mend: make the name resolve, or give the "
+                "to this minion cannot be kept open. Fix: make the name resolve, or give the "
                 "address in the minion's configuration"
             )
         else:

@@ -35,7 +35,7 @@ def keep_iptables(folder: Path = KEPT) -> None:
         raise EngineError(
             [
                 f"the rules of iptables cannot be kept ({error.strerror}: {error.filename}), which "
-                f"firewalld may flush; nothing was changed. Mend: remove {folder}, see that there "
+                f"firewalld may flush; nothing was changed. Fix: remove {folder}, see that there "
                 "is room, then apply again"
             ]
         ) from error
@@ -50,7 +50,7 @@ def put_back_iptables(folder: Path = KEPT) -> Iterator[str]:
     except OSError as error:
         yield (
             f"the rules of iptables that were kept cannot be read ({error.strerror}: "
-            f"{error.filename}). Mend: remove {folder}; if hostPorts are gone, make their pods anew"
+            f"{error.filename}). Fix: remove {folder}; if hostPorts are gone, make their pods anew"
         )
         return
     after = {family: read_save(text) for family, text in (_saved() if before else {}).items()}
@@ -72,7 +72,7 @@ def put_back_iptables(folder: Path = KEPT) -> Iterator[str]:
 def _lost(family: str, error: str) -> str:
     return (
         f"firewalld may have taken rules out of {family} that others made, and they could not be "
-        f"put back ({error}). Mend: restart what made them (systemctl restart k3s or k3s-agent; "
+        f"put back ({error}). Fix: restart what made them (systemctl restart k3s or k3s-agent; "
         "pods with a hostPort anew)"
     )
 

@@ -29,7 +29,7 @@ def only_one(path: Path = LOCK, deadline: float = _DEADLINE) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise EngineError(
-            [f"the lock {path} cannot be opened ({error.strerror}). Mend: run the minion as root"]
+            [f"the lock {path} cannot be opened ({error.strerror}). Fix: run the minion as root"]
         ) from error
     try:
         holder, ends_at = b"", time.monotonic() + deadline
@@ -44,7 +44,7 @@ def only_one(path: Path = LOCK, deadline: float = _DEADLINE) -> Iterator[None]:
                     raise EngineError(
                         [
                             f"another run of k3sfw holds {path} for more than "
-                            f"{deadline:.0f} seconds. Mend: see which process has it open "
+                            f"{deadline:.0f} seconds. Fix: see which process has it open "
                             f"(fuser {path}), wait for it or end it"
                         ]
                     ) from error

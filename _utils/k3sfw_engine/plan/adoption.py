@@ -252,7 +252,7 @@ def _sentence(zone: str, setting: str, text: str, stay: _KeepReason, layers: Ite
     mend = stay.mend
     if stay.closing:
         mend += f", {_typed(zone, layers, *(_REMOVE[setting].format(it) for it in stay.closing))}"
-    return f"zone {zone}: {text} stays open to everybody: {stay.reason}. Mend: {mend}"
+    return f"zone {zone}: {text} stays open to everybody: {stay.reason}. Fix: {mend}"
 
 
 def _typed(zone: str, layers: Iterable[str], *options: str) -> str:
@@ -271,7 +271,7 @@ def _open_by_services(
                 typed = _typed(zone, ("permanent", "runtime"), f"--remove-service={service}")
                 yield (
                     f"zone {zone}: {port} stays open to everybody: the service {service} of that "
-                    f"zone opens it, and services are yours. Mend: if nobody needs it, {typed}"
+                    f"zone opens it, and services are yours. Fix: if nobody needs it, {typed}"
                 )
 
 

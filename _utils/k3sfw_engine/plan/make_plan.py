@@ -124,14 +124,14 @@ def _refuse_foreign(wanted: Objects, observed: Observed) -> None:
         for key, each in objects.items():
             if key in wanted and not is_ours(each):
                 sentences.append(
-                    f"the {where} {title(key)} was not made by k3sfw, so it is left alone. Mend: "
+                    f"the {where} {title(key)} was not made by k3sfw, so it is left alone. Fix: "
                     "give it a name that does not begin with k3s, or delete it; then apply again"
                 )
     for kind, name in sorted(observed.damaged - observed.kept):
         if (kind, name) in wanted and (kind, name) not in ours(observed.runtime):
             sentences.append(
                 f"the permanent {kind.value} {name} cannot be read, so nobody can say whose it "
-                f"is. Mend: look at its file below /etc/firewalld, then delete it"
+                f"is. Fix: look at its file below /etc/firewalld, then delete it"
             )
     if sentences:
         raise ForeignObject(sentences)
@@ -141,7 +141,7 @@ def _refuse_used(going: Iterable[Key], observed: Observed) -> None:
     """An object that somebody's own refers to cannot go: no reload would succeed any more."""
     sentences = [
         f"the {title(key)} cannot be removed, as the permanent {user} of somebody else names it. "
-        f"Mend: take it out there, then apply again"
+        f"Fix: take it out there, then apply again"
         for key in going
         for user in observed.users.get(key, ())
     ]
@@ -169,7 +169,7 @@ def _bound_notices(bound: Bindings, observed: Observed) -> Iterator[str]:
         claimed = f", and also by {', '.join(beside)} if they claim such an address" * bool(beside)
         yield (
             f"interface {interface} is bound to zone {zone} by somebody else and stays there; pods "
-            f"are let in by it because of their address{claimed}. Mend: firewall-cmd --permanent "
+            f"are let in by it because of their address{claimed}. Fix: firewall-cmd --permanent "
             f"--zone={zone} --remove-interface={interface}; firewall-cmd --zone={zone} "
             f"--remove-interface={interface}; then apply again"
         )

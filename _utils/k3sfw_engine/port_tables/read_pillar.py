@@ -399,7 +399,7 @@ class _Reader:
             if node_cidrs and not inside and address in believed:
                 self.notices.append(
                     f"{path}: {name} claims {address}, which is in none of {ROOT}:node_cidrs "
-                    f"({', '.join(map(str, node_cidrs))}); it is not let in. Mend: add its "
+                    f"({', '.join(map(str, node_cidrs))}); it is not let in. Fix: add its "
                     "network there, or correct node-ip on that node"
                 )
                 addresses = [kept for kept in addresses if kept != address]
@@ -428,7 +428,7 @@ class _Reader:
             if len(self.faults) > before:
                 self.notices += [
                     f"{fault}; minion {node.name} says so of itself, and no check goes by it. "
-                    f"Mend: {_refresh([node.name])}"
+                    f"Fix: {_refresh([node.name])}"
                     for fault in self.faults[before:]
                 ]
                 networks[node.name] = ()
@@ -478,7 +478,7 @@ class _Reader:
                 shared = ", ".join(f"{network} of {name}" for network, name in group)
                 self.notices.append(
                     f"{ROOT}:nodes: {shared} have addresses in common; no check goes by what "
-                    f"{', '.join(claimants)} say. Mend: {_refresh(claimants)}"
+                    f"{', '.join(claimants)} say. Fix: {_refresh(claimants)}"
                 )
         return frozenset(refused)
 

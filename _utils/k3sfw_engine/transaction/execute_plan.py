@@ -136,7 +136,7 @@ def confirm_change(entry: Entry, proof: Proof) -> tuple[str, ...]:
         raise NotConverged(
             [
                 f"what the {entry.what} of {entry.at} had changed is not in force any more: "
-                "firewalld was reloaded or restarted, or somebody changed it. Mend: "
+                "firewalld was reloaded or restarted, or somebody changed it. Fix: "
                 "k3sfw.rollback, then apply again"
             ]
         )

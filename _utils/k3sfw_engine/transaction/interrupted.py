@@ -74,7 +74,7 @@ def undo_entry(entry: Entry, by: str) -> None:
         raise EngineError(
             [
                 f"the {entry.what} of {entry.at} cannot be undone, and nothing else is tried. "
-                "Mend: see what keeps firewalld from answering (journalctl -u firewalld), then "
+                "Fix: see what keeps firewalld from answering (journalctl -u firewalld), then "
                 "apply again",
                 *left,
             ]
@@ -96,5 +96,5 @@ def waiting_notice() -> tuple[str, ...]:
 def _sentence(entry: Entry) -> str:
     return (
         f"the {entry.what} of {entry.at} is undone at {moment(entry.confirm_by)} unless it is "
-        "confirmed. Mend: k3sfw.confirm keeps it, k3sfw.rollback undoes it now"
+        "confirmed. Fix: k3sfw.confirm keeps it, k3sfw.rollback undoes it now"
     )

@@ -245,7 +245,7 @@ def _entry(folder: Path) -> Entry | None:
     except (OSError, ValueError) as error:
         raise EngineError(
             [
-                f"what k3sfw wrote down in {folder} cannot be read ({error}). Mend: look at the "
+                f"what k3sfw wrote down in {folder} cannot be read ({error}). Fix: look at the "
                 f"node's firewall (k3sfw.status), then remove {folder}"
             ]
         ) from error
@@ -278,7 +278,7 @@ def writing() -> Iterator[None]:
         raise EngineError(
             [
                 f"{STATE} cannot be written ({error.strerror}: {error.filename}), and nothing is "
-                "changed that could not be undone after a crash. Mend: make room, or the folder "
+                "changed that could not be undone after a crash. Fix: make room, or the folder "
                 "writable, then apply again"
             ]
         ) from error

@@ -56,7 +56,7 @@ def run(
                     told += try_out(files_of_plan(plan)).notices
         except EngineError as error:
             if not test:
-                error.tell((*told, *health.mended))
+                error.append_notes((*told, *health.mended))
             raise
         if terms.confirm_within and not test:
             told += waiting_notice()

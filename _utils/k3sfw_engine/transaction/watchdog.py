@@ -61,7 +61,7 @@ def arm(journal: Journal, lock: Path, seconds: float) -> Callable[[], None]:
         raise EngineError(
             [
                 f"no watchdog can be started that would undo a run which dies ({error}); nothing "
-                "was changed. Mend: see that systemd-run, or sh and flock, work, then apply again"
+                "was changed. Fix: see that systemd-run, or sh and flock, work, then apply again"
             ]
         ) from error
 

@@ -28,7 +28,7 @@ def test_the_contracts_own_example():
     found = check(**BLOCKED, address="192.0.2.15", protocol="udp", port="8472")
     assert problems(found) == [
         "blocked udp/8472 s1 -> a2 (192.0.2.15): rejected by a2 itself (firewalld). "
-        "Mend: salt a2 state.apply k3s.firewall"
+        "Fix: salt a2 state.apply k3s.firewall"
     ]
 
 
@@ -55,7 +55,7 @@ def test_both_families_and_all_ports_of_one_cause_share_a_sentence():
     ]
     assert problems(*found) == [
         "blocked tcp/80,443 s1 -> a2 (192.0.2.15, 2001:db8::15): rejected by a2 itself (firewalld)"
-        ". Mend: salt a2 state.apply k3s.firewall"
+        ". Fix: salt a2 state.apply k3s.firewall"
     ]
 
 

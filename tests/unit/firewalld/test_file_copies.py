@@ -101,7 +101,7 @@ def test_what_is_left_of_a_killed_run_is_written_over(folder):
 
 def test_where_it_cannot_be_written_that_is_told_with_the_mend(tmp_path):
     (tmp_path / "k3sfw").touch()
-    with pytest.raises(EngineError, match=r"cannot be kept .*Mend: "):
+    with pytest.raises(EngineError, match=r"cannot be kept .*Fix: "):
         keep(OLD, tmp_path / "k3sfw/files")
 
 

@@ -63,14 +63,14 @@ def test_what_starts_is_tried_and_needs_no_word():
         (STARTS, "With the files as they are it does, so it is what was to be written"),
         (FAILS, "The files as they are do not load either"),
         # Not known whose it is.
-        (UNABLE, f"(in {AT}). Nothing was changed, and firewalld was not reloaded. Mend: correct"),
+        (UNABLE, f"(in {AT}). Nothing was changed, and firewalld was not reloaded. Fix: correct"),
     ],
 )
 def test_a_refusal_says_why_where_and_whose_it_is(present, words):
     with pytest.raises(EngineError) as refused:
         judge_trial({"candidate": FAILS, "present": present, "stock": STARTS})
     (sentence,) = refused.value.sentences
-    for part in (FAILS["reason"], f"(in {AT})", words, f"or {AT}" * (present is STARTS), "Mend: "):
+    for part in (FAILS["reason"], f"(in {AT})", words, f"or {AT}" * (present is STARTS), "Fix: "):
         assert part in sentence
 
 

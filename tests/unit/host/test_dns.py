@@ -60,12 +60,12 @@ def test_masters_that_cannot_be_found_are_all_named_with_the_mend():
     nowhere, elsewhere = refused.value.sentences
     assert "Salt master nowhere.example is not known" in nowhere
     assert "Salt master elsewhere.example is not known" in elsewhere
-    assert "Mend: make the name resolve" in nowhere
+    assert "Fix: make the name resolve" in nowhere
 
 
 @pytest.mark.parametrize("name", ["", "a..b", ".", "x" * 70 + ".example", "\ud800"])
 def test_a_name_that_can_be_none_is_a_sentence_and_no_traceback(name):
-    with pytest.raises(EngineError, match="Mend: "):
+    with pytest.raises(EngineError, match="Fix: "):
         resolve_masters([name])
 
 

@@ -66,7 +66,7 @@ def test_what_cannot_be_read_is_a_sentence_and_no_empty_answer(alone, tmp_path, 
 
     monkeypatch.setattr(check_routes, "zones_of_interfaces", refuse)
     assert read_host(["eth0"], tmp_path).unread == (
-        "firewalld is not running. Mend: systemctl enable --now firewalld",
+        "firewalld is not running. Fix: systemctl enable --now firewalld",
     )
 
 
@@ -206,7 +206,5 @@ def test_base_chains_are_those_by_which_packets_enter(monkeypatch):
 def test_an_nft_that_fails_is_no_empty_list(monkeypatch):
     failure = FakeNft(b"", b"Operation not permitted (you must be root)\n", 1)
     monkeypatch.setattr(nft_command, "start_nft", lambda *words: failure)
-    with pytest.raises(
-        FirewalldUnavailable, match=r"Operation not permitted.*Mend: run the minion"
-    ):
+    with pytest.raises(FirewalldUnavailable, match=r"Operation not permitted.*Fix: run the minion"):
         base_chains()

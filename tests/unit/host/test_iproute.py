@@ -233,7 +233,7 @@ def test_a_batch_that_ended_early_is_no_empty_answer():
         del capture["ip"][-1]
         capture["errors"].append('Error: any valid prefix is expected rather than "x".')
 
-    with pytest.raises(NetworkUnreadable, match=r"answered 17 of 18 .*any valid prefix.* Mend: "):
+    with pytest.raises(NetworkUnreadable, match=r"answered 17 of 18 .*any valid prefix.* Fix: "):
         parsed(cut)
 
 
@@ -242,12 +242,12 @@ def test_a_listing_that_failed_is_no_empty_list():
         del capture["ip"][NEIGHBOURS]
         capture["errors"][:0] = ["RTNETLINK answers: Operation not permitted", "Command failed -:3"]
 
-    with pytest.raises(NetworkUnreadable, match=r"neigh show.*Operation not permitted.*Mend: "):
+    with pytest.raises(NetworkUnreadable, match=r"neigh show.*Operation not permitted.*Fix: "):
         parsed(refuse)
 
 
 def test_an_ip_that_prints_no_json_is_refused():
-    with pytest.raises(NetworkUnreadable, match=r"JSON.*Mend: update the package iproute2"):
+    with pytest.raises(NetworkUnreadable, match=r"JSON.*Fix: update the package iproute2"):
         parse_network([], "1: lo: <LOOPBACK>\n", "", "[]")
 
 
@@ -270,14 +270,14 @@ def programs(tmp_path, monkeypatch):
 @pytest.mark.parametrize("lacking", ["ip", "bridge"])
 def test_a_program_that_is_not_there_is_named_with_its_package(programs, lacking):
     programs({"ip": "bridge", "bridge": "ip"}[lacking], "cat >/dev/null; exit 1")
-    with pytest.raises(NetworkUnreadable, match=f"^{lacking} is not installed.*Mend: install"):
+    with pytest.raises(NetworkUnreadable, match=f"^{lacking} is not installed.*Fix: install"):
         read_network([])
 
 
 def test_an_ip_that_knows_no_json_is_refused_with_its_own_words(programs):
     programs("ip", 'echo \'Option "-j" is unknown, try "ip -help".\' >&2; exit 255')
     programs("bridge", "echo '[]'")
-    with pytest.raises(NetworkUnreadable, match='Option "-j" is unknown.*Mend: update'):
+    with pytest.raises(NetworkUnreadable, match='Option "-j" is unknown.*Fix: update'):
         read_network(["192.0.2.12"])
 
 

@@ -75,7 +75,7 @@ def test_each_family_and_each_kind_of_iptables_is_asked_where_it_has_a_table(hos
 def test_what_cannot_be_shown_is_said(host):
     read, _ran = host(["ip nat"])
     (sentence,) = read.unread
-    assert sentence.endswith("Mend: install the package iptables")
+    assert sentence.endswith("Fix: install the package iptables")
     read, _ran = host(["ip nat"], ["iptables-save"], code=4)
     assert "iptables-save fails (Permission denied)" in read.unread[0]
     read, _ran = host(["ip nat"], ["iptables-save"], output=b"-A PREROUTING --dport ssh -j DNAT")
@@ -90,5 +90,5 @@ def test_an_nft_that_fails_hides_no_table_of_the_old_iptables(host, monkeypatch,
 
     monkeypatch.setattr(nat, "base_chains", refuse)
     read = read_redirections(HERE, tmp_path)
-    assert read.unread == ("nft is not installed. Mend: install the package nftables",)
+    assert read.unread == ("nft is not installed. Fix: install the package nftables",)
     assert read.found

@@ -151,7 +151,7 @@ def test_a_port_whose_row_is_disabled_stays_and_is_named_with_what_closes_it():
     found = judge(SCRIPT, tree=tree)
     assert gone(found) == {*SCRIPT} - {"9095/tcp"}
     assert found.notices == (
-        "zone public: 9095/tcp stays open to everybody: no enabled row opens it. Mend: if nobody "
+        "zone public: 9095/tcp stays open to everybody: no enabled row opens it. Fix: if nobody "
         "needs it, firewall-cmd --permanent --zone=public --remove-port=9095/tcp; firewall-cmd "
         "--zone=public --remove-port=9095/tcp",
     )

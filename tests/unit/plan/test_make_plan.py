@@ -740,7 +740,7 @@ def test_a_strangers_object_of_a_name_that_we_need_is_refused_and_left_alone(str
         make_plan(wanted(), host.observed())
     (sentence,) = refused.value.sentences
     assert f"the {layer} {stranger.kind.value} {stranger.name} " in sentence
-    assert "Mend: " in sentence
+    assert "Fix: " in sentence
 
 
 @pytest.mark.parametrize("stranger", STRANGERS, ids=["ipset", "policy"])
@@ -866,7 +866,7 @@ def test_a_damaged_file_of_ours_is_written_anew():
 
 def test_a_damaged_file_that_may_be_anybodys_is_refused_with_the_mend():
     host = Firewalld(damaged={(Kind.ZONE, "k3s")})
-    with pytest.raises(ForeignObject, match="permanent zone k3s cannot be read.*Mend: look at its"):
+    with pytest.raises(ForeignObject, match="permanent zone k3s cannot be read.*Fix: look at its"):
         make_plan(wanted(), host.observed())
 
 

@@ -445,7 +445,7 @@ def test_a_missing_pillar_names_the_minion_and_the_mend():
         parse_tables(None, minion_id="s1", role="server")
     (sentence,) = refused.value.sentences
     assert "pillar k3s: there is no such key for minion s1" in sentence
-    assert "Mend: target pillar/k3s at this minion" in sentence
+    assert "Fix: target pillar/k3s at this minion" in sentence
 
 
 def test_a_missing_table_is_not_an_empty_one():
@@ -510,7 +510,7 @@ def test_the_grain_is_read_in_upper_and_lower_case(role):
 
 
 def test_a_node_without_the_grain_is_refused_with_the_mend():
-    with pytest.raises(BadTables, match="minion s1 has no grain k3s_role.*Mend: install K3s"):
+    with pytest.raises(BadTables, match="minion s1 has no grain k3s_role.*Fix: install K3s"):
         parse_tables(pillar(), minion_id="s1", role=None)
 
 
@@ -685,7 +685,7 @@ def test_of_two_nodes_that_claim_the_same_pods_neither_is_believed():
     (notice,) = parsed(with_pods(claimed)).notices
     assert notice == (
         "k3s:nodes: 10.42.2.0/24 of s2, 10.42.2.128/25 of a1 have addresses in common; no check "
-        "goes by what a1, s2 say. Mend: salt -L a1,s2 saltutil.refresh_grains, or "
+        "goes by what a1, s2 say. Fix: salt -L a1,s2 saltutil.refresh_grains, or "
         "enter them into k3s:nodes by hand"
     )
 

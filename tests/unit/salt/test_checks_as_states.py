@@ -74,8 +74,8 @@ def test_a_failure_is_told_to_the_master_and_nothing_else_is(checked):
     assert checked("FAIL", file_client="local")[1] == []
 
 
-SETTLED = "bad_setting net.ipv4.ip_forward -> s1: is 0. Mend: salt s1 state.apply k3s.routes"
-BY_HAND = "bad_setting net.ipv4.conf.eth0.forwarding -> s1: is 0. Mend: salt s1 cmd.run 'sysctl'"
+SETTLED = "bad_setting net.ipv4.ip_forward -> s1: is 0. Fix: salt s1 state.apply k3s.routes"
+BY_HAND = "bad_setting net.ipv4.conf.eth0.forwarding -> s1: is 0. Fix: salt s1 cmd.run 'sysctl'"
 
 
 @pytest.mark.parametrize(

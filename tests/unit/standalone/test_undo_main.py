@@ -98,7 +98,7 @@ def test_what_is_left_of_a_transaction_without_its_beginning_hinders_nobody(stat
 @pytest.mark.parametrize("garbage", ["[]", "{}", '"text"', '{"id": 1}', "null"])
 def test_json_that_is_no_transaction_is_named_with_its_mend(state, begun, garbage):
     (state / "transaction" / record.BEFORE).write_text(garbage)
-    with pytest.raises(EngineError, match=r"transaction cannot be read .* Mend: .* remove"):
+    with pytest.raises(EngineError, match=r"transaction cannot be read .* Fix: .* remove"):
         journal.unfinished()
 
 

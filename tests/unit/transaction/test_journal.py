@@ -113,12 +113,12 @@ def test_the_newest_is_the_newest_though_the_clock_was_set_back(state):
 def test_garbage_is_named_with_its_mend(state):
     (state / "transaction").mkdir(parents=True)
     (state / "transaction" / record.BEFORE).write_text("garbage")
-    with pytest.raises(EngineError, match=r"transaction cannot be read .* Mend: .* remove"):
+    with pytest.raises(EngineError, match=r"transaction cannot be read .* Fix: .* remove"):
         journal.unfinished()
 
 
 def test_a_folder_that_cannot_be_written_stops_everything_before_it_begins(state):
     state.parent.mkdir(exist_ok=True)
     state.write_text("a file")
-    with pytest.raises(EngineError, match="cannot be written .* Mend: make room"):
+    with pytest.raises(EngineError, match="cannot be written .* Fix: make room"):
         journal.begin(BEFORE)

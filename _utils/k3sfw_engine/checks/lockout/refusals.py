@@ -30,7 +30,7 @@ class Refusal:
 
     def __str__(self) -> str:
         allowed = f"set {ALLOW}: true for this one apply"
-        return f"{self.problem}. Mend: {self.mend}, or {allowed}"
+        return f"{self.problem}. Fix: {self.mend}, or {allowed}"
 
     @property
     def notice(self) -> str:

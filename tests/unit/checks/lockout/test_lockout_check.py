@@ -260,7 +260,7 @@ def test_a_refusal_names_flow_peer_rule_and_mend():
         "this would close tcp/2379 to 192.0.2.13 (s3), which has a live connection to etcd here: "
         'it leaves ipset k3s-server-4 (policy k3s-rows: rule family="ipv4" source '
         'ipset="k3s-server-4" port port="2379-2380" protocol="tcp" accept); no row lets it in any '
-        "more. Mend: put s3 with the role server and this address back into k3s:nodes, or set "
+        "more. Fix: put s3 with the role server and this address back into k3s:nodes, or set "
         "k3s:firewall:allow_lockout: true for this one apply"
     )
 
@@ -278,7 +278,7 @@ def test_a_row_that_goes_is_named_with_the_zone_that_could_open_the_port_instead
     )
     assert 'this rule of policy k3s-rows goes: rule family="ipv4" port port="2222"' in sentence
     assert (
-        "Mend: firewall-cmd --permanent --zone=public --add-port=2222/tcp, or let a row of "
+        "Fix: firewall-cmd --permanent --zone=public --add-port=2222/tcp, or let a row of "
         "k3s:ports open tcp/2222 to 203.0.113.9, or set" in sentence
     )
 
@@ -288,7 +288,7 @@ def test_who_leaves_a_group_is_to_be_put_back_into_it():
     after = changed("groups:admins", ["198.51.100.8/29"], opened("admins"))
     (sentence,) = sentences([flow(2222, SSH, ADMIN)], before, after)
     assert "it leaves ipset k3s-group-admins-4" in sentence
-    assert "Mend: put 198.51.100.3 back into k3s:groups:admins, or set" in sentence
+    assert "Fix: put 198.51.100.3 back into k3s:groups:admins, or set" in sentence
 
 
 def test_all_that_would_be_closed_is_told_at_once_and_each_peer_of_a_port_once():
@@ -490,7 +490,7 @@ def test_a_fresh_single_server_has_nothing_to_lose_but_what_no_row_opens():
     (sentence,) = refusals_of_a_first_start(lost[1:], parsed(tree), {}, {flows[1]: "public"})
     assert str(sentence) == (
         "the first start of firewalld would close tcp/2222 to 203.0.113.9, which has a live ssh "
-        "session here: neither a row nor zone public lets it in. Mend: firewall-offline-cmd "
+        "session here: neither a row nor zone public lets it in. Fix: firewall-offline-cmd "
         "--zone=public --add-port=2222/tcp, or let a row of k3s:ports open tcp/2222 to "
         "203.0.113.9, or set k3s:firewall:allow_lockout: true for this one apply"
     )

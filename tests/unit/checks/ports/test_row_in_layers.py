@@ -265,7 +265,7 @@ def test_every_problem_is_a_sentence_with_the_command_that_mends_it(host):
     take(host, "runtime", Kind.POLICY, "k3s-rows", ETCD)
     add(host, "permanent", Kind.IPSET, "k3s-node-4", "203.0.113.6")
     for problem in report(checked(host, listeners=[]), full=False)["problems"]:
-        assert ". Mend: " in problem
+        assert ". Fix: " in problem
         assert "  " not in problem
         assert problem.isprintable()
 

@@ -1090,7 +1090,7 @@ def test_a_node_link_in_the_zone_of_pods_is_exposed():
 
 
 def test_what_could_not_be_read_is_said_with_its_mend():
-    unread = ("firewalld is not running. Mend: systemctl enable --now firewalld",)
+    unread = ("firewalld is not running. Fix: systemctl enable --now firewalld",)
     check = only(situation(host=host(zones={}, unread=unread)))
     assert (check.status, check.evidence, check.hint) == (
         Status.UNPROVEN,
@@ -1123,7 +1123,7 @@ def test_every_row_is_flat_and_every_problem_has_a_mend():
     assert json.loads(json.dumps(result)) == result
     assert {type(value) for row in result["checks"] for value in row.values()} == {str}
     for problem in result["problems"]:
-        assert ". Mend: " in problem and problem.isprintable()
+        assert ". Fix: " in problem and problem.isprintable()
 
 
 def test_a_thousand_peers_are_judged_each():

@@ -293,7 +293,7 @@ def test_nodes_as_a_source_of_trusted_reach_what_their_rows_keep_from_them():
     found = facts(runtime=layer(trusted={"target": "ACCEPT", "sources": ("192.0.2.21",)}))
     assert problems(found) == [
         "exposed sources -> s1: source 192.0.2.21 of zone trusted (at runtime) catches a1: "
-        "everything of theirs is let in, whatever the rows say. Mend: salt s1 cmd.run "
+        "everything of theirs is let in, whatever the rows say. Fix: salt s1 cmd.run "
         "'firewall-cmd --zone=trusted --remove-source=192.0.2.21'"
     ]
 
@@ -327,10 +327,10 @@ def test_what_the_documents_script_left_in_the_default_zone_is_to_be_adopted():
         "exposed tcp/80,5001,6443,8500,9500,10250 udp/8472 any, tcp/2379-2380 server -> s1: zone "
         "public (eth0) lets everybody in there (at runtime and permanently): rows api, etcd, "
         "http, kubelet, longhorn-agent, longhorn-api and 2 more let in fewer. "
-        "Mend: salt s1 k3sfw.adopt",
+        "Fix: salt s1 k3sfw.adopt",
         "exposed zones -> s1: zone public (eth0) lets everything from 10.42.0.0/16, 10.43.0.0/16 "
         "in (at runtime and permanently), and so whoever claims such an address; pods themselves "
-        "come in by zone k3s. Mend: salt s1 k3sfw.adopt",
+        "come in by zone k3s. Fix: salt s1 k3sfw.adopt",
     ]
 
 
@@ -464,7 +464,7 @@ def test_an_uplink_in_a_zone_that_accepts_everything_makes_all_rows_pointless():
     found = facts(permanent=layer(trusted={"target": "ACCEPT", "interfaces": ("eth0",)}))
     assert problems(found) == [
         "exposed zone -> s1: eth0 is in zone trusted (permanently: from the next reload on), which "
-        "lets everything in: no row closes anything. Mend: salt s1 cmd.run 'firewall-cmd "
+        "lets everything in: no row closes anything. Fix: salt s1 cmd.run 'firewall-cmd "
         "--permanent --zone=public --change-interface=eth0'"
     ]
 
@@ -529,7 +529,7 @@ def test_a_few_leftovers_are_named_and_taken_away_by_name():
     gone = {"interfaces": ("cali0a", "eth0", "veth1", "wg0")}
     assert problems(both(work=gone), situation(link("veth1"))) == [
         "conflict leftovers -> s1: zone work has an interface of pods that are gone (at runtime "
-        "and permanently): cali0a. Mend: salt s1 cmd.run 'firewall-cmd --zone=work "
+        "and permanently): cali0a. Fix: salt s1 cmd.run 'firewall-cmd --zone=work "
         "--remove-interface=cali0a && firewall-cmd --permanent --zone=work "
         "--remove-interface=cali0a'"
     ]
@@ -623,7 +623,7 @@ def test_with_strict_forwarding_it_is_said_who_decides():
 
 
 def test_what_could_not_be_read_is_unproven():
-    sentence = "iptables-save is not installed. Mend: install the package iptables"
+    sentence = "iptables-save is not installed. Fix: install the package iptables"
     check = only(facts(unread=[sentence]))
     assert (check.status, check.hint) == (Status.UNPROVEN, "install the package iptables")
 
