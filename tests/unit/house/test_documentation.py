@@ -1,6 +1,7 @@
 """The pages and what they are about: links lead somewhere, and lists are complete."""
 
 import ast
+import configparser
 import re
 
 import pytest
@@ -87,3 +88,10 @@ def test_the_map_names_every_package_and_only_files_that_exist():
     assert packages == set(re.findall(r"^\| `(\w+)/` \| ", text.split("## The engine")[1], re.M))
     for path in re.findall(rf"`((?:{'|'.join(packages)})/[\w/]+)`", text):
         assert (ENGINE / f"{path}.py").exists() or (ENGINE / path).is_dir(), path
+
+
+def test_the_law_is_told_as_it_is_checked():
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / ".importlinter")
+    layers = contracts["importlinter:contract:layers"]["layers"].strip()
+    assert f"```\n{layers}\n```" in text_of("docs/architecture.md")
