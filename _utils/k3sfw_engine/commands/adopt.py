@@ -1,4 +1,4 @@
-"""Carry out what ``adoption`` finds: proven before, seen gone after, or undone."""
+"""Take over from the source's script: close what the tables have superseded, proven or undone."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from k3sfw_engine.host.nft_command import list_table
 from k3sfw_engine.model.firewall_objects import Kind
 from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.model.run_result import RunResult
-from k3sfw_engine.plan.adoption import Adoptable, AdoptionContext, find_adoptable
 from k3sfw_engine.plan.difference import differing_settings
 from k3sfw_engine.plan.make_plan import Plan
 from k3sfw_engine.plan.observed import LAYERS, Observed
+from k3sfw_engine.plan.superseded_script_rules import Adoptable, AdoptionContext, find_adoptable
 from k3sfw_engine.standalone.undo.record import RUNTIME
 from k3sfw_engine.transaction.checkpoint import CommitOptions, checkpoint, describe_before
 from k3sfw_engine.transaction.compare import compare

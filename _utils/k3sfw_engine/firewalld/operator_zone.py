@@ -19,7 +19,7 @@ from k3sfw_engine.firewalld.service_definitions import ports_of_services
 from k3sfw_engine.model.firewall_objects import FirewalldObject, Kind, make_object
 from k3sfw_engine.model.port_ranges import ZonePort
 from k3sfw_engine.model.rich_rules import is_rich_rule_of_ours
-from k3sfw_engine.plan.adoption import PORTS, RULES, Elements
+from k3sfw_engine.plan.superseded_script_rules import PORTS, RULES, Elements
 
 # What firewalld answers where somebody else was faster; what counts is read back.
 _ALREADY_SO = ("NOT_ENABLED", "ALREADY_ENABLED")

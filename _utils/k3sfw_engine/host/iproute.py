@@ -78,7 +78,7 @@ def look_up(targets: Iterable[str]) -> dict[str, Lookup]:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _Output:
     """What one line of the batch gave: a list, or the sentence of its failure."""
 
     items: list[Any]
@@ -112,7 +112,7 @@ def parse_network(targets: Iterable[str], listings: str, errors: str, forwarding
     )
 
 
-def _answers(count: int, output: str, errors: str) -> list[_Answer]:
+def _answers(count: int, output: str, errors: str) -> list[_Output]:
     failures = dict(_failures(errors))
     lists = list(_lists(output))
     if len(lists) + len(failures) != count:
@@ -122,7 +122,7 @@ def _answers(count: int, output: str, errors: str) -> list[_Answer]:
         )
     ahead = iter(lists)
     return [
-        _Answer([], failures[line]) if line in failures else _Answer(next(ahead))
+        _Output([], failures[line]) if line in failures else _Output(next(ahead))
         for line in range(1, count + 1)
     ]
 
@@ -220,11 +220,11 @@ def _forwarding(items: Iterable[Mapping[str, Any]]) -> Iterator[Forwarding]:
             yield Forwarding(each["mac"], each["ifname"], each["dst"])
 
 
-def _lookups(targets: Iterable[str], answers: Iterable[_Answer]) -> dict[str, Lookup]:
+def _lookups(targets: Iterable[str], answers: Iterable[_Output]) -> dict[str, Lookup]:
     return {target: _lookup(target, answer) for target, answer in zip(targets, answers)}
 
 
-def _lookup(target: str, answer: _Answer) -> Lookup:
+def _lookup(target: str, answer: _Output) -> Lookup:
     if answer.error or not answer.items:
         return Lookup(target, error=answer.error or "no answer")
     found = answer.items[0]

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 from k3sfw_engine.host.nat_redirections import (
-    Hop,
-    Packets,
+    ChainHop,
+    PacketSet,
     follow,
     narrow,
     narrow_to_address_type,
@@ -32,7 +32,7 @@ def read_iptables_nat(saved: str, family: int, here: LocalAddresses) -> frozense
             _append, chain, rule = (*line.split(" ", 2), "")[:3]
             chains.setdefault(chain, []).append(rule)
     own = frozenset(address for address in here.own if address.version == family)
-    start = Hop("PREROUTING", Packets(to=own))
+    start = ChainHop("PREROUTING", PacketSet(to=own))
     return follow([start], lambda way: _steps_of_iptables(way, chains, here))
 
 
@@ -58,8 +58,8 @@ _OF_SERVICES = {"loadbalancer IP": SERVICE_LB, "external IP": EXTERNAL_IP}
 
 
 def _steps_of_iptables(
-    way: Hop, chains: Mapping[str, list[str]], here: LocalAddresses
-) -> Iterator[Hop]:
+    way: ChainHop, chains: Mapping[str, list[str]], here: LocalAddresses
+) -> Iterator[ChainHop]:
     for rule in chains.get(way.chain, ()):
         packets, target, comment = _rule_of_iptables(rule, way.packets, here)
         if packets.none or not target:
@@ -73,14 +73,14 @@ def _steps_of_iptables(
         elif way.chain == "CNI-HOSTPORT-DNAT":
             by = HOST_PORT
         if target in _REDIRECTING:
-            yield Hop("", packets, by or f"chain {way.chain}", service)
+            yield ChainHop("", packets, by or f"chain {way.chain}", service)
         elif target in chains:
-            yield Hop(target, packets, by, service)
+            yield ChainHop(target, packets, by, service)
 
 
 def _rule_of_iptables(
-    rule: str, packets: Packets, here: LocalAddresses
-) -> tuple[Packets, str, str]:
+    rule: str, packets: PacketSet, here: LocalAddresses
+) -> tuple[PacketSet, str, str]:
     """The packets that the rule catches, where it sends them, and its comment."""
     words = iter(_WORDS.findall(rule))
     negated = False
@@ -100,8 +100,8 @@ def _rule_of_iptables(
 
 
 def _asked(
-    packets: Packets, field: str, value: str, negated: bool, here: LocalAddresses
-) -> Packets:
+    packets: PacketSet, field: str, value: str, negated: bool, here: LocalAddresses
+) -> PacketSet:
     if field == "source":
         return narrow_to_source(packets, [value], negated, here)
     if field == "interface":

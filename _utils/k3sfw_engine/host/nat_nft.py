@@ -10,8 +10,8 @@ from typing import Any
 
 from k3sfw_engine.host.nat_redirections import (
     PROTOCOLS,
-    Hop,
-    Packets,
+    ChainHop,
+    PacketSet,
     follow,
     narrow,
     narrow_to_address_type,
@@ -23,9 +23,9 @@ from k3sfw_engine.model.nat import HOST_PORT, NODE_PORT, SERVICE_LB, LocalAddres
 
 def read_nft_nat(listing: str | bytes, here: LocalAddresses) -> frozenset[Redirection]:
     """Read what ``nft -j list table`` printed of one table that is not made by iptables."""
-    table = _Table.of(json.loads(listing)["nftables"])
+    table = _NatTable.of(json.loads(listing)["nftables"])
     start = [
-        Hop(name, Packets(to=frozenset(a for a in here.own if a.version in table.families)))
+        ChainHop(name, PacketSet(to=frozenset(a for a in here.own if a.version in table.families)))
         for name in table.entrances
     ]
     return follow(start, lambda way: _steps_of_nft(way, table, here))
@@ -41,7 +41,7 @@ _SERVICE = re.compile(r"(?:external|service)-[A-Z0-9]{8}-([^/]+/[^/]+)/[a-z]+/([
 
 
 @dataclass(frozen=True)
-class _Table:
+class _NatTable:
     """One table: its rules by chain, and the elements of its sets and maps by name."""
 
     name: str
@@ -51,7 +51,7 @@ class _Table:
     elements: Mapping[str, list[Any]]
 
     @classmethod
-    def of(cls, items: Iterable[Mapping[str, Any]]) -> _Table:
+    def of(cls, items: Iterable[Mapping[str, Any]]) -> _NatTable:
         name = ""
         families: tuple[int, ...] = ()
         entrances = []
@@ -91,7 +91,7 @@ class _Table:
 _ENTRANCE = ("nat", "prerouting")
 
 
-def _steps_of_nft(way: Hop, table: _Table, here: LocalAddresses) -> Iterator[Hop]:
+def _steps_of_nft(way: ChainHop, table: _NatTable, here: LocalAddresses) -> Iterator[ChainHop]:
     for expressions in table.rules.get(way.chain, ()):
         packets = way.packets
         for expression in expressions:
@@ -104,20 +104,20 @@ def _steps_of_nft(way: Hop, table: _Table, here: LocalAddresses) -> Iterator[Hop
                 yield from _mapped(way, packets, body, table, here)
             elif kind in ("dnat", "redirect"):
                 by = way.by or _TABLES.get(table.name, f"table {table.name}")
-                yield Hop("", packets, by, way.service)
+                yield ChainHop("", packets, by, way.service)
 
 
-def _into(way: Hop, packets: Packets, chain: str, by: str = "") -> Hop:
+def _into(way: ChainHop, packets: PacketSet, chain: str, by: str = "") -> ChainHop:
     service = _SERVICE.match(chain)
     if service is None or way.service:
-        return Hop(chain, packets, way.by or by, way.service)
+        return ChainHop(chain, packets, way.by or by, way.service)
     name, port = service.groups()
-    return Hop(chain, packets, way.by or by, f"{name}:{port}" if port else name)
+    return ChainHop(chain, packets, way.by or by, f"{name}:{port}" if port else name)
 
 
 def _matched(
-    packets: Packets, match: Mapping[str, Any], table: _Table, here: LocalAddresses
-) -> Packets:
+    packets: PacketSet, match: Mapping[str, Any], table: _NatTable, here: LocalAddresses
+) -> PacketSet:
     if match["op"] not in ("==", "!=", "in"):
         return packets
     values = table.values(match["right"])
@@ -125,8 +125,12 @@ def _matched(
 
 
 def _mapped(
-    way: Hop, packets: Packets, vmap: Mapping[str, Any], table: _Table, here: LocalAddresses
-) -> Iterator[Hop]:
+    way: ChainHop,
+    packets: PacketSet,
+    vmap: Mapping[str, Any],
+    table: _NatTable,
+    here: LocalAddresses,
+) -> Iterator[ChainHop]:
     """A way for each element of a verdict map that leads to a chain."""
     data = vmap["data"]
     name = data[1:] if isinstance(data, str) else ""
@@ -147,8 +151,8 @@ def _dict(value: Any) -> Mapping[str, Any]:
 
 
 def _having(
-    packets: Packets, left: Any, values: list[str], negated: bool, here: LocalAddresses
-) -> Packets:
+    packets: PacketSet, left: Any, values: list[str], negated: bool, here: LocalAddresses
+) -> PacketSet:
     """The packets whose ``left`` is one of these values."""
     left = _dict(left)
     payload, fib = left.get("payload", {}), left.get("fib", {})

@@ -22,7 +22,7 @@ from k3sfw_engine.model.rows import PortRange, Protocol
 
 
 @dataclass(frozen=True)
-class Packets:
+class PacketSet:
     """What a packet must be like to get here; ``to`` are those of the own addresses."""
 
     to: frozenset[netaddr.IPAddress]
@@ -36,21 +36,21 @@ class Packets:
 
 
 @dataclass(frozen=True)
-class Hop:
+class ChainHop:
     """A chain that packets get into; an empty one is the redirection itself."""
 
     chain: str
-    packets: Packets
+    packets: PacketSet
     by: str = ""
     service: str = ""
 
 
-NextHops = Callable[[Hop], Iterator[Hop]]
+NextHops = Callable[[ChainHop], Iterator[ChainHop]]
 
 
-def follow(start: Iterable[Hop], steps: NextHops) -> frozenset[Redirection]:
+def follow(start: Iterable[ChainHop], steps: NextHops) -> frozenset[Redirection]:
     found: set[Redirection] = set()
-    seen: set[Hop] = set()
+    seen: set[ChainHop] = set()
     ahead = list(start)
     while ahead:
         way = ahead.pop()
@@ -64,14 +64,14 @@ def follow(start: Iterable[Hop], steps: NextHops) -> frozenset[Redirection]:
     return frozenset(found)
 
 
-def _redirections(way: Hop) -> Iterator[Redirection]:
+def _redirections(way: ChainHop) -> Iterator[Redirection]:
     for protocol in way.packets.protocols:
         for ports in way.packets.ports:
             for family in {address.version for address in way.packets.to}:
                 yield Redirection(protocol, ports, family, way.by, way.service, way.packets.source)
 
 
-def narrow(packets: Packets, field: str, values: list[str], negated: bool) -> Packets:
+def narrow(packets: PacketSet, field: str, values: list[str], negated: bool) -> PacketSet:
     """The packets that also have one of these values there, or none of them."""
     if field == "to":
         networks = _networks(values)
@@ -96,7 +96,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "sctp": Protocol.SCTP,
     "132": Protocol.SCTP,
 }
-_NO_PACKETS = Packets(to=frozenset())
+_NO_PACKETS = PacketSet(to=frozenset())
 
 
 def _networks(values: Iterable[str]) -> list[netaddr.IPNetwork]:
@@ -111,8 +111,8 @@ def _networks(values: Iterable[str]) -> list[netaddr.IPNetwork]:
 
 
 def narrow_to_source(
-    packets: Packets, values: list[str], negated: bool, here: LocalAddresses
-) -> Packets:
+    packets: PacketSet, values: list[str], negated: bool, here: LocalAddresses
+) -> PacketSet:
     """Only packets of other hosts count; a rule for one network of them is one for it alone."""
     networks = _networks(values)
     if negated or not networks or any(network.prefixlen == 0 for network in networks):
@@ -129,14 +129,14 @@ def narrow_to_source(
     return replace(packets, source=",".join(str(network) for network in outside))
 
 
-def narrow_to_interfaces(packets: Packets, names: Iterable[str], negated: bool) -> Packets:
+def narrow_to_interfaces(packets: PacketSet, names: Iterable[str], negated: bool) -> PacketSet:
     inside = all(name.rstrip("+*") == "lo" or is_kubernetes_interface(name) for name in names)
     return _NO_PACKETS if inside and not negated else packets
 
 
 def narrow_to_address_type(
-    packets: Packets, kind: str, *, of_source: bool, negated: bool
-) -> Packets:
+    packets: PacketSet, kind: str, *, of_source: bool, negated: bool
+) -> PacketSet:
     """What a rule asks of the kind of an address (``local`` and others)."""
     local = kind.lower() == "local"
     if of_source:

@@ -21,10 +21,10 @@ from k3sfw_engine.model.firewall_objects import (
 )
 from k3sfw_engine.model.rich_rules import parse_rich_rule
 from k3sfw_engine.model.zone_bindings import Bindings
+from k3sfw_engine.plan.desired.bound_interfaces import leave_bound_interfaces
 from k3sfw_engine.plan.desired.desired_objects import Desired
 from k3sfw_engine.plan.desired.ipsets import keep_members
 from k3sfw_engine.plan.desired.policies import by_address
-from k3sfw_engine.plan.desired.zone import leave_bound_interfaces
 from k3sfw_engine.plan.difference import differing_settings, layer_changes, obsolete, plain_settings
 from k3sfw_engine.plan.ipset_steps import entry_steps
 from k3sfw_engine.plan.observed import Observed

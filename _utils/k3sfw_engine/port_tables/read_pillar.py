@@ -74,7 +74,7 @@ _Enum = TypeVar("_Enum", bound=Enum)
 _Value = TypeVar("_Value")
 
 
-class _Firewall(NamedTuple):
+class _FirewallSettings(NamedTuple):
     """What stands below ``k3s:firewall``."""
 
     pods_from: PodsFrom | None
@@ -553,7 +553,7 @@ class _Reader:
                 "saltutil.refresh_grains",
             )
 
-    def firewall(self, value: object, nodes: tuple[Node, ...]) -> _Firewall:
+    def firewall(self, value: object, nodes: tuple[Node, ...]) -> _FirewallSettings:
         path = f"{ROOT}:firewall"
         settings = self.mapping(path, value)
         self.unknown_keys(path, settings, {"expected_nodes", "pods_from", "allow_lockout"})
@@ -565,7 +565,7 @@ class _Reader:
         allow_lockout = settings.get("allow_lockout", False)
         if not isinstance(allow_lockout, bool):
             self.fault(f"{path}:allow_lockout", f"{_short(allow_lockout)} is not true or false")
-        return _Firewall(
+        return _FirewallSettings(
             pods_from=self.choice(f"{path}:pods_from", pods_from, PodsFrom),
             expected_nodes=expected,
             allow_lockout=allow_lockout is True,

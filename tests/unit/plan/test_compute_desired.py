@@ -13,10 +13,10 @@ from k3sfw_engine.errors import BadTables
 from k3sfw_engine.model.firewall_objects import Kind, digest, is_ours, make_object
 from k3sfw_engine.model.rich_rules import parse_rich_rule
 from k3sfw_engine.model.rows import Role
+from k3sfw_engine.plan.desired.bound_interfaces import leave_bound_interfaces
 from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.plan.desired.ipsets import keep_members
 from k3sfw_engine.plan.desired.return_path import with_return_path
-from k3sfw_engine.plan.desired.zone import leave_bound_interfaces
 from tests.unit.samples import (
     CLUSTER_TABLE,
     MANAGER_TABLE,

@@ -193,7 +193,7 @@ def questions(
         The address that this node asks each address from, as far as it is known.
     """
     firsts = {address.version: address for address in reversed(own.addresses)}
-    told: dict[tuple[Role, netaddr.IPAddress], tuple[_Expectation, ...]] = {}
+    told: dict[tuple[Role, netaddr.IPAddress], tuple[_PortOfRole, ...]] = {}
     found: list[PeerQuestion] = []
     for peer in peers:
         rows = _rows_of(tables, own, peer.role)
@@ -207,7 +207,7 @@ def questions(
             asking = netaddr.IPAddress(sources.get(text) or firsts[address.version])
             key = (peer.role, asking)
             if key not in told:
-                told[key] = tuple(_expectations(tables, own, rows, asking, narrow))
+                told[key] = tuple(_ports_of_role(tables, own, rows, asking, narrow))
             found += _questions_to(peer, text, told[key], free, overlay)
             everything = any(_lets_everything_in(row, own, asking, tables) for row in rows)
             if narrow.wants_port(Protocol.TCP, free) and not everything:
@@ -234,7 +234,7 @@ def _free_port(rows: Iterable[Row], own: Node, peer: Node, turn: int) -> int:
 
 
 @dataclass(frozen=True)
-class _Expectation:
+class _PortOfRole:
     """What the tables say of one port of every peer of a role, to this node in one family."""
 
     protocol: Protocol
@@ -244,9 +244,9 @@ class _Expectation:
     carried: tuple[int, ...]  # the families of the nodes between which it carries pods' packets
 
 
-def _expectations(
+def _ports_of_role(
     tables: Tables, own: Node, rows: Iterable[Row], asking: netaddr.IPAddress, narrow: Filter
-) -> Iterator[_Expectation]:
+) -> Iterator[_PortOfRole]:
     rows = tuple(rows)
     everything = [row for row in rows if _lets_everything_in(row, own, asking, tables)]
     named: dict[tuple[Protocol, int], list[Row]] = {}
@@ -262,7 +262,7 @@ def _expectations(
         named.update({(asked, port): [] for port in _ports_of(narrow.ports)})
     for (protocol, port), by in named.items():
         letting_in = [row for row in by if row_admits(row, own, asking, tables)] or everything
-        yield _Expectation(
+        yield _PortOfRole(
             protocol,
             port,
             Expect.OPEN if letting_in else Expect.CLOSED,
@@ -291,7 +291,7 @@ def _is_of_no_use(protocol: Protocol, port: int, tables: Tables) -> bool:
 def _questions_to(
     peer: Node,
     address: str,
-    told: Iterable[_Expectation],
+    told: Iterable[_PortOfRole],
     free: int,
     overlay: Mapping[str, str] | None,
 ) -> Iterator[PeerQuestion]:
@@ -309,7 +309,7 @@ def _questions_to(
             yield PeerQuestion(peer, address, question, each.expect, each.description, way)
 
 
-def _way(peer: Node, address: str, told: _Expectation, overlay: Mapping[str, str]) -> Via | None:
+def _way(peer: Node, address: str, told: _PortOfRole, overlay: Mapping[str, str]) -> Via | None:
     """How to ask about a port of the overlay; ``None`` where nobody sends to it."""
     family = _family(address)
     known = {other.version for other in peer.addresses if str(other) in overlay}

@@ -41,7 +41,7 @@ class NotUndone(Exception):
     """Something is not as it was; the text is a sentence for people."""
 
 
-class Refused(NotUndone):
+class CallRefused(NotUndone):
     """firewalld answered with an error, and goes on answering."""
 
 
@@ -94,7 +94,7 @@ class Firewalld:
         except self._dbus.DBusException as error:
             if error.get_dbus_name() in _SILENT:
                 raise NotUndone("firewalld does not answer ({})".format(error)) from error
-            raise Refused("firewalld refuses {}: {}".format(method, error)) from error
+            raise CallRefused("firewalld refuses {}: {}".format(method, error)) from error
         return _plain(answer)
 
     def _typed(self, value: Any) -> Any:
@@ -119,10 +119,10 @@ class Firewalld:
         for what, (interface, method) in _READERS.items():
             for name in names[what]:
                 # An object that is gone, or an ipset that keeps its entries to itself.
-                with contextlib.suppress(Refused):
+                with contextlib.suppress(CallRefused):
                     found[what][name] = self.call(interface, method, "s", (name,))
         for what, (getter, _add, _remove, _signature) in DIRECT.items() if direct else ():
-            with contextlib.suppress(Refused):
+            with contextlib.suppress(CallRefused):
                 found["direct"][what] = self.call("direct", getter)
         return found
 
@@ -138,7 +138,7 @@ class Firewalld:
         """Make the objects that are there what they were, as far as firewalld lets us."""
         after = self.read(before, direct=bool(before["direct"]))
         for call in restoring(before, after):
-            with contextlib.suppress(Refused):
+            with contextlib.suppress(CallRefused):
                 self.call(*call, deadline=DEADLINE + _items(call[-1]) * _SECONDS_PER_ITEM)
 
     def is_as(self, before: Snapshot) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from k3sfw_engine.model.firewall_objects import Kind, make_object
 from k3sfw_engine.model.port_ranges import parse_port
 from k3sfw_engine.model.rows import Role
-from k3sfw_engine.plan.adoption import AdoptionContext, find_adoptable
+from k3sfw_engine.plan.superseded_script_rules import AdoptionContext, find_adoptable
 from tests.unit.samples import changed, parsed, pillar, row
 
 # As the document has them.
