@@ -26,6 +26,10 @@ from lab.init import (
 # Must be the host's own, whatever else is.
 OWN = ("/", "/dev", "/dev/shm", "/etc", "/home", "/root", "/run", "/srv", "/tmp", "/usr", "/var")
 DEVICES = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}
+# The folder that systemd-tmpfiles empties, and where a folder of the machine's is mounted
+# instead of in it.
+EMPTIED = Path("/tmp")
+SHOWN = Path("mnt/machine")
 # What is the whole machine's in /proc.
 MACHINES = ("acpi", "bus", "fs", "irq", "sys", "sysrq-trigger")
 # CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_TIME, CAP_MKNOD, CAP_AUDIT_CONTROL, CAP_SYSLOG,
@@ -58,9 +62,9 @@ def enter(disk: Path, srv: Path, shown: list[Path], cgroups: Path, machine: froz
     kernel.mount(str(srv), disk / "srv", "", MS_BIND)
     kernel.mount("tmpfs", disk / "tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
     kernel.mount("tmpfs", disk / "run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
-    # After these, as a checkout may lie in /tmp.
+    # After these, as a checkout may lie in one of them.
     for folder in shown:
-        _show(folder, disk / folder.relative_to("/"))
+        _show(folder, disk)
     _dev(disk / "dev")
     _proc(disk / "proc")
     _sys(disk / "sys")
@@ -91,7 +95,15 @@ def _mount_of(path: Path, mounts: list[kernel.Mount]) -> kernel.Mount:
     return [mount for mount in above if len(mount.point.parts) == deepest][-1]
 
 
-def _show(folder: Path, target: Path) -> None:
+def _show(folder: Path, disk: Path) -> None:
+    """Mount a folder of the machine read-only, and make it appear at its own path."""
+    here = folder.relative_to("/")
+    target = disk / here
+    if EMPTIED in folder.parents:
+        # A mount below it would be in the way of a boot that empties it; a link is not.
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to("/" / SHOWN / here)
+        target = disk / SHOWN / here
     target.mkdir(parents=True, exist_ok=True)
     kernel.mount(str(folder), target, "", MS_BIND)
     kernel.mount("none", target, "", MS_BIND | MS_REMOUNT | MS_RDONLY)
