@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from lab.daemons import salt_program
+from lab.k3s import flannel
 from lab.wait import wait_until
-from tests.cluster.packets import pods
 from tests.cluster.packets.reach import responding
 from tests.cluster.packets.tables import LISTED
 
@@ -28,7 +28,7 @@ def serving(applied):
     with contextlib.ExitStack() as stack:
         for number, host in numbers.items():
             others = {other: peer for other, peer in numbers.items() if other != number}
-            stack.enter_context(pods.vxlan(host, number, others))
+            stack.enter_context(flannel.vxlan(host, number, others))
             stack.enter_context(responding(host, LISTED - {VXLAN, KUBELET}))
         yield applied
 

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.packets import pods
+from lab.k3s import flannel
+from lab.k3s.flannel import mac
+from lab.k3s.networks import ip
 from tests.cluster.packets.network_manager import managed, network_manager
-from tests.cluster.packets.pods import ip, mac
+from tests.cluster.packets.pod_sources import behind_a_bridge
 
 pytestmark = pytest.mark.cluster
 
@@ -157,7 +159,7 @@ def _put_back(host, number, peers):
         ip route flush $extra
     done
     ip link delete flannel.1 2>/dev/null || true
-    {pods.flannel_start(host, number, peers)}
+    {flannel.vxlan_script(host, number, peers)}
     ip link set cni0 up mtu 1450
     for family in ip ip6; do
         nft "add table $family filter; delete table $family filter"
@@ -188,8 +190,8 @@ def overlay(applied):
     with ExitStack() as stack:
         for host in applied.nodes.values():
             number, peers = NUMBERS[host.name], _peers(applied, host)
-            stack.enter_context(pods.behind_a_bridge(host, number))
-            stack.enter_context(pods.vxlan(host, number, peers))
+            stack.enter_context(behind_a_bridge(host, number))
+            stack.enter_context(flannel.vxlan(host, number, peers))
             stack.enter_context(_as_a_node(host, number, peers))
         yield stack.enter_context(Routes(applied))
 
@@ -202,7 +204,7 @@ def _as_a_node(host, number, peers):
     unit = "k3s" if host.role == "server" else "k3s-agent"
     start.write_text(
         f'#!/bin/sh\n[ "$*" = "restart {unit}" ] || exit 1\nset -e\n'
-        f"{pods.flannel_start(host, number, peers)}\n"
+        f"{flannel.vxlan_script(host, number, peers)}\n"
     )
     start.chmod(0o755)
     try:
@@ -631,7 +633,7 @@ def test_the_routes_of_host_gw_are_judged_by_the_nodes_they_lead_to(applied, ove
         for host in applied.nodes.values():
             host.run(["ip", "link", "delete", "flannel.1"])
             stack.callback(_put_back, host, NUMBERS[host.name], _peers(applied, host))
-            stack.enter_context(pods.host_gw(host, _peers(applied, host)))
+            stack.enter_context(flannel.host_gw(host, _peers(applied, host)))
             ip(host, "link set cni0 mtu 1500")
         routes = stack.enter_context(Routes(applied, "host-gw"))
         assert routes.problems() == {}

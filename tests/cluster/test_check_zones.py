@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.cluster.packets import pods
+from lab.k3s import pods
 from tests.cluster.packets.network_manager import network_manager
 
 pytestmark = pytest.mark.cluster

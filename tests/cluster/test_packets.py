@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from lab.k3s.networks import POD, SERVICE, addresses, ip, no_wait
 from lab.spec import HostSpec
-from tests.cluster.packets import pods, reach
-from tests.cluster.packets.pods import POD, SERVICE, ip, no_wait
+from tests.cluster.packets import reach
+from tests.cluster.packets.pod_sources import behind_a_bridge
 from tests.cluster.packets.reach import Source
 from tests.cluster.packets.tables import (
     FREE,
@@ -72,8 +73,8 @@ def test_a_port_that_no_row_lists_is_closed_to_all_but_pods_and_services(answers
 
 
 def test_a_pod_or_service_address_claimed_from_outside_opens_nothing(applied, places):
-    addresses = (*pods.addresses(POD, 200, 7), *pods.addresses(SERVICE, 200, 7))
-    with places.claimed(addresses) as claiming:
+    claimed = (*addresses(POD, 200, 7), *addresses(SERVICE, 200, 7))
+    with places.claimed(claimed) as claiming:
         check(places.pairs_from(claiming))
 
 
@@ -116,7 +117,7 @@ def places(cluster):
     with ExitStack() as stack:
         inside = []
         for number, host in enumerate(cluster.nodes.values(), 1):
-            inside += stack.enter_context(pods.behind_a_bridge(host, number))
+            inside += stack.enter_context(behind_a_bridge(host, number))
             stack.enter_context(reach.responding(host, PORTS))
         yield Places(cluster, inside)
 

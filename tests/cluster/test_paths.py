@@ -9,20 +9,23 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from lab.k3s import flannel, kube_proxy, pods
+from lab.k3s.kube_proxy import Redirection
+from lab.k3s.networks import ALL_PODS, POD, addresses, ip, no_wait
 from lab.wait import wait_until
-from tests.cluster.packets import pods, reach, services
-from tests.cluster.packets.pods import POD, ip, no_wait
+from tests.cluster.packets import reach
 from tests.cluster.packets.reach import Question, Source, Target
-from tests.cluster.packets.services import Redirection
 from tests.cluster.salt_views import not_ours
 
 pytestmark = pytest.mark.cluster
 
 NUMBERS = {"s1": 1, "a1": 2}
+PODS = ("pod", "pod2")
 KUBELET, API, ETCD, UNLISTED, INGRESS, REDIS = 10250, 6443, 2379, 4000, 443, 6379
 NODE_PORTS = (KUBELET, API, ETCD, UNLISTED, REDIS)
 POD_PORTS = (53, 443, 5432)
@@ -33,7 +36,7 @@ SECOND = {4: ("198.51.100.1", "198.51.100.99"), 6: ("2001:db8:5::1", "2001:db8:5
 
 # What each zone set-up makes of the operator's firewall, on both nodes. CNI stands for each of the
 # interfaces of pods.
-CNI = ("cni0", "flannel.1", "flannel-v6.1", *pods.WIREGUARD)
+CNI = ("cni0", "flannel.1", "flannel-v6.1", *flannel.WIREGUARD)
 NETWORKS = ("10.42.0.0/16", "10.43.0.0/16", "fd42::/64", "fd43::/64")
 DROPPING = (("--new-zone=dropping",), ("--zone=dropping", "--set-target=DROP"))
 # An operator's zone for the second link, and what he lets through from there.
@@ -64,7 +67,7 @@ class SetUp:
     # Where he forwards within a zone that has both his link and the pods' interfaces.
     forwards_to_pods: bool = False
     backend: str = "vxlan"
-    make_pods: object = staticmethod(pods.pair_behind_a_bridge)
+    make_pods: object = staticmethod(partial(pods.behind_a_bridge, names=PODS))
     nat: str = "nftables"
 
 
@@ -90,7 +93,7 @@ SET_UPS = {
     "the default zone drops, and no zone forwards within": SetUp(
         (("--zone=public", "--remove-forward"), ("--zone=trusted", "--remove-forward")),
         default_zone="drop",
-        make_pods=pods.pair_by_cni_plugins,
+        make_pods=partial(pods.by_cni_plugins, names=PODS),
         nat="iptables",
     ),
     "no overlay": SetUp(backend="host-gw"),
@@ -159,7 +162,7 @@ class Paths:
             stack.enter_context(self._second_link())
             if self.set_up.backend == "wireguard-native":
                 hosts = {NUMBERS[name]: host for name, host in self.hosts.items()}
-                stack.enter_context(pods.wireguard(hosts))
+                stack.enter_context(flannel.wireguard(hosts))
             for name, host in self.hosts.items():
                 stack.enter_context(self._forwarding(host))
                 made = stack.enter_context(self.set_up.make_pods(host, NUMBERS[name]))
@@ -182,8 +185,8 @@ class Paths:
             stack.enter_context(reach.responding(self.out, [OUTSIDE]))
             for name, host in self.hosts.items():
                 self.redirections[name] = list(self._redirections(name))
-                services.redirect(host, self.redirections[name], how=self.set_up.nat)
-                stack.callback(services.stop_redirecting, host, how=self.set_up.nat)
+                kube_proxy.redirect(host, self.redirections[name], how=self.set_up.nat)
+                stack.callback(kube_proxy.stop_redirecting, host, how=self.set_up.nat)
             yield self
 
     # --- what is done to them ---
@@ -220,8 +223,8 @@ class Paths:
     def redirect_again(self):
         """What kube-proxy does when its rules are gone: firewalld 1.3 flushes those of iptables."""
         for name, host in self.hosts.items():
-            services.stop_redirecting(host, how=self.set_up.nat)
-            services.redirect(host, self.redirections[name], how=self.set_up.nat)
+            kube_proxy.stop_redirecting(host, how=self.set_up.nat)
+            kube_proxy.redirect(host, self.redirections[name], how=self.set_up.nat)
 
     def on_both(self, act):
         """Do the same with both hosts at once; the results by name."""
@@ -312,7 +315,7 @@ class Paths:
         target = Target("a1", "agent", _ends(0))
         yield self._asks(second, target, (REDIS,), ("tcp",)), True
         yield self._asks(second, target, (KUBELET, UNLISTED)), False
-        claiming = Source("out as a pod", "outsider", self.out, pods.addresses(POD, 200, 7))
+        claiming = Source("out as a pod", "outsider", self.out, addresses(POD, 200, 7))
         for name in self.hosts:
             opened = self.set_up.claims_count
             yield self._asks(claiming, self._node(name), (UNLISTED,)), opened
@@ -403,7 +406,7 @@ class Paths:
             "net/ipv6/conf/all/keep_addr_on_down": "1",
         }
         _set(host, settings)
-        claimed = pods.addresses(POD, 200, 7)
+        claimed = addresses(POD, 200, 7)
         ip(host, *(f"route add default via {address}" for address in _both(self.out)))
         if not self.has(self.out, claimed[0], "address"):
             ip(self.out, *(f"address add {a} dev eth0 {no_wait(a)}" for a in claimed))
@@ -425,11 +428,11 @@ class Paths:
         host, number = self.hosts[name], NUMBERS[name]
         peers = {NUMBERS[other]: peer for other, peer in self.hosts.items() if other != name}
         if self.set_up.backend == "vxlan":
-            host.run(["sh", "-ec", pods.flannel_start(host, number, peers)])
-            host.run(["sh", "-ec", pods.flannel_v6_start(host, number, peers)])
+            host.run(["sh", "-ec", flannel.vxlan_script(host, number, peers)])
+            host.run(["sh", "-ec", flannel.vxlan_v6_script(host, number, peers)])
         elif self.set_up.backend == "wireguard-native":
-            for device, (family, _port) in pods.WIREGUARD.items():
-                ip(host, f"route replace {pods.ALL_PODS[family]} dev {device}")
+            for device, (family, _port) in flannel.WIREGUARD.items():
+                ip(host, f"route replace {ALL_PODS[family]} dev {device}")
         else:
             for other, peer in peers.items():
                 ip(

@@ -13,8 +13,12 @@ from dataclasses import replace
 import pytest
 
 from lab.errors import CommandFailed
+from lab.k3s import flannel
+from lab.k3s.networks import ip
+from lab.k3s.pods import INSIDE
 from lab.wait import wait_until
-from tests.cluster.packets import pods, reach
+from tests.cluster.packets import reach
+from tests.cluster.packets.pod_sources import behind_a_bridge
 from tests.cluster.packets.reach import Source, Target
 from tests.cluster.salt_views import everything
 
@@ -183,11 +187,11 @@ class Overlay:
         with ExitStack() as stack:
             for number, host in self.hosts.items():
                 peers = {other: peer for other, peer in self.hosts.items() if other != number}
-                pod, _service = stack.enter_context(pods.behind_a_bridge(host, number))
-                stack.enter_context(pods.vxlan(host, number, peers))
+                pod, _service = stack.enter_context(behind_a_bridge(host, number))
+                stack.enter_context(flannel.vxlan(host, number, peers))
                 self.pods[number] = replace(pod, addresses=pod.addresses[:1])
                 stack.enter_context(
-                    reach.responding_as(pod.name, host, pod.addresses[:1], PORTS, pods.INSIDE)
+                    reach.responding_as(pod.name, host, pod.addresses[:1], PORTS, INSIDE)
                 )
             yield self
 
@@ -196,11 +200,11 @@ class Overlay:
         """The outsider with a route to every pod network by the node that has it."""
         out = self.lab.host("out")
         ways = [f"10.42.{number}.0/24 via {host.ipv4}" for number, host in self.hosts.items()]
-        pods.ip(out, *(f"route add {way}" for way in ways))
+        ip(out, *(f"route add {way}" for way in ways))
         try:
             yield Source("out", "outsider", out, (out.ipv4,))
         finally:
-            pods.ip(out, *(f"route delete {way}" for way in ways))
+            ip(out, *(f"route delete {way}" for way in ways))
 
     def ask(self, *sources):
         """What these sources get from the pods of all nodes but their own."""

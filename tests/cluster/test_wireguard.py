@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from lab.k3s import flannel
+from lab.k3s.networks import ALL_PODS, ip
 from lab.wait import wait_until
-from tests.cluster.packets import pods
-from tests.cluster.packets.pods import ip
+from tests.cluster.packets.pod_sources import behind_a_bridge
 from tests.cluster.packets.reach import responding
 from tests.cluster.packets.tables import LISTED
 
@@ -22,7 +23,7 @@ MEMBERS = list(NUMBERS)
 PILLAR = {
     "k3s": {
         "flannel_backend": "wireguard-native",
-        "pod_cidrs": [*pods.ALL_PODS.values()],
+        "pod_cidrs": [*ALL_PODS.values()],
     }
 }
 DROPPED = "udp dport 51820 drop"
@@ -38,10 +39,10 @@ def tunnels(applied):
     hosts = {number: applied.host(name) for name, number in NUMBERS.items()}
     with ExitStack() as stack:
         for number, host in hosts.items():
-            stack.enter_context(pods.behind_a_bridge(host, number))
+            stack.enter_context(behind_a_bridge(host, number))
             stack.enter_context(_as_a_node(host))
             stack.enter_context(responding(host, LISTED - {VXLAN}))
-        stack.enter_context(pods.wireguard(hosts))
+        stack.enter_context(flannel.wireguard(hosts))
         stack.enter_context(_written_down(applied, hosts))
         yield applied
 
@@ -65,7 +66,7 @@ def _written_down(cluster, hosts):
     for number, host in hosts.items():
         file = host.path("/run/flannel/subnet.env")
         file.parent.mkdir()
-        file.write_text(pods.subnet_file(number))
+        file.write_text(flannel.subnet_file(number, mtu=1420, dual_stack=True))
     try:
         _tell(cluster, known=True)
         yield

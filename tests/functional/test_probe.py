@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from lab.cluster import Lab
+from lab.k3s import responder
 from lab.spec import HostSpec
 
 DRIVER = Path(__file__).with_name("probe_driver.py")
-RESPONDER = Path(__file__).parents[1] / "cluster" / "packets" / "responder.py"
 
 TCP, UDP = "tcp", "udp"
 OPEN, NOBODY, REJECTED = "open", "nobody listens", "rejected"
@@ -110,7 +110,7 @@ def listening(host, addresses=None):
     given = {"name": host.name, "ports": [LISTENED]}
     given["addresses"] = list(addresses or (host.ipv4, host.ipv6))
     with host.popen(
-        [sys.executable, "-I", str(RESPONDER), json.dumps(given)], stdout=-1
+        [sys.executable, "-I", responder.__file__, json.dumps(given)], stdout=-1
     ) as process:
         try:
             assert process.stdout.readline() == "ready\n"

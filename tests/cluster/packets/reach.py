@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lab.k3s import responder
+
 HERE = Path(__file__).parent
 PYTHON = (sys.executable, "-I", "-S")
 PROTOCOLS = ("tcp", "udp")
@@ -89,7 +91,7 @@ def responding(host, ports):
 def responding_as(name, host, addresses, ports, inside=()):
     """The same with another name and other addresses, such as those of a pod inside the host."""
     given = {"name": name, "addresses": addresses, "ports": sorted(ports)}
-    command = [*inside, *PYTHON, str(HERE / "responder.py"), json.dumps(given)]
+    command = [*inside, *PYTHON, responder.__file__, json.dumps(given)]
     with host.popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         try:
             first_line = process.stdout.readline()

@@ -1,17 +1,22 @@
 """Answers on ports of this host, TCP and UDP, with its own name; run inside a host of a lab.
 
-Its argument is JSON: ``{"name": ..., "addresses": [...], "ports": [...]}``. It says ``ready`` on
-stdout when every port is open, and ends with its terminal. It must not know what is expected.
+Its argument is JSON: ``{"name": ..., "addresses": [...], "ports": [...]}``. It prints ``ready``
+when every port is open, and runs until it is ended. It must not know what a test expects.
 """
 
+from __future__ import annotations
+
+import contextlib
 import json
 import resource
 import selectors
 import socket
 import sys
+from typing import NoReturn
 
 
-def main():
+def main() -> NoReturn:
+    """Open the ports and answer."""
     given = json.loads(sys.argv[1])
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -20,15 +25,16 @@ def main():
         for port in given["ports"]:
             for protocol in ("tcp", "udp"):
                 answer = f"{given['name']} {protocol}/{port}".encode()
-                waiting.register(opened(protocol, address, port), selectors.EVENT_READ, answer)
+                waiting.register(_opened(protocol, address, port), selectors.EVENT_READ, answer)
     print("ready", flush=True)
     while True:
         for key, _events in waiting.select():
-            reply(key.fileobj, key.data)
+            assert isinstance(key.fileobj, socket.socket)
+            _reply(key.fileobj, key.data)
 
 
-def opened(protocol, address, port):
-    # Bound to one address: an answer from another one of this host would reach nobody.
+def _opened(protocol: str, address: str, port: int) -> socket.socket:
+    # Bound to one address: an answer from another one of this host would not be recognised.
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     opening = socket.socket(family, kind)
@@ -40,9 +46,9 @@ def opened(protocol, address, port):
     return opening
 
 
-def reply(asked, answer):
-    # A question that was taken back meanwhile is nobody's loss.
-    try:
+def _reply(asked: socket.socket, answer: bytes) -> None:
+    # A client that has gone meanwhile needs no answer.
+    with contextlib.suppress(OSError):
         if asked.type == socket.SOCK_STREAM:
             connection, _address = asked.accept()
             with connection:
@@ -50,8 +56,6 @@ def reply(asked, answer):
         else:
             _data, address = asked.recvfrom(1)
             asked.sendto(answer, address)
-    except OSError:
-        pass
 
 
 if __name__ == "__main__":

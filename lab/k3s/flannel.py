@@ -1,0 +1,199 @@
+"""What flannel makes on a node, for each of its backends: devices, routes, entries and files.
+
+``peers`` are the other nodes, by the number of their pods' network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from subprocess import DEVNULL
+
+from lab.inside import Inside
+from lab.k3s.networks import ALL_PODS, POD, addresses, ip, node_network, with_length
+from lab.wait import wait_until
+
+Peers = Mapping[int, Inside]
+
+# Flannel's devices of the backend wireguard-native: the family of the pods whose packets they
+# carry, which is also that of the nodes' addresses, and the port.
+WIREGUARD = {"flannel-wg": (4, 51820), "flannel-wg-v6": (6, 51821)}
+SUBNET_FILE = "/run/flannel/subnet.env"
+# K3s writes it for flannel.
+# https://github.com/k3s-io/k3s/blob/master/pkg/agent/flannel/setup.go
+CONFIGURATION = "/var/lib/rancher/k3s/agent/etc/flannel/net-conf.json"
+
+
+@contextmanager
+def vxlan(host: Inside, number: int, peers: Peers) -> Iterator[None]:
+    """Make this node's end of the overlay for the length of the block."""
+    host.run(["sh", "-ec", vxlan_script(host, number, peers)])
+    try:
+        forward(host, 1)
+        yield
+    finally:
+        forward(host, 0)
+        host.run(["ip", "link", "delete", "flannel.1"])
+
+
+def vxlan_script(host: Inside, number: int, peers: Peers) -> str:
+    """What flannel does when it starts: it keeps what is right and adds the rest.
+
+    https://github.com/flannel-io/flannel/blob/master/pkg/backend/vxlan/vxlan_network.go
+    """
+    commands = [
+        f"ip link add flannel.1 address {mac(number)} type vxlan id 1 local {host.ipv4} dev eth0 "
+        "dstport 8472 nolearning 2>/dev/null || ip link show flannel.1 >/dev/null",
+        f"ip address replace 10.42.{number}.0/32 dev flannel.1",
+        "ip link set flannel.1 up",
+    ]
+    for other, peer in peers.items():
+        commands += [
+            f"ip neighbour replace 10.42.{other}.0 lladdr {mac(other)} dev flannel.1 nud permanent",
+            f"bridge fdb replace {mac(other)} dev flannel.1 dst {peer.ipv4}",
+            f"ip route replace 10.42.{other}.0/24 via 10.42.{other}.0 dev flannel.1 onlink",
+        ]
+    return "\n".join(commands)
+
+
+def vxlan_v6_script(host: Inside, number: int, peers: Peers) -> str:
+    """The IPv6 half of a dual-stack flannel, which has a device of its own."""
+    commands = [
+        f"ip link add flannel-v6.1 address {mac(100 + number)} type vxlan id 1 local {host.ipv6} "
+        "dev eth0 dstport 8472 nolearning 2>/dev/null || ip link show flannel-v6.1 >/dev/null",
+        f"ip address replace fd42::{number}:0/128 dev flannel-v6.1 nodad",
+        "ip link set flannel-v6.1 up",
+    ]
+    for other, peer in peers.items():
+        commands += [
+            f"ip neighbour replace fd42::{other}:0 lladdr {mac(100 + other)} dev flannel-v6.1 "
+            "nud permanent",
+            f"bridge fdb replace {mac(100 + other)} dev flannel-v6.1 dst {peer.ipv6}",
+            f"ip route replace fd42::{other}:0/112 via fd42::{other}:0 dev flannel-v6.1 onlink",
+        ]
+    return "\n".join(commands)
+
+
+@contextmanager
+def host_gw(host: Inside, peers: Peers) -> Iterator[None]:
+    """Make the routes of the backend host-gw for the length of the block."""
+    ip(
+        host,
+        *(
+            f"route add 10.42.{other}.0/24 via {peer.ipv4} dev eth0"
+            for other, peer in peers.items()
+        ),
+    )
+    try:
+        forward(host, 1)
+        yield
+    finally:
+        forward(host, 0)
+        for other in peers:
+            host.run(["ip", "route", "flush", f"10.42.{other}.0/24"])
+
+
+@contextmanager
+def wireguard(hosts: Mapping[int, Inside]) -> Iterator[None]:
+    """Make WireGuard devices between these hosts, one in each family.
+
+    In user space, as not every kernel has it.
+    https://github.com/flannel-io/flannel/blob/master/pkg/backend/wireguard/device.go
+    """
+    with ExitStack() as stack:
+        for device in WIREGUARD:
+            for host in hosts.values():
+                stack.enter_context(_wireguard_device(host, device))
+            public = {number: _make_key(host, device) for number, host in hosts.items()}
+            for number, host in hosts.items():
+                peers = {other: peer for other, peer in hosts.items() if other != number}
+                host.run(["sh", "-ec", _wireguard_script(number, device, peers, public)])
+        for host in hosts.values():
+            forward(host, 1)
+            stack.callback(forward, host, 0)
+        yield
+
+
+@contextmanager
+def _wireguard_device(host: Inside, device: str) -> Iterator[None]:
+    command = ["wireguard-go", "--foreground", device]
+    process = host.popen(command, stdout=DEVNULL, stderr=DEVNULL)
+    try:
+        wait_until(
+            lambda: host.run(["wg", "show", device], check=False).returncode == 0,
+            f"No {device} on {host.name}",
+            timeout=10,
+        )
+        yield
+    finally:
+        # The device goes with its process.
+        process.terminate()
+        process.wait(10)
+
+
+def _make_key(host: Inside, device: str) -> str:
+    """Give the device a key of its own and return the public one."""
+    script = f"umask 077; wg genkey > /run/key; wg set {device} private-key /run/key; rm /run/key"
+    host.run(["sh", "-ec", script])
+    return host.run(["wg", "show", device, "public-key"]).stdout.strip()
+
+
+def _wireguard_script(number: int, device: str, peers: Peers, public: Mapping[int, str]) -> str:
+    family, port = WIREGUARD[device]
+    length = 32 if family == 4 else 128
+    # The first address of the node's network; the bridge has the second.
+    own = addresses(POD, number, 0)[family == 6]
+    commands = [
+        f"wg set {device} listen-port {port}",
+        f"ip address add {own}/{length} dev {device}",
+        f"ip link set {device} mtu 1420 up",
+        f"ip route add {ALL_PODS[family]} dev {device} {'scope link' if family == 4 else ''}",
+    ]
+    for other, peer in peers.items():
+        endpoint = peer.ipv4 if family == 4 else f"[{peer.ipv6}]"
+        commands.append(
+            f"wg set {device} peer {public[other]} persistent-keepalive 25 "
+            f"allowed-ips {node_network(family, other)} endpoint {endpoint}:{port}"
+        )
+    return "\n".join(commands)
+
+
+def subnet_file(number: int, *, mtu: int, dual_stack: bool) -> str:
+    """What flannel writes down on this node; the addresses are those of the bridge.
+
+    https://github.com/flannel-io/flannel/blob/master/pkg/subnet/subnet.go (WriteSubnetFile)
+    """
+    first, second = (with_length(each) for each in addresses(POD, number, 1))
+    lines = [f"FLANNEL_NETWORK={ALL_PODS[4]}", f"FLANNEL_SUBNET={first}"]
+    if dual_stack:
+        lines += [f"FLANNEL_IPV6_NETWORK={ALL_PODS[6]}", f"FLANNEL_IPV6_SUBNET={second}"]
+    return "\n".join([*lines, f"FLANNEL_MTU={mtu}", "FLANNEL_IPMASQ=true", ""])
+
+
+def write_files(host: Inside, number: int) -> None:
+    """Write the files of a node with the backend vxlan and IPv4 pods."""
+    configuration = {
+        "Network": ALL_PODS[4],
+        "EnableIPv6": False,
+        "EnableIPv4": True,
+        "IPv6Network": "::/0",
+        "Backend": {"Type": "vxlan"},
+    }
+    for name, content in (
+        (CONFIGURATION, json.dumps(configuration, indent=2) + "\n"),
+        (SUBNET_FILE, subnet_file(number, mtu=1450, dual_stack=False)),
+    ):
+        path = host.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+
+def mac(number: int) -> str:
+    """The address of a node's overlay device."""
+    return f"02:00:00:00:00:{number:02x}"
+
+
+def forward(host: Inside, value: int) -> None:
+    """Let the host forward IPv4 packets, or not."""
+    host.run(["sh", "-c", f"echo {value} > /proc/sys/net/ipv4/ip_forward"])

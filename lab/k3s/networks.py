@@ -1,0 +1,39 @@
+"""The addresses of pods and services by the number of their node, and ``ip`` inside a host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lab.inside import Inside
+
+# An IPv4 and an IPv6 pattern each: the node's number, then that of the pod or service. A service
+# has no node, but a test that sends from its addresses needs a network on each.
+POD = ("10.42.{}.{}", "fd42::{}:{}")
+SERVICE = ("10.43.{}.{}", "fd43::{}:{}")
+ALL_PODS = {4: "10.42.0.0/16", 6: "fd42::/56"}
+
+
+def addresses(patterns: tuple[str, str], number: int, last: int) -> tuple[str, str]:
+    """The IPv4 and the IPv6 address of one place in a node's network."""
+    four, six = patterns
+    return four.format(number, last), six.format(number, last)
+
+
+def node_network(family: int, number: int) -> str:
+    """The network from which the pods of one node get their addresses."""
+    return f"10.42.{number}.0/24" if family == 4 else f"fd42::{number}:0/112"
+
+
+def with_length(address: str) -> str:
+    """The address with the prefix length of its node's network."""
+    return f"{address}/{112 if ':' in address else 24}"
+
+
+def no_wait(address: str) -> str:
+    """Options that make a new address usable at once: IPv6 would look for duplicates first."""
+    return "nodad" if ":" in address else ""
+
+
+def ip(host: Inside, *commands: str, inside: Sequence[str] = ()) -> None:
+    """Run commands of ``ip`` on a host; ``inside`` is what enters one of its namespaces."""
+    host.run([*inside, "ip", "-batch", "-"], input="\n".join(commands) + "\n")
