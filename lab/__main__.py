@@ -16,9 +16,10 @@ from lab import daemons
 from lab.cluster import Lab
 from lab.errors import LabError
 from lab.host import Host
+from lab.k3s.start import start
 from lab.spec import DEFAULT_HOSTS, HostSpec
+from lab.state import DEFAULT_NAME
 
-DEFAULT_NAME = "k3sfw"
 # Commands that hand words on, and how many words they read themselves. argparse would
 # take an option meant for the other program for one of its own.
 HANDING_ON = {"exec": 1, "salt": 0, "salt-call": 1}
@@ -67,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     call.add_argument("host")
     call.set_defaults(act=_salt_call)
 
+    k3s = commands.add_parser("k3s", help="make the nodes look as if K3s ran on them")
+    k3s.set_defaults(act=_k3s)
+
     hosts = commands.add_parser("hosts", help="show the hosts and what runs on them")
     hosts.set_defaults(act=_hosts)
     return parser
@@ -104,6 +108,11 @@ def _up(options: argparse.Namespace) -> int:
 def _down(options: argparse.Namespace) -> int:
     Lab(options.name).down()
     print(f"Lab {options.name} is down; nothing of it is left.")
+    return 0
+
+
+def _k3s(options: argparse.Namespace) -> int:
+    start(Lab.attach(options.name))
     return 0
 
 

@@ -112,6 +112,9 @@ def master_config(
         "interface": "0.0.0.0",
         "auto_accept": True,
         "worker_threads": 3,
+        # The seconds that salt waits for minions. All of them share the machine's few cores.
+        "timeout": 60,
+        "gather_job_timeout": 60,
         "file_roots": {"base": list(file_roots)},
         "pillar_roots": {"base": list(pillar_roots)},
         "log_level_logfile": "warning",

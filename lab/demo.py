@@ -1,72 +1,44 @@
-"""The main job, shown: ``python -m lab.demo`` raises a lab, applies the tables, sends packets.
+"""The product's work on a living cluster: ``python -m lab.demo`` shows it step by step.
 
-Every step is printed as the command that a reader would type.
+Every step is printed as the command that a reader would type. What the steps are, and what must
+come of each, is told by ``lab.demo_steps``; here they are carried out and shown.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
+import time
+from collections.abc import Mapping
+from typing import Any
 
-from lab.__main__ import DEFAULT_NAME
+from lab import show
 from lab.cluster import Lab
+from lab.daemons import CHECKOUT
+from lab.demo_steps import END, PACKETS, PARTS, SITE, SITE_FILE, Expected, Part, Step
 from lab.errors import LabError
-from lab.host import Host
+from lab.k3s.start import pod_address, start
+from lab.state import DEFAULT_NAME
 
-SERVERS = ("s1", "s2", "s3")
-
-# Etcd keeps its data on the host that it runs on; the peers know each other from the start.
-ETCD = (
-    "etcd --name {name} --data-dir /var/lib/etcd-demo --log-level error "
-    "--listen-client-urls http://0.0.0.0:2379 --advertise-client-urls http://{address}:2379 "
-    "--listen-peer-urls http://0.0.0.0:2380 --initial-advertise-peer-urls http://{address}:2380 "
-    "--initial-cluster {peers}"
-)
-REDIS = ("redis-server", "--bind", "*", "--protected-mode", "no", "--save", "")
-
-CONNECT = """
-import errno, socket, sys
-address, port = sys.argv[1], int(sys.argv[2])
-try:
-    socket.create_connection((address, port), timeout=5).close()
-    print("open")
-except OSError as error:
-    print(f"refused ({errno.errorcode.get(error.errno or 0, error)})")
-"""
+# Where the lab's master remembers what needs no repetition.
+DONE = "/var/lib/k3sfw-demo"
 
 
 def main() -> int:
-    """Run the demonstration; the lab stands afterwards."""
+    """Show everything; the lab stands afterwards."""
+    began = time.monotonic()
     try:
-        lab = _standing_lab()
-        _step(lab, "saltutil.sync_all", quiet=True)
-        _step(lab, "saltutil.refresh_pillar", "wait=True", quiet=True)
-        _step(lab, "state.apply", "k3s.firewall", "--state-output=terse")
-        print("\nReal services: etcd on the servers, redis on a1.", flush=True)
-        _start_services(lab)
-        _step(lab, "k3sfw.check_ports")
-        print("\nPackets, each over a new connection:")
-        for source, target, port in (
-            ("s2", "s1", 2379),
-            ("a1", "s1", 2379),
-            ("out", "a1", 6379),
-            ("out", "s1", 6443),
-        ):
-            verdict = _connect(lab.host(source), lab.host(target), port)
-            print(f"  {source:4}-> {target}:{port:<6}{verdict}")
+        demo = Demo(_standing_lab())
+        for part in PARTS:
+            demo.show(part)
     except LabError as error:
         print(error, file=sys.stderr)
         return 1
-    print(
-        """
-Go on exploring (the lab stands until you stop it):
-  . .venv/bin/activate
-  python -m lab salt s1 k3sfw.explain source=192.0.2.21 port=2379
-  python -m lab salt a1 k3sfw.script --out=newline_values_only
-  python -m lab exec s1 firewall-cmd --policy=k3s-rows --list-rich-rules
-  python -m lab hosts
-Stop it:
-  make stop"""
-    )
+    except KeyboardInterrupt:
+        print("\nInterrupted. The lab stands: make demo begins again, make stop ends it.")
+        return 130
+    print(f"\n{END.format(seconds=round(time.monotonic() - began))}")
     return 0
 
 
@@ -74,36 +46,130 @@ def _standing_lab() -> Lab:
     try:
         return Lab.attach(DEFAULT_NAME)
     except LabError:
-        return Lab(DEFAULT_NAME, say=lambda text: print(text, flush=True)).up()
+        show.title("A cluster of network namespaces, with real Salt and firewalld")
+        show.command([".venv/bin/python", "-m", "lab", "up"])
+        return Lab(DEFAULT_NAME, say=lambda text: print(f"  {text}", flush=True)).up()
 
 
-def _step(lab: Lab, *words: str, quiet: bool = False) -> None:
-    print(f"\n$ python -m lab salt '*' {' '.join(words)}", flush=True)
-    done = lab.salt("*", *words)
-    # check_ports gives a return code of its own to whom it warns; that is no failure.
-    failed = "Traceback" in done.stdout or not done.stdout.strip()
-    if failed:
-        raise LabError(f"salt '*' {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
-    print("  done" if quiet else done.stdout.rstrip())
+class Demo:
+    """The steps on one lab; remembers the fix that was printed last."""
+
+    def __init__(self, lab: Lab) -> None:
+        """Prepare the lab for a first run, or for another one."""
+        self._lab = lab
+        self._fix = ""
+        site = lab.master.path(SITE_FILE)
+        if site.exists():
+            if site.read_text() != SITE + "\n":
+                raise LabError(
+                    f"{SITE_FILE} on the lab's master is not the demo's: it would be overwritten. "
+                    f"Fix: move it away with lab/on m mv {SITE_FILE} /root, or end the lab with "
+                    "make stop"
+                )
+            # A demo that was interrupted left it.
+            site.unlink()
+
+    def show(self, part: Part) -> None:
+        """Carry out the steps of one part, unless they are to be taken once and were."""
+        if part.once and self._done().get(part.title) == _version_of_code():
+            return
+        show.title(part.title)
+        if part.starts_k3s:
+            self._start_k3s()
+        for step in part.steps:
+            self.take(step)
+        if part.sends_packets:
+            self._send_packets()
+        if part.once:
+            done = {**self._done(), part.title: _version_of_code()}
+            self._lab.master.path(DONE).write_text(json.dumps(done))
+
+    def _done(self) -> dict[str, str]:
+        """The parts that need not be taken again, each with the code for which it was."""
+        try:
+            return dict(json.loads(self._lab.master.path(DONE).read_text()))
+        except FileNotFoundError:
+            return {}
+
+    def take(self, step: Step) -> None:
+        """Carry out one step and show what came of it."""
+        command = step.command
+        if step.types_fix:
+            # Typed as it was printed; the master's shell is where an operator would type it.
+            command = ("sh", "-c", self._fix)
+        if step.text:
+            show.text(step.text)
+        show.command(["lab/on", step.host, *(self._fix.split() if step.types_fix else command)])
+        with show.waiting():
+            done = self._lab.host(step.host).run(_for_machines(command), check=False)
+        if step.expected is Expected.SUCCESS:
+            if done.returncode:
+                raise LabError(f"This failed: {done.stdout}{done.stderr}")
+            return
+        answers = _answers(done.stdout, done.stderr)
+        problems = show.answers(answers)
+        self._fix = next((fix for _, fix in map(show.divided, problems) if fix), self._fix)
+        _check(step, answers)
+
+    def _start_k3s(self) -> None:
+        show.command([".venv/bin/python", "-m", "lab", "k3s"])
+        with show.waiting():
+            start(self._lab)
+
+    def _send_packets(self) -> None:
+        """Open a connection for each line of the table, and show whether it was allowed."""
+        wrong = []
+        for number, packet in enumerate(PACKETS):
+            address = packet.address or pod_address(self._lab, packet.pod_of)
+            connect = ("bash", "-c", f"</dev/tcp/{address}/{packet.port}")
+            command = [*packet.inside, *connect]
+            if not number:
+                show.command(["lab/on", packet.host, *command])
+            host = self._lab.host(packet.host)
+            is_open = not host.run(command, check=False, timeout=30).returncode
+            show.packet(packet.source, f"{packet.target}:{packet.port}", is_open, packet.why)
+            if is_open is not packet.is_allowed:
+                wrong.append(f"{packet.source} -> {packet.target}:{packet.port}")
+        if wrong:
+            raise LabError(f"These went otherwise than the tables say: {', '.join(wrong)}")
 
 
-def _start_services(lab: Lab) -> None:
-    peers = ",".join(f"{name}=http://{lab.host(name).ipv4}:2380" for name in SERVERS)
-    for name in SERVERS:
-        host = lab.host(name)
-        command = ETCD.format(name=name, address=host.ipv4, peers=peers)
-        _start_once(host, "etcd", command.split(), 2379)
-    _start_once(lab.host("a1"), "redis-server", list(REDIS), 6379)
+def _version_of_code() -> str:
+    """Changes with every file that minions get from this checkout."""
+    folders = (CHECKOUT / name for name in ("_grains", "_modules", "_states", "_utils"))
+    files = (file for folder in folders for file in folder.rglob("*.py"))
+    text = "\n".join(sorted(f"{file} {file.stat().st_mtime_ns}" for file in files))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _start_once(host: Host, program: str, argv: list[str], port: int) -> None:
-    if program not in [process.name for process in host.processes()]:
-        host.spawn(argv, f"/var/log/{program}.out")
-    host.run(["sh", "-c", f"until ss -Hltn sport = :{port} | grep -q .; do sleep 0.1; done"])
+def _for_machines(command: tuple[str, ...]) -> list[str]:
+    """The same command of Salt with its whole answer as data; of other programs as it is."""
+    options = ["--out=json", "--static"]
+    if command[0] == "salt":
+        return ["salt", *options, *command[1:]]
+    if command[0] == "sh" and command[2].startswith("salt "):
+        return ["sh", "-c", command[2] + " " + " ".join(options)]
+    return list(command)
 
 
-def _connect(source: Host, target: Host, port: int) -> str:
-    return source.run([sys.executable, "-c", CONNECT, target.ipv4, str(port)]).stdout.strip()
+def _answers(out: str, err: str) -> Mapping[str, Any]:
+    try:
+        answers = json.loads(out)
+    except ValueError:
+        raise LabError(f"Salt gave no answer: {out}{err}") from None
+    strange = [f"{name}: {answer}" for name, answer in answers.items() if answer is False]
+    if strange or not answers:
+        raise LabError(f"Not every node answered: {', '.join(strange) or 'none did'}")
+    return dict(sorted(answers.items()))
+
+
+def _check(step: Step, answers: Mapping[str, Any]) -> None:
+    """Raise if the step did not show what it is here to show."""
+    good = [show.is_good(answer) for answer in answers.values()]
+    if step.expected is Expected.GOOD and not all(good):
+        raise LabError("Not every node is as it should be.")
+    if step.expected is Expected.BAD and all(good):
+        raise LabError("This should have been found or refused, and was not.")
 
 
 if __name__ == "__main__":

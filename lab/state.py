@@ -21,6 +21,7 @@ from lab.errors import LabError
 from lab.init import OVERLAID
 from lab.spec import HostSpec
 
+DEFAULT_NAME = "k3sfw"
 DEFAULT_ROOT = "/run/k3sfw-lab"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 

@@ -1,0 +1,62 @@
+#!/usr/bin/python3 -IS
+"""Stands in for one service of a cluster; run inside a host, under the service's own name.
+
+Its arguments are the ports on which the service listens, with TLS where it has it: ``6443/tls
+5001``. A client that sends a request gets a page that says what it has reached. So ``ss``, ``ps``
+and a browser see what they would see of the real service.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+import sys
+import threading
+
+# Made by ``lab.k3s.services`` before the first start.
+CERTIFICATE = "/var/lib/rancher/k3s/tls.pem"
+PATIENCE = 10
+
+
+def main() -> None:
+    """Listen on every port."""
+    name = os.path.basename(sys.argv[0])
+    for argument in sys.argv[1:]:
+        port, _, kind = argument.partition("/")
+        answer = f"{name} on {socket.gethostname()}, port {port} (a stand-in of the lab)\n"
+        threading.Thread(target=_serve, args=(int(port), kind == "tls", answer)).start()
+
+
+def _serve(port: int, with_tls: bool, answer: str) -> None:
+    context = None
+    if with_tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(CERTIFICATE)
+    # IPv4 as well, as Go's programs listen.
+    server = socket.create_server(
+        ("", port), family=socket.AF_INET6, backlog=128, dualstack_ipv6=True
+    )
+    while True:
+        connection, _address = server.accept()
+        threading.Thread(target=_answer, args=(connection, context, answer)).start()
+
+
+def _answer(connection: socket.socket, context: ssl.SSLContext | None, answer: str) -> None:
+    # Most clients here only connect, to see whether they can.
+    with contextlib.suppress(OSError), connection:
+        connection.settimeout(PATIENCE)
+        if context:
+            connection = context.wrap_socket(connection, server_side=True)
+        with connection:
+            if connection.recv(4096):
+                page = answer.encode()
+                head = (
+                    f"HTTP/1.1 200 OK\r\nContent-Length: {len(page)}\r\nConnection: close\r\n\r\n"
+                )
+                connection.sendall(head.encode() + page)
+
+
+if __name__ == "__main__":
+    main()
