@@ -8,12 +8,12 @@ PYTHON := $(VENV)/bin/python
 PYTEST_OPTIONS ?=
 LINTERS := ruff mypy import-linter yamllint salt-lint cli-examples
 
-.PHONY: demo test check collect stop bench machine $(LINTERS)
+.PHONY: demo test check collect stop bench root machine $(LINTERS)
 
-demo: machine $(VENV)/complete
-	$(PYTHON) -m lab.demo
+demo: root machine $(VENV)/complete
+	@$(PYTHON) -m lab.demo
 
-test: machine check
+test: root machine check
 	# The lab's hosts may not write into the checkout, so each start of ours would compile it anew.
 	$(PYTHON) -m compileall -q _utils lab tests
 	# They wait for a good part of their time: three processes are work for two cores.
@@ -44,19 +44,26 @@ cli-examples: $(VENV)/complete
 collect: $(VENV)/complete
 	$(PYTHON) -m pytest --collect-only -qq
 
-bench: machine $(VENV)/complete
+bench: root machine $(VENV)/complete
 	$(PYTHON) -m bench
 
-stop: $(VENV)/complete
-	$(PYTHON) -m lab down
+# Needs no virtual environment: nothing is installed to take a lab down.
+stop: root
+	@python3 -m lab down
+
+# One line for a reader who is not root, in place of the first error of many.
+root:
+	@$(if $(filter-out 0,$(shell id -u)),$(error make $(or $(MAKECMDGOALS),demo) needs root, \
+	    for network namespaces. Fix: run it as root, or with sudo))
 
 machine:
-	./lab/machine.sh
+	@./lab/machine.sh
 
+# Only the dependencies of k3sfw stay installed: the lab's minions run this Python, and must get the
+# modules from their master.
 $(VENV)/complete: setup.cfg pyproject.toml
-	python3 -m venv $(VENV)
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check '.[test]'
-	# What it needs stays, it goes: the lab's minions run this Python, and shall have the modules
-	# from their master.
-	$(PYTHON) -m pip uninstall --quiet --yes k3sfw
-	touch $@
+	@lab/quietly.sh 'Installing Python packages into $(VENV)' sh -ec ' \
+	    python3 -m venv $(VENV); \
+	    $(PYTHON) -m pip install --disable-pip-version-check ".[test]"; \
+	    $(PYTHON) -m pip uninstall --yes k3sfw; \
+	    touch $@'

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Install what the lab needs from Debian's packages, and nothing that is there already.
+# Install the Debian packages that the lab needs; those that are installed already stay as they are.
 #
-# The services of these packages run inside of the lab's hosts only: none of them is started or
-# enabled on this machine, so its own firewall stays as it is.
+# Their services run only inside the lab's hosts: none of them is started or enabled on this
+# machine, so its own firewall does not change.
 set -eu
 
 packages="containernetworking-plugins dbus etcd-client etcd-server firewalld iproute2 ipset \
-iptables network-manager nftables openssh-client openssh-server procps python3-venv redis-server \
-systemd ufw util-linux wireguard-go wireguard-tools"
+iptables network-manager nftables openssh-client openssh-server openssl procps python3-venv \
+redis-server systemd ufw util-linux wireguard-go wireguard-tools"
 
 missing=""
 for package in $packages; do
@@ -19,7 +19,7 @@ done
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ]; then
-    echo "lab/machine.sh: missing packages:$missing. Fix: run this as root." >&2
+    echo "lab/machine.sh: missing packages:$missing. Fix: run it as root" >&2
     exit 1
 fi
 
@@ -30,12 +30,14 @@ if [ ! -e "$refusal" ]; then
     chmod 755 "$refusal"
     trap 'rm -f "$refusal"' EXIT INT TERM
 fi
-apt-get update -q
-# shellcheck disable=SC2086 # a list of words
-DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+# shellcheck disable=SC2016,SC2086 # expanded by the shell inside; a list of words
+"$(dirname "$0")/quietly.sh" "Installing $(echo $missing | wc -w) Debian packages" sh -ec '
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q
+    apt-get install -q -y --no-install-recommends "$@"' sh $missing
 for pair in firewalld nftables etcd-server:etcd redis-server network-manager:NetworkManager \
     openssh-server:ssh ufw; do
     case " $missing " in
-    *" ${pair%:*} "*) systemctl disable "${pair#*:}" 2>/dev/null || true ;;
+    *" ${pair%:*} "*) systemctl --quiet disable "${pair#*:}" 2>/dev/null || true ;;
     esac
 done
