@@ -572,7 +572,7 @@ def claiming(addresses, role="agent", name="a9", **more):
 def test_one_minion_that_claims_nonsense_takes_the_firewall_from_nobody(addresses, role):
     tables = parsed(claiming(addresses, role))
     assert {node.name for node in tables.nodes} == set(NODES)
-    assert any("minion a9 says so of itself" in notice for notice in tables.notices)
+    assert any("minion a9 claims so itself" in notice for notice in tables.notices)
     assert any("a9" in reason for reason in tables.unsure)
 
 
@@ -667,7 +667,7 @@ def test_networks_of_pods_that_cannot_be_are_a_notice_if_claimed_and_a_fault_by_
     tables = parsed(with_pods({"a1": networks, "s2": ["10.42.9.0/24"]}))
     (notice,) = tables.notices
     assert notice.startswith("pillar k3s:nodes:a1:pod_cidrs") and problem in notice
-    assert "minion a1 says so of itself, and no check goes by it" in notice
+    assert "minion a1 claims so itself, and the checks ignore it" in notice
     # Who the nodes are is as sure as before, and they are all let in.
     assert tables.unsure == ()
     assert {node.name: node.addresses for node in tables.nodes} == {
@@ -684,8 +684,8 @@ def test_of_two_nodes_that_claim_the_same_pods_neither_is_believed():
     assert pods(with_pods(claimed)) == {"s1": ["10.42.1.0/24"]}
     (notice,) = parsed(with_pods(claimed)).notices
     assert notice == (
-        "k3s:nodes: 10.42.2.0/24 of s2, 10.42.2.128/25 of a1 have addresses in common; no check "
-        "goes by what a1, s2 say. Fix: salt -L a1,s2 saltutil.refresh_grains, or "
+        "k3s:nodes: 10.42.2.0/24 of s2, 10.42.2.128/25 of a1 have addresses in common; the checks "
+        "ignore what a1, s2 claim. Fix: salt -L a1,s2 saltutil.refresh_grains, or "
         "enter them into k3s:nodes by hand"
     )
 
@@ -700,7 +700,7 @@ def test_a_network_of_pods_by_hand_wins_over_who_claims_it_and_not_over_another_
     tree = with_pods({"a1": ["10.42.2.0/24"]}, {"s2": ["10.42.2.0/24"]})
     assert pods(tree) == {"s2": ["10.42.2.0/24"]}
     (notice,) = parsed(tree).notices
-    assert "no check goes by what a1 say" in notice
+    assert "the checks ignore what a1 claim" in notice
     assert faults(with_pods(by_hand={"s2": ["10.42.2.0/24"], "a1": ["10.42.2.0/25"]})) == {
         "k3s:nodes:a1:pod_cidrs": "10.42.2.0/25 has addresses of 10.42.2.0/24, which is s2's"
     }
