@@ -20,10 +20,10 @@ from typing import Any
 import yaml
 
 from lab.cluster import Lab
+from lab.connection_stream import stream
 from lab.daemons import salt_program
 from lab.host import Host
 from lab.spec import HostSpec
-from lab.stream import stream
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SCRIPT = Path(__file__).with_name("source_script.sh")

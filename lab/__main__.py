@@ -17,8 +17,8 @@ from lab.cluster import Lab
 from lab.errors import LabError
 from lab.host import Host
 from lab.k3s.start import start
+from lab.lab_folder import DEFAULT_NAME
 from lab.spec import DEFAULT_HOSTS, HostSpec
-from lab.state import DEFAULT_NAME
 
 # Commands that hand words on, and how many words they read themselves. argparse would
 # take an option meant for the other program for one of its own.

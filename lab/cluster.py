@@ -20,10 +20,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from lab import daemons, ending, init, lock, network, state
+from lab import daemons, init, kill_hosts, lab_folder, lock, network
 from lab.errors import LabError
-from lab.furnish import furnish, hosts_file
 from lab.host import Host
+from lab.host_files import furnish, hosts_file
 from lab.spec import DEFAULT_HOSTS, HostSpec
 from lab.wait import wait_until
 
@@ -59,17 +59,17 @@ class Lab:
         self.specs = specs
         self.with_salt = salt
         self.ephemeral = ephemeral
-        self._folder = state.folder_of(name)
+        self._folder = lab_folder.folder_of(name)
         self._say = say
         self._lifelines: list[IO[bytes]] = []
 
     @classmethod
     def attach(cls, name: str) -> Lab:
         """The lab of this name that stands already."""
-        folder = state.folder_of(name)
+        folder = lab_folder.folder_of(name)
         record = folder.read()
         if not folder.alive():
-            raise LabError(state.not_up(name))
+            raise LabError(lab_folder.not_up(name))
         return cls(name, record.specs, salt=record.salt)
 
     def __enter__(self) -> Lab:
@@ -115,7 +115,7 @@ class Lab:
         with self._folder.changing():
             self._clear()
             with self._or_nothing(self._erase):
-                self._folder.write(state.Record(self.specs, self.with_salt))
+                self._folder.write(lab_folder.Record(self.specs, self.with_salt))
                 self._raise_switch()
                 self._raise_hosts(self.specs)
                 if not self.ephemeral:
@@ -196,7 +196,7 @@ class Lab:
                 f"Lab {self.name} is up already: take it down first with "
                 f"python -m lab --name {self.name} down."
             ) from None
-        state.remove_tree(self._folder.path / "hosts")
+        lab_folder.remove_tree(self._folder.path / "hosts")
 
     def _raise_switch(self) -> None:
         self._folder.switch_lock.touch(mode=0o600)
@@ -277,19 +277,19 @@ class Lab:
     def _note(self, specs: tuple[HostSpec, ...]) -> None:
         """Write down who belongs to the lab, and let the standing hosts know."""
         self.specs = specs
-        self._folder.write(state.Record(specs, self.with_salt))
+        self._folder.write(lab_folder.Record(specs, self.with_salt))
         for host in self.hosts.values():
             if host.alive:
                 host.path("/etc/hosts").write_text(hosts_file(specs))
 
     def _drop(self, name: str) -> None:
-        ending.kill(lambda: ending.first_processes(self._folder.host(name)))
-        state.remove_tree(self._folder.host(name))
+        kill_hosts.kill(lambda: kill_hosts.first_processes(self._folder.host(name)))
+        lab_folder.remove_tree(self._folder.host(name))
         self._note(tuple(spec for spec in self.specs if spec.name != name))
 
     def _erase(self) -> None:
         self._drop_lifelines()
-        ending.kill(self._folder.alive)
+        kill_hosts.kill(self._folder.alive)
         self._folder.remove()
 
     def _release(self) -> None:

@@ -13,13 +13,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from lab import show
+from lab import demo_output as show
 from lab.cluster import Lab
 from lab.daemons import CHECKOUT
 from lab.demo_steps import END, PACKETS, PARTS, SITE, SITE_FILE, Expected, Part, Step
 from lab.errors import LabError
 from lab.k3s.start import pod_address, start
-from lab.state import DEFAULT_NAME
+from lab.lab_folder import DEFAULT_NAME
 
 # Where the lab's master remembers what needs no repetition.
 DONE = "/var/lib/k3sfw-demo"

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import daemons, ending, lock
+from lab import daemons, kill_hosts, lock
 from lab.errors import LabError
-from lab.inside import Inside
+from lab.namespaces import Namespaces
 from lab.spec import HostSpec
 from lab.wait import wait_until
 
 
 @dataclass(frozen=True)
-class Host(Inside):
+class Host(Namespaces):
     """A host that stands; ``folder`` holds what it writes, and its lock."""
 
     spec: HostSpec
@@ -86,4 +86,4 @@ class Host(Inside):
 
     def kill_host(self) -> None:
         """Take the whole host down at once, like a power failure."""
-        ending.kill(lambda: ending.first_processes(self.folder))
+        kill_hosts.kill(lambda: kill_hosts.first_processes(self.folder))

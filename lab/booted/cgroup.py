@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab.booted import kernel
+from lab.booted import syscalls
 from lab.errors import LabError
 
 _PREFIX = "k3sfw-booted-"
@@ -17,7 +17,7 @@ _PREFIX = "k3sfw-booted-"
 
 def tree() -> Path:
     """Where the machine has its cgroups of version 2, which systemd wants."""
-    for mount in kernel.mounts():
+    for mount in syscalls.mounts():
         if mount.kind == "cgroup2" and not mount.read_only:
             return mount.point
     raise LabError("No writable cgroup2 is mounted. Fix: mount -t cgroup2 none /sys/fs/cgroup")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab import furnish
+from lab import host_files
 from lab.spec import HostSpec
 
 UNITS = Path("usr/lib/systemd/system")
@@ -37,13 +37,13 @@ MASKED = (
 def lay_out(folder: Path, spec: HostSpec) -> None:
     """Fill the folder of a host that has not been booted yet."""
     (folder / "srv").mkdir()
-    furnish.furnish(folder, spec, [spec])
+    host_files.furnish(folder, spec, [spec])
     files = folder / "files"
     # Units of the machine's operator, and what makes units of the machine's disks.
-    furnish.empty(files / OWN_UNITS)
-    furnish.empty(files / "usr/lib/systemd/system-generators")
+    host_files.empty(files / OWN_UNITS)
+    host_files.empty(files / "usr/lib/systemd/system-generators")
     for wants in (Path("/") / UNITS).glob("*.wants"):
-        furnish.empty(files / UNITS / wants.name)
+        host_files.empty(files / UNITS / wants.name)
     for target, units in STARTED.items():
         (files / OWN_UNITS / f"{target}.wants").mkdir()
         for unit in units:

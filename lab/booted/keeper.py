@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from lab.booted import cgroup, disk, kernel, root
+from lab.booted import cgroup, disk, root, syscalls
 from lab.errors import LabError
 from lab.init import (
     CLONE_NEWIPC,
@@ -78,14 +78,14 @@ class Keeper:
     def set_up(self) -> None:
         """Make the disk, and a place for the other end of the cable."""
         cgroup.sweep()
-        kernel.unshare(CLONE_NEWNS | CLONE_NEWNET)
-        kernel.mount("none", "/", "", MS_REC | kernel.MS_PRIVATE)
-        kernel.mount("tmpfs", FOLDER, "tmpfs", 0, "mode=700")
+        syscalls.unshare(CLONE_NEWNS | CLONE_NEWNET)
+        syscalls.mount("none", "/", "", MS_REC | syscalls.MS_PRIVATE)
+        syscalls.mount("tmpfs", FOLDER, "tmpfs", 0, "mode=700")
         for name in ("files", "work", DISK.name):
             (FOLDER / name).mkdir()
         disk.lay_out(FOLDER, self.spec)
         layers = f"lowerdir=/,upperdir={FOLDER}/files,workdir={FOLDER}/work"
-        kernel.mount("overlay", DISK, "overlay", MS_NODEV, layers)
+        syscalls.mount("overlay", DISK, "overlay", MS_NODEV, layers)
         # Python of a checkout may be a link to that of another one.
         self.shown = [CHECKOUT, *{Path(sys.prefix).resolve()} - {CHECKOUT / ".venv"}]
         _ip("link set lo up")
@@ -117,12 +117,12 @@ class Keeper:
         keeper = os.pidfd_open(os.getpid())
         listen, tell = os.pipe()
         # The next child is the first process of the new namespace.
-        kernel.unshare(CLONE_NEWPID)
+        syscalls.unshare(CLONE_NEWPID)
         self.pid = os.fork()
         if self.pid == 0:
             os.close(listen)
             self._become_host(keeper, tell)
-        kernel.enter(outside, CLONE_NEWPID)
+        syscalls.enter(outside, CLONE_NEWPID)
         self.handle = os.pidfd_open(self.pid)
         for descriptor in (outside, keeper, tell):
             os.close(descriptor)
@@ -138,15 +138,15 @@ class Keeper:
 
     def _become_host(self, keeper: int, tell: int) -> NoReturn:
         try:
-            kernel.die_with_parent(signal.SIGKILL)
+            syscalls.die_with_parent(signal.SIGKILL)
             if select.select([keeper], [], [], 0)[0]:
                 # Ended before we could say that we go with it.
                 os._exit(1)
             assert self.branch is not None
             (self.branch / "cgroup.procs").write_text("0")
             network = os.open("/proc/self/ns/net", os.O_RDONLY)
-            kernel.unshare(
-                CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | kernel.CLONE_NEWCGROUP
+            syscalls.unshare(
+                CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | syscalls.CLONE_NEWCGROUP
             )
             # Were both ends of the same number, the kernel would take it for no hurry and
             # let packets pass up to a second later.

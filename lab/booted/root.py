@@ -11,7 +11,7 @@ import os
 import stat
 from pathlib import Path
 
-from lab.booted import kernel
+from lab.booted import syscalls
 from lab.errors import LabError
 from lab.init import (
     MS_BIND,
@@ -47,7 +47,7 @@ GIVEN_UP = {
 
 def devices() -> frozenset[str]:
     """The devices of all that is mounted for this process."""
-    return frozenset(mount.device for mount in kernel.mounts())
+    return frozenset(mount.device for mount in syscalls.mounts())
 
 
 def enter(disk: Path, srv: Path, shown: list[Path], cgroups: Path, machine: frozenset[str]) -> None:
@@ -58,27 +58,27 @@ def enter(disk: Path, srv: Path, shown: list[Path], cgroups: Path, machine: froz
     """
     branch = cgroups.stat().st_ino
     # First of all: else every mount from here on would be the machine's as well.
-    kernel.mount("none", "/", "", MS_REC | kernel.MS_PRIVATE)
-    kernel.mount(str(srv), disk / "srv", "", MS_BIND)
-    kernel.mount("tmpfs", disk / "tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
-    kernel.mount("tmpfs", disk / "run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
+    syscalls.mount("none", "/", "", MS_REC | syscalls.MS_PRIVATE)
+    syscalls.mount(str(srv), disk / "srv", "", MS_BIND)
+    syscalls.mount("tmpfs", disk / "tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
+    syscalls.mount("tmpfs", disk / "run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
     # After these, as a checkout may lie in one of them.
     for folder in shown:
         _show(folder, disk)
     _dev(disk / "dev")
     _proc(disk / "proc")
     _sys(disk / "sys")
-    kernel.change_root(disk)
+    syscalls.change_root(disk)
     refuse_what_is_shared(machine)
     if Path("/sys/fs/cgroup").stat().st_ino != branch:
         raise LabError("The cgroups in here are the machine's: nothing is started.")
     for number in GIVEN_UP.values():
-        kernel.give_up_capability(number)
+        syscalls.give_up_capability(number)
 
 
 def refuse_what_is_shared(machine: frozenset[str]) -> None:
     """Raise if anything that can be written here is on one of the machine's devices."""
-    mounts = kernel.mounts()
+    mounts = syscalls.mounts()
     for name in OWN:
         lies_on = _mount_of(Path(name), mounts)
         if lies_on.device in machine:
@@ -89,7 +89,7 @@ def refuse_what_is_shared(machine: frozenset[str]) -> None:
             raise LabError(f"{mount.point} in here is the machine's: nothing is started.")
 
 
-def _mount_of(path: Path, mounts: list[kernel.Mount]) -> kernel.Mount:
+def _mount_of(path: Path, mounts: list[syscalls.Mount]) -> syscalls.Mount:
     above = [mount for mount in mounts if mount.point == path or mount.point in path.parents]
     deepest = max(len(mount.point.parts) for mount in above)
     return [mount for mount in above if len(mount.point.parts) == deepest][-1]
@@ -105,12 +105,12 @@ def _show(folder: Path, disk: Path) -> None:
         target.symlink_to("/" / SHOWN / here)
         target = disk / SHOWN / here
     target.mkdir(parents=True, exist_ok=True)
-    kernel.mount(str(folder), target, "", MS_BIND)
-    kernel.mount("none", target, "", MS_BIND | MS_REMOUNT | MS_RDONLY)
+    syscalls.mount(str(folder), target, "", MS_BIND)
+    syscalls.mount("none", target, "", MS_BIND | MS_REMOUNT | MS_RDONLY)
 
 
 def _dev(dev: Path) -> None:
-    kernel.mount("tmpfs", dev, "tmpfs", MS_NOSUID, "mode=755")
+    syscalls.mount("tmpfs", dev, "tmpfs", MS_NOSUID, "mode=755")
     mask = os.umask(0)
     for name, number in DEVICES.items():
         os.mknod(dev / name, 0o666 | stat.S_IFCHR, os.makedev(1, number))
@@ -119,8 +119,8 @@ def _dev(dev: Path) -> None:
     for name in ("pts", "shm"):
         (dev / name).mkdir()
     options = "newinstance,ptmxmode=0666,mode=620"
-    kernel.mount("devpts", dev / "pts", "devpts", MS_NOSUID | MS_NOEXEC, options)
-    kernel.mount("tmpfs", dev / "shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
+    syscalls.mount("devpts", dev / "pts", "devpts", MS_NOSUID | MS_NOEXEC, options)
+    syscalls.mount("tmpfs", dev / "shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
     (dev / "ptmx").symlink_to("pts/ptmx")
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         (dev / name).symlink_to(f"/proc/self/fd{target}")
@@ -128,14 +128,14 @@ def _dev(dev: Path) -> None:
 
 def _proc(proc: Path) -> None:
     plain = MS_NOSUID | MS_NODEV | MS_NOEXEC
-    kernel.mount("proc", proc, "proc", plain)
+    syscalls.mount("proc", proc, "proc", plain)
     network = os.open(proc / "sys/net", os.O_PATH)
     for name in MACHINES:
         if (proc / name).exists():
-            kernel.mount(str(proc / name), proc / name, "", MS_BIND)
-            kernel.mount("none", proc / name, "", MS_BIND | MS_REMOUNT | MS_RDONLY | plain)
+            syscalls.mount(str(proc / name), proc / name, "", MS_BIND)
+            syscalls.mount("none", proc / name, "", MS_BIND | MS_REMOUNT | MS_RDONLY | plain)
     # The values in there are those of the network namespace, which is the host's own.
-    kernel.mount(f"/proc/self/fd/{network}", proc / "sys/net", "", MS_BIND)
+    syscalls.mount(f"/proc/self/fd/{network}", proc / "sys/net", "", MS_BIND)
     os.close(network)
     # Inherited from the machine otherwise, where another program may have set it.
     (proc / "sys/net/ipv4/ip_forward").write_text("0")
@@ -143,6 +143,6 @@ def _proc(proc: Path) -> None:
 
 def _sys(sys: Path) -> None:
     plain = MS_NOSUID | MS_NODEV | MS_NOEXEC
-    kernel.mount("sysfs", sys, "sysfs", plain | MS_RDONLY)
+    syscalls.mount("sysfs", sys, "sysfs", plain | MS_RDONLY)
     # In a new namespace of cgroups its root is the branch that this process is in.
-    kernel.mount("cgroup2", sys / "fs/cgroup", "cgroup2", plain, "nsdelegate")
+    syscalls.mount("cgroup2", sys / "fs/cgroup", "cgroup2", plain, "nsdelegate")

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from subprocess import DEVNULL
 
-from lab.inside import Inside
-from lab.k3s.networks import ALL_PODS, POD, addresses, ip, node_network, with_length
+from lab.k3s.addresses import ALL_PODS, POD, addresses, ip, node_network, with_length
+from lab.namespaces import Namespaces
 from lab.wait import wait_until
 
-Peers = Mapping[int, Inside]
+Peers = Mapping[int, Namespaces]
 
 # Flannel's devices of the backend wireguard-native: the family of the pods whose packets they
 # carry, which is also that of the nodes' addresses, and the port.
@@ -26,7 +26,7 @@ CONFIGURATION = "/var/lib/rancher/k3s/agent/etc/flannel/net-conf.json"
 
 
 @contextmanager
-def vxlan(host: Inside, number: int, peers: Peers) -> Iterator[None]:
+def vxlan(host: Namespaces, number: int, peers: Peers) -> Iterator[None]:
     """Make this node's end of the overlay for the length of the block."""
     host.run(["sh", "-ec", vxlan_script(host, number, peers)])
     try:
@@ -37,7 +37,7 @@ def vxlan(host: Inside, number: int, peers: Peers) -> Iterator[None]:
         host.run(["ip", "link", "delete", "flannel.1"])
 
 
-def vxlan_script(host: Inside, number: int, peers: Peers) -> str:
+def vxlan_script(host: Namespaces, number: int, peers: Peers) -> str:
     """What flannel does when it starts: it keeps what is right and adds the rest.
 
     https://github.com/flannel-io/flannel/blob/master/pkg/backend/vxlan/vxlan_network.go
@@ -57,7 +57,7 @@ def vxlan_script(host: Inside, number: int, peers: Peers) -> str:
     return "\n".join(commands)
 
 
-def vxlan_v6_script(host: Inside, number: int, peers: Peers) -> str:
+def vxlan_v6_script(host: Namespaces, number: int, peers: Peers) -> str:
     """The IPv6 half of a dual-stack flannel, which has a device of its own."""
     commands = [
         f"ip link add flannel-v6.1 address {mac(100 + number)} type vxlan id 1 local {host.ipv6} "
@@ -76,7 +76,7 @@ def vxlan_v6_script(host: Inside, number: int, peers: Peers) -> str:
 
 
 @contextmanager
-def host_gw(host: Inside, peers: Peers) -> Iterator[None]:
+def host_gw(host: Namespaces, peers: Peers) -> Iterator[None]:
     """Make the routes of the backend host-gw for the length of the block."""
     ip(
         host,
@@ -95,7 +95,7 @@ def host_gw(host: Inside, peers: Peers) -> Iterator[None]:
 
 
 @contextmanager
-def wireguard(hosts: Mapping[int, Inside]) -> Iterator[None]:
+def wireguard(hosts: Mapping[int, Namespaces]) -> Iterator[None]:
     """Make WireGuard devices between these hosts, one in each family.
 
     In user space, as not every kernel has it.
@@ -116,7 +116,7 @@ def wireguard(hosts: Mapping[int, Inside]) -> Iterator[None]:
 
 
 @contextmanager
-def _wireguard_device(host: Inside, device: str) -> Iterator[None]:
+def _wireguard_device(host: Namespaces, device: str) -> Iterator[None]:
     command = ["wireguard-go", "--foreground", device]
     process = host.popen(command, stdout=DEVNULL, stderr=DEVNULL)
     try:
@@ -132,7 +132,7 @@ def _wireguard_device(host: Inside, device: str) -> Iterator[None]:
         process.wait(10)
 
 
-def _make_key(host: Inside, device: str) -> str:
+def _make_key(host: Namespaces, device: str) -> str:
     """Give the device a key of its own and return the public one."""
     script = f"umask 077; wg genkey > /run/key; wg set {device} private-key /run/key; rm /run/key"
     host.run(["sh", "-ec", script])
@@ -171,7 +171,7 @@ def subnet_file(number: int, *, mtu: int, dual_stack: bool) -> str:
     return "\n".join([*lines, f"FLANNEL_MTU={mtu}", "FLANNEL_IPMASQ=true", ""])
 
 
-def write_files(host: Inside, number: int) -> None:
+def write_files(host: Namespaces, number: int) -> None:
     """Write the files of a node with the backend vxlan and IPv4 pods."""
     configuration = {
         "Network": ALL_PODS[4],
@@ -194,6 +194,6 @@ def mac(number: int) -> str:
     return f"02:00:00:00:00:{number:02x}"
 
 
-def forward(host: Inside, value: int) -> None:
+def forward(host: Namespaces, value: int) -> None:
     """Let the host forward IPv4 packets, or not."""
     host.run(["sh", "-c", f"echo {value} > /proc/sys/net/ipv4/ip_forward"])

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lab.inside import Inside
+from lab.namespaces import Namespaces
 
 PODS = {4: "10.42.0.0/16", 6: "fd42::/64"}
 MARK = "0x4000"
@@ -41,12 +41,12 @@ class Redirection:
         return 6 if ":" in self.backend else 4
 
 
-def redirect(host: Inside, redirections: Sequence[Redirection], *, how: Mode) -> None:
+def redirect(host: Namespaces, redirections: Sequence[Redirection], *, how: Mode) -> None:
     """Write the NAT rules of a node."""
     {"nftables": _with_nftables, "iptables": _with_iptables}[how](host, redirections)
 
 
-def stop_redirecting(host: Inside, *, how: Mode) -> None:
+def stop_redirecting(host: Namespaces, *, how: Mode) -> None:
     """Remove them, whatever is left of them."""
     table = {"nftables": "kube-proxy", "iptables": "nat"}[how]
     for name in ("ip", "ip6"):
@@ -57,7 +57,7 @@ def _of(family: int, redirections: Iterable[Redirection]) -> list[Redirection]:
     return [each for each in redirections if each.family == family]
 
 
-def _with_nftables(host: Inside, redirections: Sequence[Redirection]) -> None:
+def _with_nftables(host: Namespaces, redirections: Sequence[Redirection]) -> None:
     lines = []
     for family, name in ((4, "ip"), (6, "ip6")):
         own = _of(family, redirections)
@@ -94,7 +94,7 @@ def _nftables_rules(each: Redirection, name: str) -> Iterator[str]:
         yield f"{to} {port} {mark}dnat to {backend}:{each.backend_port}"
 
 
-def _with_iptables(host: Inside, redirections: Sequence[Redirection]) -> None:
+def _with_iptables(host: Namespaces, redirections: Sequence[Redirection]) -> None:
     for family, program in ((4, "iptables-restore"), (6, "ip6tables-restore")):
         pods, own = PODS[family], _of(family, redirections)
         lines = [

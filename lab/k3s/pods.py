@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from lab.inside import Inside
-from lab.k3s.networks import POD, addresses, ip, no_wait, with_length
+from lab.k3s.addresses import POD, addresses, ip, no_wait, with_length
+from lab.namespaces import Namespaces
 
 # Where Debian's package has them.
 CNI_PLUGINS = "/usr/lib/cni"
@@ -28,7 +28,7 @@ INSIDE = inside_of("pod")
 
 @contextmanager
 def behind_a_bridge(
-    host: Inside,
+    host: Namespaces,
     number: int,
     names: Sequence[str] = ("pod",),
     patterns: Sequence[tuple[str, str]] = (POD,),
@@ -41,7 +41,7 @@ def behind_a_bridge(
 
 
 def make(
-    host: Inside,
+    host: Namespaces,
     number: int,
     names: Sequence[str] = ("pod",),
     patterns: Sequence[tuple[str, str]] = (POD,),
@@ -76,14 +76,14 @@ def make(
     return found
 
 
-def remove(host: Inside, names: Sequence[str] = ("pod",)) -> None:
+def remove(host: Namespaces, names: Sequence[str] = ("pod",)) -> None:
     """Remove these pods and the bridge."""
     ip(host, *(f"netns delete {name}" for name in names), "link delete cni0")
 
 
 @contextmanager
 def by_cni_plugins(
-    host: Inside, number: int, names: Sequence[str] = ("pod", "pod2")
+    host: Namespaces, number: int, names: Sequence[str] = ("pod", "pod2")
 ) -> Iterator[Addresses]:
     """The same made by the CNI's own plugins, as kubelet calls them."""
     network = {
@@ -114,7 +114,7 @@ def by_cni_plugins(
         yield found
 
 
-def _call_plugin(host: Inside, command: str, name: str, network: dict[str, object]) -> Any:
+def _call_plugin(host: Namespaces, command: str, name: str, network: dict[str, object]) -> Any:
     """The answer of this network's plugin.
 
     https://github.com/containernetworking/cni/blob/main/SPEC.md

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lab.cluster import Lab, together
 from lab.host import Host
 from lab.k3s import flannel, kube_proxy, pods, services
-from lab.k3s.networks import POD, addresses, ip
+from lab.k3s.addresses import POD, addresses, ip
 
 # A node without a default route cannot run K3s. Nothing of the lab forwards to other networks.
 GATEWAY = "192.0.2.10"

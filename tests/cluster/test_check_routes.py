@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from lab.k3s import flannel
+from lab.k3s.addresses import ip
 from lab.k3s.flannel import mac
-from lab.k3s.networks import ip
 from tests.cluster.packets.network_manager import managed, network_manager
 from tests.cluster.packets.pod_sources import behind_a_bridge
 

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import pytest
 
-from lab import daemons, state
+from lab import daemons, lab_folder
 from lab.cluster import Lab
 from lab.spec import DEFAULT_HOSTS, HostSpec
 
@@ -174,7 +174,7 @@ def test_two_labs_stand_side_by_side_and_share_nothing(lab: Lab) -> None:
     assert not lab.host("s1").run(["firewall-cmd", "--list-ports"]).stdout.strip()
     assert spaces(second).keys().isdisjoint(spaces(lab))
     assert cli("down", name=SECOND).returncode == 0
-    assert not state.folder_of(SECOND).path.exists()
+    assert not lab_folder.folder_of(SECOND).path.exists()
     assert ping(lab, "s1") == {"s1": True}
 
 
@@ -184,15 +184,15 @@ def test_an_up_killed_midway_leaves_nothing_after_down(
 ) -> None:
     raising = subprocess.Popen(command("up", name=KILLED), cwd=daemons.CHECKOUT)
     time.sleep(seconds)
-    standing = state.folder_of(KILLED).alive()
+    standing = lab_folder.folder_of(KILLED).alive()
     namespaces = spaces_of(standing)
     namespaces.pop(os.readlink("/proc/self/ns/pid"), None)
     raising.kill()
     raising.wait()
     assert cli("down", name=KILLED).returncode == 0
-    assert not state.folder_of(KILLED).path.exists()
+    assert not lab_folder.folder_of(KILLED).path.exists()
     time.sleep(0.2)
-    assert not state.folder_of(KILLED).alive()
+    assert not lab_folder.folder_of(KILLED).alive()
     assert inhabitants(namespaces) == []
     assert machine() == before
 
@@ -213,6 +213,6 @@ def test_down_ends_everything_and_may_be_said_twice(lab: Lab, before: dict[str, 
     for _ in range(2):
         assert cli("down").stdout == f"Lab {FULL} is down; nothing of it is left.\n"
     assert inhabitants(namespaces) == []
-    assert not state.folder_of(FULL).path.exists()
+    assert not lab_folder.folder_of(FULL).path.exists()
     assert machine() == before
     assert "not up" in cli("hosts").stderr

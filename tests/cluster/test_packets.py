@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from lab.k3s.networks import POD, SERVICE, addresses, ip, no_wait
+from lab.k3s.addresses import POD, SERVICE, addresses, ip, no_wait
 from lab.spec import HostSpec
 from tests.cluster.packets import reach
 from tests.cluster.packets.pod_sources import behind_a_bridge

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from lab.k3s import flannel, kube_proxy, pods
+from lab.k3s.addresses import ALL_PODS, POD, addresses, ip, no_wait
 from lab.k3s.kube_proxy import Redirection
-from lab.k3s.networks import ALL_PODS, POD, addresses, ip, no_wait
 from lab.wait import wait_until
 from tests.cluster.packets import reach
 from tests.cluster.packets.reach import Question, Source, Target

@@ -14,7 +14,7 @@ import pytest
 
 from lab.errors import CommandFailed
 from lab.k3s import flannel
-from lab.k3s.networks import ip
+from lab.k3s.addresses import ip
 from lab.k3s.pods import INSIDE
 from lab.wait import wait_until
 from tests.cluster.packets import reach

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.k3s import flannel
-from lab.k3s.networks import ALL_PODS, ip
+from lab.k3s.addresses import ALL_PODS, ip
 from lab.wait import wait_until
 from tests.cluster.packets.pod_sources import behind_a_bridge
 from tests.cluster.packets.reach import responding

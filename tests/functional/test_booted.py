@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.booted import cgroup, kernel, root
+from lab.booted import cgroup, root, syscalls
+from lab.booted.booted_host import BootedHost
 from lab.booted.keeper import CHECKOUT
-from lab.booted.machine import Booted
 from lab.errors import LabError
 from lab.wait import wait_until
 
@@ -47,26 +47,26 @@ def canaries() -> Iterator[list[Path]]:
 
 
 @pytest.fixture
-def off() -> Iterator[Booted]:
-    with Booted() as host:
+def off() -> Iterator[BootedHost]:
+    with BootedHost() as host:
         yield host
 
 
 @pytest.fixture
-def host(off: Booted) -> Booted:
+def host(off: BootedHost) -> BootedHost:
     off.boot()
     return off
 
 
-def shown(host: Booted, unit: str, name: str) -> str:
+def shown(host: BootedHost, unit: str, name: str) -> str:
     return host.run(["systemctl", "show", "--value", f"--property={name}", unit]).stdout.strip()
 
 
-def write_unit(host: Booted, name: str, text: str) -> None:
+def write_unit(host: BootedHost, name: str, text: str) -> None:
     host.path(f"{UNITS}/{name}").write_text(textwrap.dedent(text))
 
 
-def handles(host: Booted) -> list[int]:
+def handles(host: BootedHost) -> list[int]:
     """Of the keeper and of every process of the host; an ended one can be read."""
     pids = [host.neighbour.pid, *(process.pid for process in host.processes())]
     return [os.pidfd_open(pid) for pid in pids]
@@ -100,7 +100,7 @@ SPOIL = f"""
 
 
 def test_nothing_of_the_machines_is_changed_by_a_first_process(canaries: list[Path]) -> None:
-    with Booted(first=("/bin/sh", "-c", SPOIL)) as host:
+    with BootedHost(first=("/bin/sh", "-c", SPOIL)) as host:
         host.switch_on()
         wait_until(host.path("/srv/done").exists, "The shell is not done", timeout=10, every=0.01)
         assert host.path(f"/etc/{CANARY}-made").read_text() == "made\n"
@@ -108,7 +108,7 @@ def test_nothing_of_the_machines_is_changed_by_a_first_process(canaries: list[Pa
 
 
 def test_nothing_of_the_machines_is_changed_by_a_booted_host(
-    host: Booted, canaries: list[Path]
+    host: BootedHost, canaries: list[Path]
 ) -> None:
     host.run(["sh", "-c", SPOIL.replace("exec sleep 1000", "")])
     assert host.path(f"/tmp/{CANARY}-made").read_text() == "made\n"
@@ -128,12 +128,12 @@ def assert_whole(canaries: list[Path]) -> None:
 
 @pytest.mark.parametrize("folder", ["/", "/dev", "/sys"])
 def test_nothing_is_started_where_a_folder_is_the_machines(folder: str) -> None:
-    machine = {mount.device for mount in kernel.mounts() if mount.point == Path(folder)}
+    machine = {mount.device for mount in syscalls.mounts() if mount.point == Path(folder)}
     with pytest.raises(LabError, match=f"{folder} in here is the machine's"):
         root.refuse_what_is_shared(frozenset(machine))
 
 
-def test_nothing_of_the_machines_can_be_written_by_a_booted_host(host: Booted) -> None:
+def test_nothing_of_the_machines_can_be_written_by_a_booted_host(host: BootedHost) -> None:
     table = host.run(["cat", "/proc/self/mountinfo"]).stdout.splitlines()
     machine = root.devices()
     writable = [line for line in table if line.split()[2] in machine and " ro" not in line]
@@ -144,7 +144,7 @@ def test_nothing_of_the_machines_can_be_written_by_a_booted_host(host: Booted) -
         assert "Read-only" in host.run(["sh", "-c", f": >> {value}"], check=False).stderr
 
 
-def test_nothing_in_a_booted_host_may_set_the_clock_or_make_a_disk(host: Booted) -> None:
+def test_nothing_in_a_booted_host_may_set_the_clock_or_make_a_disk(host: BootedHost) -> None:
     for process in ("1", "self"):
         status = host.run(["cat", f"/proc/{process}/status"]).stdout
         bounds = dict(line.split(":\t") for line in status.splitlines())
@@ -155,21 +155,21 @@ def test_nothing_in_a_booted_host_may_set_the_clock_or_make_a_disk(host: Booted)
 
 
 def test_nothing_is_left_after_the_block() -> None:
-    before = links(), kernel.mounts()
-    with Booted() as host:
+    before = links(), syscalls.mounts()
+    with BootedHost() as host:
         host.boot()
         host.run(["systemd-run", "--quiet", "sleep", "1000"])
         processes, keeper = handles(host), host.neighbour.pid
         assert branches_of(keeper)
     assert have_ended(processes, within=0)
     assert not branches_of(keeper)
-    assert (links(), kernel.mounts()) == before
+    assert (links(), syscalls.mounts()) == before
 
 
 BOOT = """
     import time
-    from lab.booted.machine import Booted
-    with Booted() as host:
+    from lab.booted.booted_host import BootedHost
+    with BootedHost() as host:
         host.boot()
         print(host.pid, host.neighbour.pid, flush=True)
         time.sleep(1000)
@@ -189,13 +189,13 @@ def another_test() -> Iterator[tuple[subprocess.Popen[str], int, int]]:
 
 
 def test_nothing_is_left_after_the_test_was_killed() -> None:
-    before = links(), kernel.mounts()
+    before = links(), syscalls.mounts()
     with another_test() as (test, first, keeper):
         processes = [os.pidfd_open(first), os.pidfd_open(keeper)]
         test.kill()
         assert have_ended(processes, within=10)
     assert not branches_of(keeper)
-    assert (links(), kernel.mounts()) == before
+    assert (links(), syscalls.mounts()) == before
 
 
 def test_a_killed_keeper_takes_the_host_along_and_the_next_one_sweeps_after_it() -> None:
@@ -203,14 +203,14 @@ def test_a_killed_keeper_takes_the_host_along_and_the_next_one_sweeps_after_it()
         processes = [os.pidfd_open(first)]
         os.kill(keeper, signal.SIGKILL)
         assert have_ended(processes, within=10)
-    with Booted():
+    with BootedHost():
         assert not branches_of(keeper)
 
 
 # The host
 
 
-def test_firewalld_is_started_by_systemd(host: Booted) -> None:
+def test_firewalld_is_started_by_systemd(host: BootedHost) -> None:
     assert shown(host, "firewalld", "ActiveState") == "active"
     assert shown(host, "firewalld", "UnitFileState") == "enabled"
     assert host.run(["firewall-cmd", "--state"]).stdout == "running\n"
@@ -218,11 +218,11 @@ def test_firewalld_is_started_by_systemd(host: Booted) -> None:
     assert host.run(["systemctl", "--failed", "--plain", "--no-legend"]).stdout == ""
 
 
-def test_loopback_is_up(host: Booted) -> None:
+def test_loopback_is_up(host: BootedHost) -> None:
     assert "127.0.0.1" in host.run(["ip", "-o", "addr", "show", "dev", "lo", "up"]).stdout
 
 
-def test_the_checkout_is_there_and_cannot_be_changed(host: Booted) -> None:
+def test_the_checkout_is_there_and_cannot_be_changed(host: BootedHost) -> None:
     code = "import sys; sys.path.insert(0, sys.argv[1]); import jeepney, k3sfw_engine"
     host.run([sys.executable, "-c", code, str(CHECKOUT / "_utils")])
     for folder in (CHECKOUT, Path(sys.prefix)):
@@ -231,7 +231,7 @@ def test_the_checkout_is_there_and_cannot_be_changed(host: Booted) -> None:
 
 
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
-def test_its_neighbour_meets_the_firewall(host: Booted, family: str) -> None:
+def test_its_neighbour_meets_the_firewall(host: BootedHost, family: str) -> None:
     wait_for_rules(host)
     assert ask(host, family) in ("EHOSTUNREACH", "EACCES")
     host.run(["firewall-cmd", "--add-port=6443/tcp"])
@@ -242,12 +242,12 @@ def test_its_neighbour_meets_the_firewall(host: Booted, family: str) -> None:
     assert ask(host, family) in ("EHOSTUNREACH", "EACCES")
 
 
-def wait_for_rules(host: Booted) -> None:
+def wait_for_rules(host: BootedHost) -> None:
     # To systemd firewalld is active as soon as it is on the bus; it answers when all is loaded.
     host.run(["firewall-cmd", "--state"])
 
 
-def ask(host: Booted, family: str) -> str:
+def ask(host: BootedHost, family: str) -> str:
     code = """
         import errno, socket, sys
         try:
@@ -259,7 +259,7 @@ def ask(host: Booted, family: str) -> str:
     return host.neighbour.run(command).stdout.strip()
 
 
-def test_what_is_written_before_the_first_boot_is_found_by_it(off: Booted) -> None:
+def test_what_is_written_before_the_first_boot_is_found_by_it(off: BootedHost) -> None:
     off.path("/etc/firewalld/zones/office.xml").write_text(
         "<zone><port port='1' protocol='tcp'/></zone>"
     )
@@ -271,13 +271,13 @@ def test_what_is_written_before_the_first_boot_is_found_by_it(off: Booted) -> No
 
 
 def test_a_first_process_that_cannot_be_executed_is_an_error() -> None:
-    with Booted(first=("/usr/bin/nothing",)) as host:
+    with BootedHost(first=("/usr/bin/nothing",)) as host:
         with pytest.raises(LabError, match="No such file"):
             host.switch_on()
         assert not branches_of(host.neighbour.pid)
 
 
-def test_a_unit_that_fails_makes_the_host_degraded(off: Booted) -> None:
+def test_a_unit_that_fails_makes_the_host_degraded(off: BootedHost) -> None:
     write_unit(
         off,
         "broken.service",
@@ -292,7 +292,7 @@ def test_a_unit_that_fails_makes_the_host_degraded(off: Booted) -> None:
 
 
 @pytest.mark.parametrize("end", ["power_cut", "reboot"])
-def test_what_is_on_the_disk_survives(host: Booted, end: str) -> None:
+def test_what_is_on_the_disk_survives(host: BootedHost, end: str) -> None:
     first = host.run(["cat", "/proc/sys/kernel/random/boot_id", "/etc/machine-id"]).stdout
     host.run(["sh", "-c", "echo kept | tee /var/lib/kept /etc/kept /run/gone > /tmp/gone"])
     host.run(["firewall-cmd", "--permanent", "--add-port=6443/tcp"])
@@ -304,7 +304,7 @@ def test_what_is_on_the_disk_survives(host: Booted, end: str) -> None:
     assert first.splitlines()[1] == host.path("/etc/machine-id").read_text().strip()
 
 
-def test_a_power_cut_asks_no_service_and_a_reboot_does(host: Booted) -> None:
+def test_a_power_cut_asks_no_service_and_a_reboot_does(host: BootedHost) -> None:
     write_unit(
         host,
         "last.service",
@@ -324,7 +324,7 @@ def test_a_power_cut_asks_no_service_and_a_reboot_does(host: Booted) -> None:
     assert host.path("/var/lib/stopped").exists()
 
 
-def test_a_host_that_goes_off_by_itself_is_seen_to_be_off(host: Booted) -> None:
+def test_a_host_that_goes_off_by_itself_is_seen_to_be_off(host: BootedHost) -> None:
     host.shut_down()
     assert not host.on
     host.path("/var/lib/written").write_text("while it was off")
@@ -341,19 +341,19 @@ def late(seconds: int) -> list[str]:
     return ["systemd-run", *timer, "touch", "/var/lib/late"]
 
 
-def wait_for_late(host: Booted) -> None:
+def wait_for_late(host: BootedHost) -> None:
     file = host.path("/var/lib/late")
     wait_until(file.exists, "The timer did not fire", timeout=15, every=0.02)
 
 
-def test_a_transient_timer_fires(host: Booted) -> None:
+def test_a_transient_timer_fires(host: BootedHost) -> None:
     start = time.monotonic()
     host.run(late(2))
     wait_for_late(host)
     assert time.monotonic() - start >= 2
 
 
-def test_a_transient_timer_does_not_outlive_a_power_cut(host: Booted) -> None:
+def test_a_transient_timer_does_not_outlive_a_power_cut(host: BootedHost) -> None:
     host.run(late(5))
     due = time.monotonic() + 5
     assert shown(host, "late.timer", "ActiveState") == "active"
@@ -378,7 +378,9 @@ EARLY = """
 
 
 @pytest.mark.parametrize("end", ["power_cut", "reboot", "restart_firewalld"])
-def test_a_oneshot_unit_runs_before_firewalld_if_its_path_exists(host: Booted, end: str) -> None:
+def test_a_oneshot_unit_runs_before_firewalld_if_its_path_exists(
+    host: BootedHost, end: str
+) -> None:
     write_unit(host, "early.service", EARLY)
     host.run(["systemctl", "enable", "early.service"])
     start_firewalld_again(host, end)
@@ -393,7 +395,7 @@ def test_a_oneshot_unit_runs_before_firewalld_if_its_path_exists(host: Booted, e
     assert shown(host, "firewalld", "ActiveState") == "active"
 
 
-def start_firewalld_again(host: Booted, end: str) -> None:
+def start_firewalld_again(host: BootedHost, end: str) -> None:
     if end == "restart_firewalld":
         host.run(["systemctl", "restart", "firewalld"])
     else:
@@ -418,7 +420,7 @@ STARTER_SCRIPT = f"""
 
 @pytest.mark.parametrize("mode", ["mixed", "control-group"])
 def test_a_restart_spares_the_timer_a_service_made_but_not_its_daemon(
-    host: Booted, mode: str
+    host: BootedHost, mode: str
 ) -> None:
     write_unit(host, "starter.service", STARTER.format(mode=mode))
     host.path("/var/lib/starter").write_text(textwrap.dedent(STARTER_SCRIPT))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from k3sfw_engine.checks.routes.other_firewalls import CLOUD_SETUP_OFF
-from lab.booted.machine import Booted
+from lab.booted.booted_host import BootedHost
 
 UTILS = Path(__file__).parents[2] / "_utils"
 UNITS = {
@@ -23,7 +23,7 @@ print(read_host(["eth0"]).cloud_setup)
 
 @pytest.fixture(scope="module")
 def booted():
-    with Booted() as machine:
+    with BootedHost() as machine:
         for kind, unit in UNITS.items():
             machine.path(f"/etc/systemd/system/nm-cloud-setup.{kind}").write_text(unit)
         machine.boot()

@@ -1,6 +1,6 @@
 """What a change of the tables does to new connections while it is made."""
 
-from lab.stream import stream
+from lab.connection_stream import stream
 
 
 def test_a_stream_of_new_connections_loses_none_while_nodes_rows_and_groups_change(

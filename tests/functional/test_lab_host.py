@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import daemons, ending, state
+from lab import daemons, kill_hosts, lab_folder
 from lab.cluster import Lab
 from lab.errors import CommandFailed, LabError
 from lab.host import Host
@@ -251,8 +251,8 @@ def test_a_lab_ends_with_the_process_that_raised_it(tmp_path: Path) -> None:
     )
     with holder:
         assert holder.stdout and holder.stdout.readline() == "up\n"
-        folder = state.folder_of("test-orphan")
-        first = ending.first_processes(folder.path)
+        folder = lab_folder.folder_of("test-orphan")
+        first = kill_hosts.first_processes(folder.path)
         assert len(first) == 2
         holder.kill()
     wait_for(lambda: not any(lives(pid) for pid in first))
@@ -273,7 +273,7 @@ def test_what_is_missing_is_said_with_its_mend(
         monkeypatch.setattr(shutil, "which", lambda program, path: None)
     with pytest.raises(LabError, match=says):
         Lab("test-missing", (PLAIN,), salt=False).up()
-    assert not state.folder_of("test-missing").path.exists()
+    assert not lab_folder.folder_of("test-missing").path.exists()
 
 
 def test_a_lab_of_the_same_name_is_not_raised_twice(lab: Lab) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.booted.machine import Booted
+from lab.booted.booted_host import BootedHost
 from tests.functional.transactions import TransactionNode
 
 UNIT = Path(__file__).parents[2] / "salt/k3s/files/k3sfw-recover.service"
@@ -14,7 +14,7 @@ UNIT = Path(__file__).parents[2] / "salt/k3s/files/k3sfw-recover.service"
 
 @pytest.fixture(scope="module")
 def booted():
-    with Booted() as machine:
+    with BootedHost() as machine:
         # As k3s.firewall has it.
         shutil.copy(UNIT, machine.path("/etc/systemd/system"))
         wants = machine.path("/etc/systemd/system/firewalld.service.wants")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lab.stream import stream
+from lab.connection_stream import stream
 from tests.functional.hosts import standing
 from tests.functional.knocking import CLOSED, OPEN, knocking
 from tests.functional.transactions import TransactionNode

@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 
 from lab.k3s import pods
-from lab.k3s.networks import POD, SERVICE
+from lab.k3s.addresses import POD, SERVICE
 from tests.cluster.packets.reach import Source
 
 

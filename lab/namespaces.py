@@ -63,7 +63,7 @@ class HostProcess(subprocess.Popen[str]):
                 os.kill(pid, sig)
 
 
-class Inside(abc.ABC):
+class Namespaces(abc.ABC):
     """The namespaces of one process."""
 
     # Options of nsenter: which of its namespaces are its own.

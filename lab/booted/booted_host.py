@@ -16,7 +16,7 @@ from typing import IO, ClassVar
 
 from lab.booted import keeper, root
 from lab.errors import LabError
-from lab.inside import Inside
+from lab.namespaces import Namespaces
 from lab.spec import HostSpec
 from lab.wait import wait_until
 
@@ -24,7 +24,7 @@ SYSTEMD = ("/usr/lib/systemd/systemd",)
 SPEC = HostSpec("s1", "server", 11)
 
 
-class Neighbour(Inside):
+class Neighbour(Namespaces):
     """A network namespace at the other end of the host's cable; its files are the machine's."""
 
     namespaces: ClassVar[tuple[str, ...]] = ("--net",)
@@ -40,14 +40,14 @@ class Neighbour(Inside):
         return self._pid
 
 
-class Booted(Inside):
+class BootedHost(Namespaces):
     """A host with a disk of its own; it stands for the block, and is off at first.
 
     While it is off, ``path`` is on its disk as well: what the first boot shall find can
     be written before it.
     """
 
-    namespaces: ClassVar[tuple[str, ...]] = (*Inside.namespaces, "--cgroup")
+    namespaces: ClassVar[tuple[str, ...]] = (*Namespaces.namespaces, "--cgroup")
     limits: ClassVar[tuple[str, ...]] = (
         "--bounding-set",
         ",".join(f"-{name}" for name in root.GIVEN_UP),
@@ -61,7 +61,7 @@ class Booted(Inside):
         self._unread = b""
         self._on: int | None = None
 
-    def __enter__(self) -> Booted:
+    def __enter__(self) -> BootedHost:
         """Make the disk."""
         self._keeper = subprocess.Popen(
             [

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lab import ending, lock
+from lab import kill_hosts, lock
 from lab.errors import LabError
 from lab.init import OVERLAID
 from lab.spec import HostSpec
@@ -60,7 +60,7 @@ class Folder:
 
     def alive(self) -> set[int]:
         """The first processes of the hosts that stand, and of the switch."""
-        return ending.first_processes(self.path)
+        return kill_hosts.first_processes(self.path)
 
     def read(self) -> Record:
         """The record of the lab that lies here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lab.inside import Inside
+from lab.namespaces import Namespaces
 
 # An IPv4 and an IPv6 pattern each: the node's number, then that of the pod or service. A service
 # has no node, but a test that sends from its addresses needs a network on each.
@@ -34,6 +34,6 @@ def no_wait(address: str) -> str:
     return "nodad" if ":" in address else ""
 
 
-def ip(host: Inside, *commands: str, inside: Sequence[str] = ()) -> None:
+def ip(host: Namespaces, *commands: str, inside: Sequence[str] = ()) -> None:
     """Run commands of ``ip`` on a host; ``inside`` is what enters one of its namespaces."""
     host.run([*inside, "ip", "-batch", "-"], input="\n".join(commands) + "\n")
