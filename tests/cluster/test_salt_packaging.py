@@ -1,4 +1,4 @@
-"""A minion whose Python lacks what k3sfw imports: it is told so, and gets it without a network."""
+"""A minion whose Python lacks a package: it says which, and gets it without a network."""
 
 import importlib.metadata
 import json
@@ -26,7 +26,7 @@ PYTHON = f"{ENVIRONMENT}/bin/python"
 
 @pytest.fixture(scope="module")
 def lacking(applied):
-    """A node with a Python that has what runs this, Salt among it, but for one package."""
+    """Give a node a copy of this Python environment, Salt included, without one package."""
     host = applied.host(NODE)
     host.run([sys.executable, "-m", "venv", "--without-pip", ENVIRONMENT])
     (packages,) = host.path(ENVIRONMENT).glob("lib/python*/site-packages")
@@ -40,14 +40,14 @@ def lacking(applied):
 
 @pytest.fixture(scope="module")
 def wheels(applied):
-    """The package as a wheel on the master's file server, made of the one that is installed."""
+    """Put the package on the master's file server, as a wheel made of the installed one."""
     folder = applied.lab.srv / "salt/k3s/wheels"
     folder.mkdir(parents=True)
     package = importlib.metadata.distribution(LACKING)
     name = f"{LACKING}-{package.version}-py3-none-any.whl"
     with zipfile.ZipFile(folder / name, "w") as wheel:
         for file in package.files:
-            # What the installer has added is not of the wheel.
+            # The installer adds these; they are not part of a wheel.
             if file.suffix != ".pyc" and file.name not in ("INSTALLER", "REQUESTED"):
                 wheel.write(file.locate(), str(file))
     yield
@@ -61,14 +61,14 @@ def salt_call(host, *words):
     return done.stdout, done.stderr
 
 
-def test_a_minion_is_told_which_package_is_missing_and_how_to_install_it(lacking):
+def test_the_minion_says_which_package_is_missing_and_how_to_install_it(lacking):
     told = " ".join(salt_call(lacking, "k3sfw.role"))
     assert f"the Python package {LACKING} is missing in {PYTHON}" in told
     assert "run state.apply k3s.requirements" in told
     assert "Traceback" not in told
 
 
-def test_what_is_missing_comes_from_the_master_and_the_rules_in_the_same_run(lacking, wheels):
+def test_the_missing_package_and_the_rules_come_in_the_same_run(lacking, wheels):
     returned = json.loads(salt_call(lacking, "state.apply", "k3s.firewall")[0])["local"]
     requirements, firewall = returned.values()
     assert (requirements["__id__"], requirements["result"]) == ("k3s_requirements", True)

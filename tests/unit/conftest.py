@@ -1,6 +1,6 @@
-"""How hypothesis works here: a slow machine is no fault of the code.
+"""Settings of hypothesis: without deadlines, so that a slow machine fails no test.
 
-``pytest --hypothesis-profile=thorough`` looks for longer.
+``pytest --hypothesis-profile=thorough`` tries more examples.
 """
 
 from hypothesis import HealthCheck, settings

@@ -1,4 +1,4 @@
-"""A masterless minion in a folder of the test's own, asked by a real salt-call."""
+"""A masterless minion in a temporary folder, called with a real salt-call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def configure(folder: Path, **settings: Any) -> None:
 
 
 def salt_call(folder: Path, *arguments: str, python: str | Path = sys.executable) -> Any:
-    """Give what the minion returns; an exit code that is not zero is a failure of the test."""
+    """Return the minion's answer; a non-zero exit code fails the test."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [python, "-c", SALT_CALL, "--local", "-c", folder, "--out=json", *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)

@@ -1,6 +1,6 @@
 """
-What pip installs is what Salt loads: the package is built, installed into an environment of its
-own, as a wheel and in place, and asked by a real salt-call.
+Salt loads what pip installs: the package is built, installed as a wheel and in place into an
+environment of its own, and called with a real salt-call.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BUILT_FROM = (*SHIPPED, "LICENSE", "README.md", "pyproject.toml", "setup.cfg")
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A copy of what is packaged, for a build leaves its own files beside the sources."""
+    """Copy what is packaged, because a build leaves files beside the sources."""
     copy = tmp_path_factory.mktemp("checkout")
     for name in BUILT_FROM:
         if (ROOT / name).is_dir():
@@ -43,7 +43,7 @@ def build(what, checkout, folder):
 
 
 def installed(arguments, folder):
-    """A virtual environment with the package, which sees the packages of this Python too."""
+    """Create a virtual environment with the package and access to the packages of this Python."""
     python = folder / "bin/python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     packages = next(folder.glob("lib/python*/site-packages"))

@@ -1,4 +1,4 @@
-"""A check as a state: its verdict fails a highstate or does not, and nothing is ever changed."""
+"""A check as a state: its verdict decides whether a highstate fails, and it changes nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from _states import k3sfw
 
 @pytest.fixture
 def checked(monkeypatch):
-    """What the state returns for such an answer, and what the master was told."""
+    """Return what the state makes of an answer of the check, and the events that it sends."""
 
     def run(
         status,
@@ -52,7 +52,7 @@ def checked(monkeypatch):
     ],
 )
 @pytest.mark.parametrize("state", [k3sfw.routes_checked, k3sfw.ports_checked])
-def test_a_verdict_fails_a_highstate_or_does_not(checked, state, status, allow_warnings, result):
+def test_the_verdict_decides_if_a_highstate_fails(checked, state, status, allow_warnings, result):
     for test in (False, True):
         ret, _told = checked(status, test=test, state=state, allow_warnings=allow_warnings)
         assert (ret["name"], ret["result"], ret["changes"]) == ("routes", result, {})
@@ -67,7 +67,7 @@ def test_the_comment_has_the_verdict_and_every_problem(checked):
     ]
 
 
-def test_a_failure_is_told_to_the_master_and_nothing_else_is(checked):
+def test_only_a_failure_is_reported_to_the_master(checked):
     assert checked("FAIL")[1] == ["k3sfw/checked"]
     assert checked("WARN")[1] == []
     assert checked("FAIL", test=True)[1] == []

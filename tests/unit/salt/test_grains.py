@@ -1,4 +1,4 @@
-"""What a host's files say of it as a K3s node, and that the operator's word wins."""
+"""The grains that a host's files give, and the operator's values that win over them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OF_INTERFACES = ["192.0.2.11", "192.0.2.200", "198.51.100.7", "2001:db8::11"]
 
 @pytest.fixture(autouse=True, scope="module")
 def _no_deferred_log():
-    """Keep Salt from saving our warnings for a stderr that pytest has closed by then."""
+    """Keep Salt from writing our warnings later to a stderr that pytest has closed."""
     shutdown_temp_handler()
 
 
@@ -57,7 +57,7 @@ def addresses_with(root, configuration):
     return node(root)["k3s_node_ips"]
 
 
-def test_a_host_that_is_no_node_has_no_grain_and_no_word_in_the_log(tmp_path, caplog):
+def test_a_host_without_k3s_has_no_grains_and_logs_nothing(tmp_path, caplog):
     assert node(tmp_path) == {}
     assert not caplog.records
 
@@ -77,7 +77,7 @@ def test_a_host_that_is_no_node_has_no_grain_and_no_word_in_the_log(tmp_path, ca
         (["etc/init.d/k3s", "etc/init.d/k3s-agent"], None),
     ],
 )
-def test_the_role_is_what_the_services_say_and_else_the_data_folder(files, role, tmp_path):
+def test_the_role_comes_from_the_services_and_else_from_the_data_folder(files, role, tmp_path):
     for path in files:
         write(tmp_path, path)
     assert node(tmp_path).get("k3s_role") == role
@@ -105,12 +105,12 @@ def test_a_role_set_by_hand_brings_the_other_grains_to_a_host_without_k3s(tmp_pa
     }
 
 
-def test_an_empty_role_set_by_hand_says_that_this_is_no_node(tmp_path):
+def test_an_empty_role_set_by_hand_means_not_a_node(tmp_path):
     write(tmp_path, "etc/systemd/system/k3s.service")
     assert node(tmp_path, {"k3s_role": ""}) == {}
 
 
-def test_each_value_set_by_hand_wins_for_itself(tmp_path):
+def test_each_value_set_by_hand_wins_on_its_own(tmp_path):
     write(tmp_path, "etc/systemd/system/k3s.service")
     assert node(tmp_path, {"k3s_cluster": "east"})["k3s_cluster"] == "east"
     assert node(tmp_path, {"k3s_node_ips": ["192.0.2.99"]})["k3s_node_ips"] == ["192.0.2.99"]
@@ -148,7 +148,7 @@ def test_later_configuration_files_win_or_append(tmp_path):
     "configuration",
     ["node-ip: [", "- node-ip", "word", "node-ip: eth0", "node-ip: {a: b}", "\x00", "a: \udcff"],
 )
-def test_a_broken_configuration_is_named_and_never_reads_as_no_address(
+def test_a_broken_configuration_is_reported_and_never_means_no_address(
     configuration, tmp_path, caplog
 ):
     write(tmp_path, "etc/systemd/system/k3s.service")
@@ -171,7 +171,7 @@ ADDRESSES = st.lists(
 
 
 @given(ADDRESSES, st.booleans(), st.booleans())
-def test_any_list_of_addresses_comes_out_whole_sorted_and_once(tmp_path_factory, ips, joined, flow):
+def test_any_list_of_addresses_is_complete_sorted_and_unique(tmp_path_factory, ips, joined, flow):
     texts = [str(ip) for ip in ips]
     value = ", ".join(texts) if joined else texts
     configuration = yaml.safe_dump({"node-ip": value}, default_flow_style=flow)
@@ -183,7 +183,7 @@ def test_any_list_of_addresses_comes_out_whole_sorted_and_once(tmp_path_factory,
 
 
 @given(st.binary() | st.text().map(str.encode))
-def test_no_configuration_whatever_crashes_the_grains(tmp_path_factory, content):
+def test_no_configuration_crashes_the_grains(tmp_path_factory, content):
     root = tmp_path_factory.mktemp("host")
     write(root, "etc/systemd/system/k3s.service")
     write(root, k3s.CONFIGURATION)
@@ -191,7 +191,7 @@ def test_no_configuration_whatever_crashes_the_grains(tmp_path_factory, content)
     assert node(root)["k3s_node_ips"] == OF_INTERFACES
 
 
-# As flannel writes it: the addresses are those of the bridge.
+# As written by flannel: the addresses are those of the bridge.
 SUBNET_FILE = """FLANNEL_NETWORK=10.42.0.0/16
 FLANNEL_SUBNET=10.42.1.1/24
 FLANNEL_IPV6_NETWORK=fd42::/56
@@ -210,7 +210,7 @@ FLANNEL_IPMASQ=true
         ("FLANNEL_SUBNET=\nFLANNEL_IPV6_SUBNET=fd42:0:0:1::1/64", ["fd42:0:0:1::/64"]),
     ],
 )
-def test_the_networks_of_the_pods_are_those_that_flannel_wrote_down(content, networks, tmp_path):
+def test_the_pod_networks_are_those_in_the_subnet_file_of_flannel(content, networks, tmp_path):
     write(tmp_path, k3s.SUBNET_FILE, content)
     assert node(tmp_path, {"k3s_role": "agent"})["k3s_pod_cidrs"] == networks
 
@@ -218,16 +218,14 @@ def test_the_networks_of_the_pods_are_those_that_flannel_wrote_down(content, net
 @pytest.mark.parametrize(
     "content", ["", "=", "FLANNEL_SUBNET=0.0.0.0/0", "FLANNEL_SUBNET=10.42.1.1/240", "\udcff"]
 )
-def test_where_flannel_says_nothing_there_is_no_such_grain_and_no_word_in_the_log(
-    content, tmp_path, caplog
-):
+def test_without_a_subnet_file_there_is_no_such_grain_and_no_warning(content, tmp_path, caplog):
     write(tmp_path, k3s.SUBNET_FILE)
     (tmp_path / k3s.SUBNET_FILE).write_bytes(content.encode("utf-8", "surrogateescape"))
     assert "k3s_pod_cidrs" not in node(tmp_path, {"k3s_role": "agent"})
     assert not caplog.records
 
 
-def test_networks_of_pods_set_by_hand_win_none_of_them_too(tmp_path):
+def test_pod_networks_set_by_hand_win_even_an_empty_list(tmp_path):
     write(tmp_path, k3s.SUBNET_FILE, SUBNET_FILE)
     for by_hand in (["10.42.9.0/24"], []):
         operator = {"k3s_role": "agent", "k3s_pod_cidrs": by_hand}
@@ -235,7 +233,7 @@ def test_networks_of_pods_set_by_hand_win_none_of_them_too(tmp_path):
 
 
 @given(st.binary() | st.text().map(str.encode))
-def test_no_subnet_file_whatever_crashes_the_grains(tmp_path_factory, content):
+def test_no_subnet_file_crashes_the_grains(tmp_path_factory, content):
     root = tmp_path_factory.mktemp("host")
     write(root, k3s.SUBNET_FILE)
     (root / k3s.SUBNET_FILE).write_bytes(content)
@@ -244,7 +242,7 @@ def test_no_subnet_file_whatever_crashes_the_grains(tmp_path_factory, content):
 
 @pytest.fixture
 def minion(tmp_path):
-    """Gives the folder of a masterless minion that has our grains and these of its operator."""
+    """Return the folder of a masterless minion with our grains and the operator's."""
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules/grains").symlink_to(ROOT / "_grains")
 
@@ -257,14 +255,14 @@ def minion(tmp_path):
     return configured
 
 
-def test_salt_gives_the_operators_values(minion):
+def test_salt_returns_the_operators_values(minion):
     folder = minion({"k3s_role": "agent"}, {"k3s_role": "server", "k3s_cluster": "east"})
     grains = salt_call(folder, "grains.item", *k3s.NAMES)
     assert (grains["k3s_role"], grains["k3s_cluster"]) == ("agent", "east")
     assert isinstance(grains["k3s_node_ips"], list)
 
 
-def test_an_answer_of_ours_is_never_taken_for_the_operators(minion):
+def test_a_computed_value_is_never_mistaken_for_the_operators(minion):
     folder = minion({}, {"k3s_role": "server", "k3s_cluster": "east"})
     code = f"""
 import json, salt.config, salt.loader
@@ -281,5 +279,5 @@ for content in (None, {{"k3s_role": "agent"}}, {{"k3s_role": None}}):
     )
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert answers[:2] == [["server", "east"], ["agent", "default"]]
-    # None is what grains.delval leaves: the host is again what it is by itself.
+    # grains.delval leaves None: the computed value counts again.
     assert answers[2] != answers[1]

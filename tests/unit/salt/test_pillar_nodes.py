@@ -1,4 +1,4 @@
-"""The nodes in a minion's pillar are what the master knows at that moment, and never a guess."""
+"""The nodes in a minion's pillar are those that the master knows now, never a guess."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.paths import PILLAR
 
 @pytest.fixture(autouse=True, scope="module")
 def _no_deferred_log():
-    """Keep Salt from saving its warnings for a stderr that pytest has closed by then."""
+    """Keep Salt from writing its warnings later to a stderr that pytest has closed."""
     shutdown_temp_handler()
 
 
@@ -50,7 +50,7 @@ class Master:
             (self.keys / minion).write_text("a public key")
 
     def hear(self, minion, grains, age=60):
-        """Accept a minion and hold these grains of it, heard ``age`` seconds ago."""
+        """Accept a minion, and cache its grains as of ``age`` seconds ago."""
         self.accept(minion)
         if __version_info__ >= (3008,):
             self.cache.store("grains", minion, grains)
@@ -98,14 +98,14 @@ def test_the_nodes_are_those_of_the_minions_own_cluster(master):
     assert sorted(master.nodes("far-server", east)) == ["far", "far-server"]
 
 
-def test_a_single_server_that_the_master_never_heard_is_a_whole_cluster(master):
+def test_a_single_server_without_cached_grains_is_a_complete_cluster(master):
     master.accept("s1")
     pillar = master.pillar("s1", claims("server", "192.0.2.11"))
     assert pillar["nodes"] == {"s1": entry("server", "192.0.2.11")}
     assert "unheard_minions" not in pillar
 
 
-def test_what_a_minion_says_now_wins_over_what_it_said_before(master):
+def test_current_grains_win_over_cached_ones(master):
     master.hear("s1", claims("agent", "192.0.2.99"))
     assert master.nodes() == {"s1": entry("server", "192.0.2.11")}
 
@@ -119,7 +119,7 @@ def test_a_node_that_joins_changes_or_leaves_is_seen_at_once(master):
     assert list(master.nodes()) == ["s1"]
 
 
-def test_a_rejected_minion_is_no_node_though_its_grains_are_still_cached(master):
+def test_a_rejected_minion_is_not_a_node_even_if_its_grains_are_cached(master):
     master.accept("s1")
     master.hear("a1", claims("agent", "192.0.2.21"))
     assert "a1" in master.nodes()
@@ -129,14 +129,14 @@ def test_a_rejected_minion_is_no_node_though_its_grains_are_still_cached(master)
     assert list(master.nodes()) == ["s1"]
 
 
-def test_accepted_minions_that_the_master_never_heard_are_named(master):
+def test_accepted_minions_without_cached_grains_are_listed(master):
     master.accept("s1", "x2", "x1")
     pillar = master.pillar("s1", claims("server", "192.0.2.11"))
     assert list(pillar["nodes"]) == ["s1"]
     assert pillar["unheard_minions"] == ["x1", "x2"]
 
 
-def test_one_pillar_reads_what_the_one_before_it_read(master):
+def test_a_pillar_uses_what_the_one_before_it_read(master):
     master.accept("s1")
     master.hear("s2", claims("server", "192.0.2.12"))
     first = master.nodes()
@@ -148,7 +148,7 @@ def test_one_pillar_reads_what_the_one_before_it_read(master):
     assert master.nodes()["s2"]["addresses"] == ["192.0.2.99"]
 
 
-def test_what_pillars_share_is_for_the_masters_user_only(master):
+def test_only_the_masters_user_can_read_the_shared_list(master):
     master.accept("s1")
     master.hear("s2", claims("server", "192.0.2.12"))
     master.nodes()
@@ -156,7 +156,7 @@ def test_what_pillars_share_is_for_the_masters_user_only(master):
 
 
 @pytest.mark.parametrize("content", [b"", b"\xc1", b"\x93\x01\x02\x03", b"\x81\xa6layout\x63"])
-def test_a_broken_shared_answer_is_made_anew(content, master):
+def test_a_broken_shared_list_is_written_again(content, master):
     master.accept("s1")
     master.hear("s2", claims("server", "192.0.2.12"))
     expected = master.nodes()
@@ -166,14 +166,14 @@ def test_a_broken_shared_answer_is_made_anew(content, master):
     assert master.shared.read_bytes() == written
 
 
-def test_a_shared_answer_that_cannot_be_stored_costs_nobody_the_pillar(master):
+def test_a_shared_list_that_cannot_be_stored_fails_no_pillar(master):
     master.accept("s1")
     master.hear("s2", claims("server", "192.0.2.12"))
     (master.cached / "k3sfw").write_text("no folder")
     assert sorted(master.nodes()) == ["s1", "s2"]
 
 
-def test_a_minion_whose_entry_is_broken_is_unheard_and_the_others_are_there(master):
+def test_a_broken_cache_entry_costs_one_minion_and_not_the_others(master):
     master.accept("s1")
     master.hear("s2", claims("server", "192.0.2.12"))
     master.hear("s3", claims("server", "192.0.2.13"))
@@ -183,7 +183,7 @@ def test_a_minion_whose_entry_is_broken_is_unheard_and_the_others_are_there(mast
     assert pillar["unheard_minions"] == ["s3"]
 
 
-def test_nonsense_that_a_minion_claims_goes_on_as_it_is_but_never_at_any_length(master):
+def test_an_invalid_claim_is_passed_on_but_its_length_is_limited(master):
     master.accept("s1")
     master.hear("x1", {"k3s_role": ["king"], "k3s_node_ips": {"a": 1}})
     master.hear("x2", claims("agent", *["192.0.2.22"] * 100_000))
@@ -194,7 +194,7 @@ def test_nonsense_that_a_minion_claims_goes_on_as_it_is_but_never_at_any_length(
     assert isinstance(nodes["x2"]["addresses"], str)
 
 
-def test_a_pin_wins_and_what_the_minion_claims_stays_beside_it(master):
+def test_a_pin_wins_and_the_claim_is_kept_beside_it(master):
     master.accept("s1")
     master.hear("a1", claims("server", "192.0.2.66"))
     pins = {
@@ -208,14 +208,14 @@ def test_a_pin_wins_and_what_the_minion_claims_stays_beside_it(master):
     assert nodes["a2"] == pins["a2"]
 
 
-def test_networks_of_pods_are_carried_where_a_minion_knows_them_and_a_pin_wins(master):
+def test_pod_networks_are_included_where_known_and_a_pin_wins(master):
     master.accept("s1")
     master.hear("a1", claims("agent", "192.0.2.21", k3s_pod_cidrs=["10.42.4.0/24"]))
     master.hear("a2", claims("agent", "192.0.2.22", k3s_pod_cidrs=[]))
     nodes = master.nodes()
     assert "pod_cidrs" not in nodes["s1"] and "pod_cidrs" not in nodes["a2"]
     assert nodes["a1"]["pod_cidrs"] == nodes["a1"]["claimed"]["pod_cidrs"] == ["10.42.4.0/24"]
-    # The next pillar has it from what this one shared.
+    # The next pillar takes them from the shared list.
     assert master.nodes() == nodes
     master.site.write_text(json.dumps({"k3s": {"nodes": {"a1": {"pod_cidrs": ["10.42.7.0/24"]}}}}))
     pinned = master.nodes()["a1"]
@@ -223,7 +223,7 @@ def test_networks_of_pods_are_carried_where_a_minion_knows_them_and_a_pin_wins(m
     assert pinned["claimed"]["pod_cidrs"] == ["10.42.4.0/24"]
 
 
-def test_what_an_older_version_shared_is_not_read(master):
+def test_a_shared_list_of_an_older_version_is_ignored(master):
     master.accept("s1")
     master.hear("a1", claims("agent", "192.0.2.21", k3s_pod_cidrs=["10.42.4.0/24"]))
     expected = master.nodes()
@@ -233,12 +233,12 @@ def test_what_an_older_version_shared_is_not_read(master):
     assert master.nodes() == expected
 
 
-def test_a_host_whose_key_this_master_does_not_know_gets_no_nodes(master):
+def test_a_host_without_an_accepted_key_gets_no_nodes(master):
     master.hear("a1", claims("agent", "192.0.2.21"))
     assert master.nodes("over-ssh") is None
 
 
-def test_a_master_that_remembers_no_grains_gives_no_nodes(master):
+def test_a_master_without_a_grains_cache_gives_no_nodes(master):
     master.hear("a1", claims("agent", "192.0.2.21"))
     master.accept("s1")
     master.opts["minion_data_cache"] = False

@@ -1,4 +1,4 @@
-"""The pillar that Salt renders for a role holds the document's rows, and the site's changes."""
+"""The pillar of a role: the rows of both tables, with the site's changes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ NODES = {"s1": {"role": "server", "addresses": ["192.0.2.11"]}}
 
 @pytest.fixture(autouse=True, scope="module")
 def _no_deferred_log():
-    """Keep Salt from saving its errors for a stderr that pytest has closed by then."""
+    """Keep Salt from writing its errors later to a stderr that pytest has closed."""
     shutdown_temp_handler()
 
 
 @pytest.fixture
 def rendered(tmp_path):
-    """Gives the pillar of a masterless minion with these grains and this site file."""
+    """Return the pillar of a masterless minion with these grains and this site file."""
 
     def render(grains, site=None):
         (tmp_path / "site/k3s").mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def rendered(tmp_path):
 
 @pytest.fixture
 def pillar_of(rendered):
-    """Gives what stands below k3s for a role."""
+    """Return the pillar below k3s for a role."""
     return lambda role, site=None: rendered({"k3s_role": role}, site)["k3s"]
 
 
@@ -92,7 +92,7 @@ def test_an_agent_never_holds_etcd(rendered):
 
 
 @pytest.mark.parametrize(("role", "other"), [("server", "agent"), ("agent", "server")])
-def test_what_only_the_other_role_opens_is_told_to_who_asks_for_it(role, other, rendered):
+def test_rows_of_the_other_role_only_come_on_request(role, other, rendered):
     own = {"protocol": "tcp", "port": 7000, "source": "admins", "destination": "Agent"}
     site = {"ports": {"cluster": {"own": own, "spegel": {"port": 5002}}}}
     asking = {"k3s_role": role, "k3sfw_asks_for_peer_ports": True}
@@ -167,7 +167,7 @@ def test_a_site_may_use_jinja_and_grains(pillar_of):
 
 
 @pytest.mark.parametrize("role", ["server", "agent"])
-def test_the_engine_reads_this_pillar_and_the_example_of_a_site(role, pillar_of):
+def test_the_engine_reads_this_pillar_and_the_example_site(role, pillar_of):
     nodes = {"s1": {"role": role, "addresses": ["192.0.2.11"]}}
     parse_tables(pillar_of(role, {"nodes": nodes}), minion_id="s1", role=role)
     example = (PILLAR / "k3s/site.sls.example").read_text()
@@ -179,7 +179,7 @@ def test_the_engine_reads_this_pillar_and_the_example_of_a_site(role, pillar_of)
 @pytest.mark.parametrize(
     "ports", [None, [], "word", {"cluster": [1]}, {"cluster": {"etcd": 5}, "manager": None}]
 )
-def test_what_is_no_map_is_left_for_the_engine_to_name(ports, pillar_of):
+def test_a_value_that_is_not_a_map_is_left_to_the_engine(ports, pillar_of):
     pillar = pillar_of("server", {"ports": ports})
     if not isinstance(ports, dict):
         assert pillar["ports"] == ports
@@ -189,12 +189,12 @@ def test_what_is_no_map_is_left_for_the_engine_to_name(ports, pillar_of):
 
 
 @pytest.mark.parametrize("site", ["[1]", "k3s: {", "{{ nonsense() }}"])
-def test_a_broken_site_is_an_error_of_the_pillar_and_not_a_site_without_changes(site, rendered):
+def test_a_broken_site_file_is_an_error_and_not_an_empty_site(site, rendered):
     pillar = rendered({"k3s_role": "server"}, site)
     assert any("k3s.ports" in error for error in pillar["_errors"])
     assert "ports" not in pillar["k3s"]
 
 
-def test_a_masterless_minion_knows_no_nodes_but_the_pinned(pillar_of):
+def test_a_masterless_minion_knows_only_the_pinned_nodes(pillar_of):
     assert "nodes" not in pillar_of("server")
     assert pillar_of("server", {"nodes": NODES})["nodes"] == NODES

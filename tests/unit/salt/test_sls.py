@@ -1,4 +1,4 @@
-"""The state files that decide something themselves: k3s.requirements, k3s.schedule, the links."""
+"""The state files with logic of their own (k3s.requirements, k3s.schedule), and the links."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SCHEDULE = {"enabled": True, "interval": 600, "splay": 60, "heal": 120}
 
 
 def rendered(name, **context):
-    """The one state that Salt's py renderer makes of an SLS."""
+    """Return the only state that Salt's py renderer makes of an SLS."""
     (state,) = states(name, **context)
     return state
 
 
 def states(name, **context):
-    """The function and the arguments of each state that Salt's py renderer makes of an SLS."""
+    """Return the function and arguments of each state that the py renderer makes of an SLS."""
     path = ROOT / "salt/k3s" / f"{name}.sls"
     answer = salt.utils.templates.py(str(path), string=True, __env__="base", **context)
     assert answer["result"], answer["data"]
@@ -48,12 +48,12 @@ def test_the_schedule_is_what_pillar_says():
         assert (job["maxrunning"], job["return_job"], job["run_on_start"]) == (1, False, False)
 
 
-def test_a_schedule_switched_off_is_taken_away():
+def test_a_disabled_schedule_is_removed():
     ((function, jobs),) = schedule({**SCHEDULE, "enabled": False})
     assert (function, jobs["names"]) == ("schedule.absent", ["k3s_highstate", "k3s_heal"])
 
 
-def test_a_job_goes_to_the_minion_that_runs_and_else_to_its_configuration(tmp_path):
+def test_a_job_goes_to_a_running_minion_or_else_to_its_configuration(tmp_path):
     (tmp_path / "pid").write_text(f"{os.getpid()}\n")
     assert {job["offline"] for _, job in schedule(SCHEDULE, tmp_path / "pid")} == {False}
     assert {job["offline"] for _, job in schedule(SCHEDULE)} == {True}
@@ -74,7 +74,7 @@ def test_a_job_goes_to_the_minion_that_runs_and_else_to_its_configuration(tmp_pa
         ({"enabled": False}, [":interval is None", ":splay is None", ":heal is None"]),
     ],
 )
-def test_a_wrong_setting_is_named_with_its_path_and_the_schedule_left_alone(settings, named):
+def test_a_wrong_setting_is_reported_with_its_path_and_changes_nothing(settings, named):
     ((function, failure),) = schedule(settings)
     assert function == "test.fail_without_changes"
     for sentence in named:
@@ -96,8 +96,8 @@ def test_a_second_run_changes_nothing(tmp_path):
 
 
 @pytest.fixture
-def lacking(monkeypatch):
-    """Makes these packages look as if this Python did not have them."""
+def missing(monkeypatch):
+    """Make these packages look missing in this Python."""
     find_spec = importlib.util.find_spec
 
     def without(*names):
@@ -113,25 +113,25 @@ def requirements(*wheels):
     return rendered("requirements", __salt__=cache_dir)
 
 
-def test_nothing_is_done_where_nothing_is_lacking():
+def test_nothing_is_installed_if_nothing_is_missing():
     assert rendered("requirements", __salt__={}) == ("test.nop", {})
 
 
-def test_only_what_is_lacking_is_installed(lacking):
-    lacking("jeepney")
+def test_only_missing_packages_are_installed(missing):
+    missing("jeepney")
     expected = {"pkgs": ["jeepney"], "reload_modules": True}
     assert requirements() == ("pip.installed", expected)
 
 
-def test_a_sites_wheels_are_taken_and_no_index_is_asked(lacking):
-    lacking("jeepney", "netaddr")
+def test_wheels_of_the_site_are_used_instead_of_the_index(missing):
+    missing("jeepney", "netaddr")
     _, arguments = requirements("/cache/k3s/wheels/a.whl", "/cache/k3s/wheels/b.whl")
     assert arguments["pkgs"] == ["jeepney", "netaddr"]
     assert (arguments["no_index"], arguments["find_links"]) == (True, "/cache/k3s/wheels")
 
 
-def test_where_pip_is_lacking_too_a_sentence_says_what_to_install(lacking):
-    lacking("jeepney", "pip")
+def test_without_pip_a_message_says_what_to_install(missing):
+    missing("jeepney", "pip")
     function, failure = requirements()
     assert function == "test.fail_without_changes"
     assert "jeepney and pip" in failure["comment"]
