@@ -132,6 +132,7 @@ class Undone(EngineError):
         problems: Iterable[Problem | str],
         changes: Mapping[str, Any],
         left: Iterable[str],
+        notes: Iterable[str] = (),
     ) -> None:
         self.changes = changes
         remaining = tuple(left)
@@ -148,4 +149,4 @@ class Undone(EngineError):
                     "--check-config)",
                 ),
             )
-        super().__init__([*problems, *outcome])
+        super().__init__([*problems, *outcome], notes)

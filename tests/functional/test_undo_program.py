@@ -44,7 +44,7 @@ def test_what_others_have_at_runtime_outlives_a_firewalld_that_dies_while_it_is_
     steps = shared.drive(99, "kill", more)["steps"]
     shared.call("rollback", more)
     # For this table it takes a reload to undo what else would not need one.
-    left = "add table inet firewalld_policy_drop; add chain inet firewalld_policy_drop filter_x"
+    left = "add table inet firewalld_policy_drop; add chain inet firewalld_policy_drop filter_input"
     shared.nft(left)
     shared.drive(steps.index("execute"), "kill", more)
     wait_until(lambda: not has_own_rules(shared.host), "no reload was seen", timeout=20)

@@ -22,7 +22,7 @@ from k3sfw_engine.errors import EngineError
 from k3sfw_engine.model.rows import Role
 from k3sfw_engine.plan.steps import Reload
 from k3sfw_engine.port_tables.read_pillar import parse_tables
-from k3sfw_engine.standalone.undo import record
+from k3sfw_engine.standalone.undo import step_log
 from k3sfw_engine.transaction import checkpoint, execute_plan, journal, watchdog
 from k3sfw_engine.transaction.checkpoint import CommitOptions
 
@@ -87,13 +87,13 @@ def main(at, way):
 
         return wrapped
 
-    note = record.note
+    note = step_log.note
 
     def noting(folder, line):
         note(folder, line)
         reached(line["step"])
 
-    record.note = noting
+    step_log.note = noting
     checkpoint.begin = after(journal.begin, "begun")
     checkpoint.arm = after(watchdog.arm, "armed")
     if "kill_in_reload" in given:

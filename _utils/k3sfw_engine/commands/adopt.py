@@ -21,8 +21,8 @@ from k3sfw_engine.plan.difference import differing_settings
 from k3sfw_engine.plan.make_plan import Plan
 from k3sfw_engine.plan.observed import LAYERS, Observed
 from k3sfw_engine.plan.superseded_script_rules import Adoptable, AdoptionContext, find_adoptable
-from k3sfw_engine.standalone.undo.record import RUNTIME
-from k3sfw_engine.transaction.checkpoint import CommitOptions, checkpoint, describe_before
+from k3sfw_engine.standalone.undo.step_log import RUNTIME
+from k3sfw_engine.transaction.checkpoint import CommitOptions, checkpoint, make_record
 from k3sfw_engine.transaction.compare import compare
 from k3sfw_engine.transaction.execute_plan import read_back
 from k3sfw_engine.transaction.interrupted import recover
@@ -120,7 +120,7 @@ def _undoable(
     """All that brings back what is taken, and nothing that somebody else adds meanwhile."""
     runtime = snapshot_of({(Kind.ZONE, before.name): before.layers["runtime"]})
     zone = {key: runtime["zones"][before.name][key] for key in found.going["runtime"]}
-    record = describe_before(
+    record = make_record(
         bus,
         terms,
         observed,

@@ -25,5 +25,5 @@ def confirm(proof: Proof) -> RunResult:
                 ]
             )
         notices = confirm_change(entry, proof)
-    permanent = {"permanent": entry.before["changes"].get("permanent", {})}
+    permanent = {"permanent": entry.record.changes.get("permanent", {})}
     return RunResult({layer: each for layer, each in permanent.items() if each}, notices=notices)

@@ -17,10 +17,10 @@ def history() -> list[dict[str, Any]]:
             "id": entry.name,
             "at": entry.at,
             "what": entry.what,
-            "job": entry.before["job"],
+            "job": entry.record.job,
             "outcome": _outcome(entry),
-            "changes": entry.before["changes"],
-            "reloads": entry.before["reloads"],
+            "changes": entry.record.changes,
+            "reloads": entry.record.reloads,
         }
         for entry in entries
     ]

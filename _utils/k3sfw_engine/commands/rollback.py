@@ -15,7 +15,7 @@ from k3sfw_engine.model.run_result import RunResult
 from k3sfw_engine.plan.desired.desired_objects import Desired
 from k3sfw_engine.plan.make_plan import Plan, make_plan, removal_plan
 from k3sfw_engine.plan.observed import Observed
-from k3sfw_engine.standalone.undo import record
+from k3sfw_engine.standalone.undo.main import BY_ROLLBACK
 from k3sfw_engine.transaction.checkpoint import CommitOptions
 from k3sfw_engine.transaction.interrupted import is_under_way, undo_entry, untold
 from k3sfw_engine.transaction.journal import KEPT, Entry, past, unfinished
@@ -45,8 +45,8 @@ def rollback(
         else:
             with only_one():
                 _refuse_late(last)
-                undo_entry(last, record.BY_ROLLBACK)
-        changes = {**last.before["changes"]}
+                undo_entry(last, BY_ROLLBACK)
+        changes = {**last.record.changes}
         changes.pop("permanent", None)
         return RunResult(_reversed(changes))
     entry = _entry_of(name)
@@ -138,7 +138,7 @@ def _refuse_adoption(entry: Entry) -> None:
                 *(f"{options[setting]}={shlex.quote(text)}" for text in change["old"]),
             ]
         )
-        for layer, zones in entry.before["changes"].items()
+        for layer, zones in entry.record.changes.items()
         for title, settings in zones.items()
         for setting, change in settings.items()
     ]
@@ -160,9 +160,9 @@ def _objects_before(entry: Entry) -> Objects:
                 for key, value in each.items()
             },
         )
-        for kind, name, each in entry.before["objects"]
+        for kind, name, each in entry.record.objects
     )
-    if objects and (entry.before["version"] != __version__ or (Kind.ZONE, ZONE) not in objects):
+    if objects and (entry.record.version != __version__ or (Kind.ZONE, ZONE) not in objects):
         raise EngineError(
             [
                 f"what this node had before {entry.name} was not made whole by k3sfw "

@@ -14,13 +14,10 @@ from k3sfw_engine.firewalld.dbus import Bus, firewalld_is_there
 from k3sfw_engine.firewalld.runtime import State, read_state
 from k3sfw_engine.healing.known_damage import Damage
 from k3sfw_engine.host.nft_netlink import NftNetlink, NftTable
+from k3sfw_engine.standalone.undo.drop_table import DROP_TABLE, PANIC, RELOAD, made_by
 
-DROP_TABLE = "firewalld_policy_drop"
 _OWN_TABLE = "firewalld"
-# Of the drop table, a chain of a reload's and those of panic mode; of firewalld's own table, one
-# that comes with all the others. Their names are the same in all versions with policies.
-_RELOAD_CHAIN = "filter_input"
-_PANIC_CHAINS = ("raw_prerouting", "raw_output")
+# A chain of firewalld's own table that comes with all the others, in all versions with policies.
 _COMPLETE_CHAIN = "filter_INPUT"
 
 # Each begins anew because some rule of the host has changed meanwhile, and takes milliseconds.
@@ -77,7 +74,7 @@ def left_over_drop_table(
                     f"{DROP_TABLE}, once the reason is gone"
                 )
             return
-        if not tables.has_chain(DROP_TABLE, _RELOAD_CHAIN):
+        if _made_by(tables) != RELOAD:
             yield Damage(
                 f"the table inet {DROP_TABLE} is neither of a reload of firewalld nor of a panic, "
                 f"so it is left alone. Fix: look at nft list table inet {DROP_TABLE}"
@@ -139,7 +136,11 @@ def _remove(bus: Bus | None, table: NftTable) -> Iterator[str]:
 
 def _is_panic(tables: NftNetlink, answer: FirewalldAnswer) -> bool:
     asked = isinstance(answer, State) and answer.panic
-    return asked or any(tables.has_chain(DROP_TABLE, chain) for chain in _PANIC_CHAINS)
+    return asked or _made_by(tables) == PANIC
+
+
+def _made_by(tables: NftNetlink) -> str:
+    return made_by(lambda chain: tables.has_chain(DROP_TABLE, chain))
 
 
 def _is_dead(bus: Bus | None) -> bool:

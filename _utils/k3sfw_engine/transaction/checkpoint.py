@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +16,11 @@ from k3sfw_engine.firewalld.runtime import snapshot_of
 from k3sfw_engine.host.iptables_save_restore import KEPT
 from k3sfw_engine.host.lock import LOCK, holder
 from k3sfw_engine.model.firewall_objects import ours
+from k3sfw_engine.model.packet_question import PacketQuestion
 from k3sfw_engine.plan.observed import Observed
-from k3sfw_engine.standalone.undo import firewalld_process, record
+from k3sfw_engine.standalone.undo.firewalld_process import names_of
+from k3sfw_engine.standalone.undo.main import BY_RUN
+from k3sfw_engine.standalone.undo.record import Process, Record
 from k3sfw_engine.standalone.undo.restore_runtime import Snapshot
 from k3sfw_engine.transaction.journal import Journal, as_texts, begin
 from k3sfw_engine.transaction.still_reachable import Proof
@@ -43,10 +46,10 @@ class CommitOptions:
 
 
 @contextmanager
-def checkpoint(before: Mapping[str, Any], seconds: float) -> Iterator[Journal]:
-    """Have everything undone if the block fails, or the process dies in it."""
+def checkpoint(record: Record, seconds: float) -> Iterator[Journal]:
+    """Undo everything if the block fails, or if the process dies in it."""
     lay_out_program()
-    journal = begin(before)
+    journal = begin(record)
     try:
         disarm = arm(journal, LOCK, seconds)
     except BaseException:
@@ -55,57 +58,61 @@ def checkpoint(before: Mapping[str, Any], seconds: float) -> Iterator[Journal]:
     try:
         yield journal
     except BaseException as failure:
-        left = undo_now(record.BY_RUN)
+        left = undo_now(BY_RUN)
         if not left:
             disarm()
         if not isinstance(failure, EngineError):
             raise
         if journal.touched:
-            raise Undone(failure.sentences, before["changes"], left) from failure
+            raise Undone(failure.problems, record.changes, left, failure.notes) from failure
         if not left:
             journal.forget()
             raise
-        raise EngineError([*failure.sentences, *left]) from failure
+        raise EngineError([*failure.problems, *left], failure.notes) from failure
     if journal.has_ended:
         disarm()
 
 
-def describe_before(
+def make_record(
     bus: Bus,
     terms: CommitOptions,
     observed: Observed,
     *,
     changes: Mapping[str, Any],
+    reloads: Iterable[str] = (),
+    baseline: Iterable[PacketQuestion] = (),
     files: Contents,
     runtime: Snapshot,
-) -> Mapping[str, Any]:
-    """What a transaction writes down before its first step.
+    others: Snapshot | None = None,
+) -> Record:
+    """The record of a change that is about to begin.
 
     files, runtime
         As they are, of all that it may change.
+    others
+        The runtime objects of others, if it reloads firewalld.
     """
-    pid = bus.process()
-    return {
-        "version": __version__,
-        "what": terms.what,
-        "job": terms.job(),
-        "changes": changes,
-        "reloads": (),
-        "baseline": (),
-        "objects": [
+    return Record(
+        version=__version__,
+        what=terms.what,
+        job=terms.job(),
+        changes=changes,
+        reloads=list(reloads),
+        baseline=[(question.address, question.port) for question in baseline],
+        objects=[
             (kind.value, name, each.settings)
             for (kind, name), each in ours(observed.readable).items()
         ],
-        "owner": {"pid": os.getpid(), "started": record.started(os.getpid())},
-        "firewalld": [str(pid), record.started(pid)],
-        "lock": str(LOCK),
-        "holder": holder(),
-        "iptables": str(KEPT),
-        "files": as_texts(files),
-        "runtime": runtime,
-        "others": None,
-        "names": firewalld_process.names_of(snapshot_of({**observed.readable, **observed.runtime})),
-    }
+        owner=Process.of(os.getpid()),
+        firewalld=Process.of(bus.process()),
+        lock=str(LOCK),
+        holder=holder(),
+        iptables=str(KEPT),
+        files=as_texts(files),
+        runtime=runtime,
+        others=others,
+        names=names_of(snapshot_of({**observed.readable, **observed.runtime})),
+    )
 
 
 NO_CONFIRMATION = CommitOptions()

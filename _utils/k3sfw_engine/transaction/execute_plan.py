@@ -6,10 +6,9 @@ needs it: so whatever else reloads or restarts firewalld in between undoes the c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 from k3sfw_engine.errors import EngineError, NotConverged
 from k3sfw_engine.firewalld.dbus import Bus
@@ -53,10 +52,11 @@ from k3sfw_engine.plan.steps import (
     WritePermanent,
     touched_at_runtime,
 )
-from k3sfw_engine.standalone.undo import record
 from k3sfw_engine.standalone.undo.firewalld_process import names_of
+from k3sfw_engine.standalone.undo.record import Record
 from k3sfw_engine.standalone.undo.restore_runtime import restoring
-from k3sfw_engine.transaction.checkpoint import CommitOptions, checkpoint, describe_before
+from k3sfw_engine.standalone.undo.step_log import RELOAD, RUNTIME
+from k3sfw_engine.transaction.checkpoint import CommitOptions, checkpoint, make_record
 from k3sfw_engine.transaction.journal import PERMANENT, Entry, Journal
 from k3sfw_engine.transaction.still_reachable import Proof
 from k3sfw_engine.transaction.watchdog import WITHIN
@@ -86,8 +86,8 @@ def carry_out(
         others = _others(bus, observed) if plan.reloads else None
         baseline = terms.proof.baseline()
         failed = trial.result().notices if trial is not None else ()
-    before = _before(bus, plan, observed, others, baseline, terms)
-    with checkpoint(before, _watched_for(plan, observed)) as journal:
+    record = _record(bus, plan, observed, others, baseline, terms)
+    with checkpoint(record, _watched_for(plan, observed)) as journal:
         if others is not None:
             failed += _reload(bus, journal, plan, others)
             observed = observe(bus)
@@ -140,7 +140,7 @@ def confirm_change(entry: Entry, proof: Proof) -> tuple[str, ...]:
                 "k3sfw.rollback, then apply again"
             ]
         )
-    baseline = [PacketQuestion(host, Protocol.TCP, port) for host, port in entry.before["baseline"]]
+    baseline = [PacketQuestion(host, Protocol.TCP, port) for host, port in entry.record.baseline]
     if broken := proof.broken(baseline):
         raise NotConverged(broken)
     journal = Journal(entry.name)
@@ -180,7 +180,7 @@ def _change_runtime(bus: Bus, journal: Journal, plan: Plan, observed: Observed) 
     """Change what is in force; what is there afterwards."""
     if all(isinstance(step, _PERMANENT) for step in plan.steps):
         return observed
-    journal.note(record.RUNTIME)
+    journal.note(RUNTIME)
     execute(bus, plan.steps)
     return observe_again(bus, observed, touched_at_runtime(plan.steps))
 
@@ -197,7 +197,7 @@ def _reload(bus: Bus, journal: Journal, plan: Plan, others: _Others) -> tuple[st
     put_files(files)
     check_permanent(bus)
     keep_iptables()
-    journal.note(record.RELOAD)
+    journal.note(RELOAD)
     execute(bus, [step for step in plan.steps if isinstance(step, Reload)])
     put_back_files(before)
     failed = put_back(bus, others.runtime, read_again(bus, others.runtime, others.permanent))
@@ -234,35 +234,33 @@ def _others(bus: Bus, observed: Observed) -> _Others:
     return _Others(read_foreign_runtime(bus, keys), read_permanent().others)
 
 
-def _before(
+def _record(
     bus: Bus,
     plan: Plan,
     observed: Observed,
     others: _Others | None,
     baseline: Iterable[PacketQuestion],
     terms: CommitOptions,
-) -> Mapping[str, Any]:
+) -> Record:
     runtime = ours(observed.runtime)
-    return {
-        **describe_before(
-            bus,
-            terms,
-            observed,
-            changes=plan.changes,
-            files={**files_of(ours(observed.permanent)), **as_they_are(files_of_plan(plan))},
-            # A reload can touch all of them, anything else what it names.
-            runtime=snapshot_of(
-                {
-                    key: each
-                    for key, each in runtime.items()
-                    if plan.reloads or key in touched_at_runtime(plan.steps)
-                }
-            ),
+    return make_record(
+        bus,
+        terms,
+        observed,
+        changes=plan.changes,
+        reloads=plan.reloads,
+        baseline=baseline,
+        files={**files_of(ours(observed.permanent)), **as_they_are(files_of_plan(plan))},
+        # A reload can touch all of them, anything else what it names.
+        runtime=snapshot_of(
+            {
+                key: each
+                for key, each in runtime.items()
+                if plan.reloads or key in touched_at_runtime(plan.steps)
+            }
         ),
-        "reloads": plan.reloads,
-        "baseline": [(question.address, question.port) for question in baseline],
-        "others": others.runtime.snapshot if others else None,
-    }
+        others=others.runtime.snapshot if others else None,
+    )
 
 
 def _watched_for(plan: Plan, observed: Observed) -> float:

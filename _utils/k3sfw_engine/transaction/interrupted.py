@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.host.lock import holder
-from k3sfw_engine.standalone.undo import record
+from k3sfw_engine.standalone.undo.main import BY_NEXT_RUN, TOLD
 from k3sfw_engine.transaction.journal import STATE, Entry, moment, unfinished
 from k3sfw_engine.transaction.watchdog import lay_out_program, undo_now
 
@@ -22,25 +22,24 @@ def recover() -> Iterator[str]:
     entry = unfinished()
     if entry is not None:
         refuse_waiting(entry)
-        undo_entry(entry, record.BY_NEXT_RUN)
+        undo_entry(entry, BY_NEXT_RUN)
         yield f"the {entry.what} of {entry.at} was broken off; all of it was undone first"
     if sentence := untold():
         yield sentence
         with contextlib.suppress(FileNotFoundError):
-            (STATE / record.TOLD).unlink()
+            (STATE / TOLD).unlink()
 
 
 def untold() -> str:
     """The sentence about what was undone and nobody knows yet; else an empty text."""
-    told = STATE / record.TOLD
+    told = STATE / TOLD
     return told.read_text().strip() if told.exists() else ""
 
 
 def is_under_way(entry: Entry) -> bool:
     """Whether the run of this transaction is at work: it holds the lock, and is alive."""
-    owner, signature = entry.before["owner"], holder()
-    is_alive: bool = record.started(owner["pid"]) == owner["started"]
-    return bool(signature) and entry.before["holder"] == signature and is_alive
+    signature = holder()
+    return bool(signature) and entry.record.holder == signature and entry.record.owner.is_alive
 
 
 def unfinished_now() -> Entry | None:

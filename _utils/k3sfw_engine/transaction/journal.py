@@ -19,8 +19,15 @@ from typing import Any
 
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.firewalld.permanent import Contents
-from k3sfw_engine.standalone.undo import record
+from k3sfw_engine.standalone.undo import confirmation, step_log
 from k3sfw_engine.standalone.undo.files import sync
+from k3sfw_engine.standalone.undo.record import (
+    RECORD,
+    BadRecord,
+    Record,
+    read_record,
+    write_record,
+)
 from k3sfw_engine.standalone.undo.restore_runtime import Snapshot
 
 STATE = Path("/var/lib/k3sfw")
@@ -31,15 +38,7 @@ _FILES, _RUNTIME = "files.json", "runtime.json"
 
 # A step that the undo program need not know: it puts the files back in any case.
 PERMANENT = "permanent"
-KEPT = record.KEPT
-
-# What every transaction has written down, whatever it was, and is read here again.
-_NEEDED = frozenset(
-    {
-        *("id", "at", "what", "job", "version", "owner", "holder"),
-        *("changes", "reloads", "baseline", "objects", "files"),
-    }
-)
+KEPT = step_log.KEPT
 
 # As many as an operator looks through; those of ten thousand nodes take a megabyte each.
 _KEPT_LAST = 20
@@ -55,17 +54,17 @@ class Journal:
     @property
     def touched(self) -> bool:
         """Whether anything has begun that is in force, or will be."""
-        return bool({record.RELOAD, record.RUNTIME, PERMANENT}.intersection(self._steps))
+        return bool({step_log.RELOAD, step_log.RUNTIME, PERMANENT}.intersection(self._steps))
 
     @property
     def has_ended(self) -> bool:
         """Whether nobody has anything to undo any more."""
-        return not (TRANSACTION / record.BEFORE).exists()
+        return not (TRANSACTION / RECORD).exists()
 
     def note(self, step: str, **more: Any) -> None:
         """Say that a step is about to begin."""
         with writing():
-            record.note(str(TRANSACTION), {"step": step, "at": time.time(), **more})
+            step_log.note(str(TRANSACTION), {"step": step, "at": time.time(), **more})
         self._steps.append(step)
 
     def confirm_by(self, seconds: float, files: Contents, runtime: Snapshot) -> None:
@@ -79,15 +78,15 @@ class Journal:
         with writing():
             (TRANSACTION / _FILES).write_text(json.dumps(as_texts(files)))
             (TRANSACTION / _RUNTIME).write_text(json.dumps(runtime))
-            (TRANSACTION / record.CONFIRM_BY).write_text(record.until(seconds))
-        self.note(record.CONFIRM_BY, by=time.time() + seconds)
+            (TRANSACTION / confirmation.CONFIRM_BY).write_text(confirmation.until(seconds))
+        self.note(confirmation.CONFIRM_BY, by=time.time() + seconds)
 
     def keep(self) -> None:
         """End it: what was changed stays."""
-        self.note(record.ENDED, **{"as": KEPT})
+        self.note(step_log.ENDED, **{"as": KEPT})
         # Where it cannot be moved now, the watchdog or the next transaction moves it.
         with suppress(OSError):
-            record.archive(str(STATE), str(TRANSACTION), self.name)
+            step_log.archive(str(STATE), str(TRANSACTION), self.name)
 
     def forget(self) -> None:
         """Let there be no trace of it, as nothing was touched."""
@@ -95,8 +94,8 @@ class Journal:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def begin(before: Mapping[str, Any]) -> Journal:
-    """Begin a transaction; ``before`` is all that is needed to undo it.
+def begin(record: Record) -> Journal:
+    """Begin a transaction; ``record`` is all that is needed to undo it.
 
     Raises ``EngineError`` if it cannot be written down: then nothing may be changed.
     """
@@ -108,11 +107,7 @@ def begin(before: Mapping[str, Any]) -> Journal:
         name = _next_name()
         shutil.rmtree(waiting, ignore_errors=True)
         waiting.mkdir(mode=0o700)
-        with (waiting / record.BEFORE).open("w") as file:
-            json.dump({"id": name, "at": time.time(), **before}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        sync(str(waiting))
+        write_record(str(waiting), record._replace(id=name, at=time.time()))
         waiting.rename(TRANSACTION)
         # The steps lie on another disk: none of them may outlive a power cut that this does not.
         sync(str(STATE))
@@ -135,7 +130,7 @@ def _put_away() -> None:
     if last is None:
         shutil.rmtree(TRANSACTION, ignore_errors=True)
     elif last.ended == KEPT:
-        record.archive(str(STATE), str(TRANSACTION), last.name)
+        step_log.archive(str(STATE), str(TRANSACTION), last.name)
 
 
 def make_state_folder() -> None:
@@ -157,26 +152,30 @@ class Entry:
         The time until which a person can confirm it, as the wall clock was to show it.
     """
 
-    name: str
-    before: Mapping[str, Any]
+    record: Record
     ended: str = ""
     by: str = ""
     confirm_by: float = 0.0
 
     @property
+    def name(self) -> str:
+        """The name in the history."""
+        return self.record.id
+
+    @property
     def what(self) -> str:
-        """The function that was called."""
-        return str(self.before["what"])
+        """The command that made it."""
+        return self.record.what
 
     @property
     def at(self) -> str:
         """When it began."""
-        return moment(self.before["at"])
+        return moment(self.record.at)
 
     @property
     def waits(self) -> bool:
         """Whether a person may still confirm it."""
-        return not self.ended and record.waits_for_confirmation(str(TRANSACTION))
+        return not self.ended and confirmation.waits_for_confirmation(str(TRANSACTION))
 
     @property
     def files(self) -> Contents:
@@ -235,25 +234,21 @@ def moment(at: float) -> str:
 
 def _entry(folder: Path) -> Entry | None:
     try:
-        before = json.loads((folder / record.BEFORE).read_bytes())
-        missing = _NEEDED.difference(before if isinstance(before, dict) else ())
-        if missing:
-            raise ValueError(f"{record.BEFORE} lacks {', '.join(sorted(missing))}")
-        lines = list(record.lines(str(folder)))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
+        record = read_record(str(folder))
+        lines = list(step_log.lines(str(folder)))
+    except (OSError, BadRecord) as error:
         raise EngineError(
             [
                 f"what k3sfw wrote down in {folder} cannot be read ({error}). Fix: look at the "
                 f"node's firewall (k3sfw.status), then remove {folder}"
             ]
         ) from error
-    ends = [line for line in lines if line["step"] == record.ENDED and "as" in line]
-    waits = [line for line in lines if line["step"] == record.CONFIRM_BY]
+    if record is None:
+        return None
+    ends = [line for line in lines if line["step"] == step_log.ENDED and "as" in line]
+    waits = [line for line in lines if line["step"] == confirmation.CONFIRM_BY]
     return Entry(
-        name=before["id"],
-        before=before,
+        record,
         ended=ends[-1]["as"] if ends else "",
         by=ends[-1].get("by", "") if ends else "",
         confirm_by=waits[-1]["by"] if waits and not ends else 0.0,

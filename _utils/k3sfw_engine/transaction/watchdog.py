@@ -17,7 +17,10 @@ from pathlib import Path
 
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.firewalld.interpreter import firewalld_python
-from k3sfw_engine.standalone.undo import record, run_program
+from k3sfw_engine.standalone.undo import main as undo_program
+from k3sfw_engine.standalone.undo.main import ANY, BY_WATCHDOG
+from k3sfw_engine.standalone.undo.record import RECORD
+from k3sfw_engine.standalone.undo.run_program import ENVIRONMENT
 from k3sfw_engine.transaction.journal import STATE, TRANSACTION, Journal, make_state_folder, writing
 
 # A run is over in a second. One that is not after this time is frozen.
@@ -52,7 +55,7 @@ def arm(journal: Journal, lock: Path, seconds: float) -> Callable[[], None]:
 
     Raises ``EngineError`` if nobody can be made to watch.
     """
-    command = [*_program(), journal.name, record.BY_WATCHDOG]
+    command = [*_program(), journal.name, BY_WATCHDOG]
     try:
         if os.path.isdir("/run/systemd/system"):
             return _by_timer(f"k3sfw-undo-{journal.name}", seconds, command)
@@ -73,18 +76,18 @@ def undo_now(by: str) -> list[str]:
     """
     try:
         done = subprocess.run(
-            [*_program(), record.ANY, by, "--holding"],
+            [*_program(), ANY, by, "--holding"],
             check=False,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            env=run_program.ENVIRONMENT,
+            env=ENVIRONMENT,
             timeout=_UNDONE_WITHIN,
         )
     except (OSError, subprocess.SubprocessError) as error:
         return [f"the undo program does not work ({error})"]
     if done.returncode == 0:
-        left = (TRANSACTION / record.BEFORE).exists()
+        left = (TRANSACTION / RECORD).exists()
         return ["the undo program says nothing, and has undone nothing"] if left else []
     return done.stdout.splitlines() or done.stderr.splitlines()[-1:]
 
@@ -98,7 +101,7 @@ def _by_process(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd="/",
-        env=run_program.ENVIRONMENT,
+        env=ENVIRONMENT,
         # What is sent to the job or its terminal is not for the watchdog.
         start_new_session=True,
     )
@@ -137,7 +140,7 @@ def _call(*command: str) -> None:
         check=True,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        env=run_program.ENVIRONMENT,
+        env=ENVIRONMENT,
         timeout=_ARMED_WITHIN,
     )
 
@@ -157,7 +160,7 @@ def lay_out_program() -> None:
     """
     package = _PROGRAM / "k3sfw_undo"
     wanted = {_PROGRAM / "__main__.py": _MAIN.encode()}
-    for source in Path(str(record.__file__)).parent.glob("*.py"):
+    for source in Path(str(undo_program.__file__)).parent.glob("*.py"):
         wanted[package / source.name] = source.read_bytes()
     with writing():
         make_state_folder()

@@ -1,4 +1,4 @@
-"""The undo program reads whatever it is left, and does not undo what was kept."""
+"""The undo program copes with any leftover of a transaction, and never undoes a kept one."""
 
 from __future__ import annotations
 
@@ -16,19 +16,28 @@ import pytest
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.firewalld.permanent import put_files
 from k3sfw_engine.host.lock import holder
-from k3sfw_engine.standalone.undo import main as undo_main, record
-from k3sfw_engine.standalone.undo.main import main
+from k3sfw_engine.standalone.undo import main as undo_main
+from k3sfw_engine.standalone.undo.confirmation import CONFIRM_BY
+from k3sfw_engine.standalone.undo.main import (
+    ANY,
+    BY_BOOT,
+    BY_NEXT_RUN,
+    BY_RUN,
+    BY_WATCHDOG,
+    TOLD,
+    main,
+)
+from k3sfw_engine.standalone.undo.record import RECORD, Process
+from k3sfw_engine.standalone.undo.step_log import ENDED, STEPS
 from k3sfw_engine.transaction import journal
-from tests.unit.transaction.test_journal import BEFORE
+from tests.unit.records import NOTHING_CHANGED, use_state_folder
 
 
 @pytest.fixture(autouse=True)
 def state(tmp_path, monkeypatch):
     """A state folder of its own."""
     folder = tmp_path / "state"
-    monkeypatch.setattr(journal, "STATE", folder)
-    monkeypatch.setattr(journal, "TRANSACTION", folder / "transaction")
-    monkeypatch.setattr(journal, "_HISTORY", folder / "history")
+    use_state_folder(monkeypatch, folder)
     return folder
 
 
@@ -44,79 +53,77 @@ def file(tmp_path):
 def begun(file, tmp_path):
     """A transaction under way, with nothing at runtime."""
     return journal.begin(
-        {
-            **BEFORE,
-            "files": {str(file): "old"},
-            "lock": str(tmp_path / "lock"),
-        }
+        NOTHING_CHANGED._replace(files={str(file): "old"}, lock=str(tmp_path / "lock"))
     )
 
 
-def test_what_was_kept_and_not_put_away_is_history_for_all_who_look(begun):
-    begun.note(record.ENDED, **{"as": journal.KEPT})
+def test_a_kept_transaction_that_was_not_put_away_is_history_for_every_reader(begun):
+    begun.note(ENDED, **{"as": journal.KEPT})
     assert journal.unfinished() is None
     (entry,) = journal.past()
-    journal.begin(BEFORE)
+    journal.begin(NOTHING_CHANGED)
     assert [each.name for each in journal.past()] == [entry.name] == [begun.name]
 
 
-@pytest.mark.parametrize("by", [record.BY_WATCHDOG, record.BY_BOOT, record.BY_NEXT_RUN])
-def test_what_was_kept_and_only_not_put_away_yet_is_not_undone(state, begun, file, by):
+@pytest.mark.parametrize("by", [BY_WATCHDOG, BY_BOOT, BY_NEXT_RUN])
+def test_a_kept_transaction_that_was_not_put_away_is_not_undone(state, begun, file, by):
     begun.note(journal.PERMANENT)
-    begun.note(record.ENDED, **{"as": journal.KEPT})
-    assert main([str(state), record.ANY, by]) == 0
+    begun.note(ENDED, **{"as": journal.KEPT})
+    assert main([str(state), ANY, by]) == 0
     assert file.read_text() == "new"
     assert journal.unfinished() is None
     assert [entry.ended for entry in journal.past()] == ["kept"]
-    assert not (state / record.TOLD).exists()
+    assert not (state / TOLD).exists()
 
 
-def test_a_run_that_fails_after_all_is_undone_in_any_case(state, begun, file):
-    begun.note(record.ENDED, **{"as": journal.KEPT})
-    assert main([str(state), record.ANY, record.BY_RUN]) == 0
+def test_a_run_that_fails_after_all_is_undone(state, begun, file):
+    begun.note(ENDED, **{"as": journal.KEPT})
+    assert main([str(state), ANY, BY_RUN]) == 0
     assert file.read_text() == "old"
     assert [entry.ended for entry in journal.past()] == ["undone"]
 
 
-def test_a_line_that_was_cut_short_spoils_none_that_comes_after_it(state, begun, file):
+def test_a_line_that_was_cut_short_does_not_spoil_the_next_one(state, begun, file):
     begun.note("files")
-    path = state / "transaction" / record.JOURNAL
+    path = state / "transaction" / STEPS
     path.write_text(path.read_text() + '{"step": "runt')
-    assert main([str(state), record.ANY, record.BY_NEXT_RUN]) == 0
+    assert main([str(state), ANY, BY_NEXT_RUN]) == 0
     assert file.read_text() == "old"
     assert [entry.ended for entry in journal.past()] == ["undone"]
 
 
-def test_what_is_left_of_a_transaction_without_its_beginning_hinders_nobody(state, begun):
+def test_leftovers_without_a_record_do_not_block_the_next_transaction(state, begun):
     begun.note("files")
-    (state / "transaction" / record.BEFORE).unlink()
+    (state / "transaction" / RECORD).unlink()
     assert journal.unfinished() is None
-    journal.begin(BEFORE)
+    journal.begin(NOTHING_CHANGED)
     assert journal.unfinished() is not None
 
 
 @pytest.mark.parametrize("garbage", ["[]", "{}", '"text"', '{"id": 1}', "null"])
-def test_json_that_is_no_transaction_is_named_with_its_mend(state, begun, garbage):
-    (state / "transaction" / record.BEFORE).write_text(garbage)
+def test_json_that_is_not_a_record_is_reported_with_its_fix(state, begun, garbage):
+    (state / "transaction" / RECORD).write_text(garbage)
     with pytest.raises(EngineError, match=r"transaction cannot be read .* Fix: .* remove"):
         journal.unfinished()
 
 
 @pytest.mark.parametrize("line", ["[]", "{}", '{"step": "ended"}', "null", "text"])
-def test_garbage_in_the_journal_is_passed_over(state, begun, line):
+def test_garbage_among_the_steps_is_skipped(state, begun, line):
     begun.note("files")
-    path = state / "transaction" / record.JOURNAL
+    path = state / "transaction" / STEPS
     path.write_text(path.read_text() + f"{line}\n")
     assert journal.unfinished().ended == ""
-    assert main([str(state), record.ANY, record.BY_NEXT_RUN]) == 0
+    assert main([str(state), ANY, BY_NEXT_RUN]) == 0
     assert json.dumps(journal.past()[0].ended) == '"undone"'
 
 
-def test_two_do_not_undo_at_once_and_a_start_of_firewalld_waits_for_neither(state, begun, file):
-    undone = threading.Thread(target=main, args=([str(state), record.ANY, record.BY_NEXT_RUN],))
-    with (state / "transaction" / record.BEFORE).open() as held:
+def test_two_programs_do_not_undo_at_once_and_a_start_of_firewalld_waits_for_neither(
+    state, begun, file
+):
+    undone = threading.Thread(target=main, args=([str(state), ANY, BY_NEXT_RUN],))
+    with (state / "transaction" / RECORD).open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert main([str(state), record.ANY, record.BY_BOOT]) == 0
+        assert main([str(state), ANY, BY_BOOT]) == 0
         undone.start()
         undone.join(0.5)
         assert undone.is_alive() and file.read_text() == "new"
@@ -124,22 +131,22 @@ def test_two_do_not_undo_at_once_and_a_start_of_firewalld_waits_for_neither(stat
     assert file.read_text() == "old" and len(journal.past()) == 1
 
 
-def test_no_clock_that_is_set_lengthens_or_ends_the_wait_but_a_reboot_does(state, begun):
+def test_setting_the_clock_does_not_change_the_wait_but_a_reboot_ends_it(state, begun):
     begun.confirm_by(60, {}, {})
-    lines = state / "transaction" / record.JOURNAL
-    lines.write_text(json.dumps({"step": record.CONFIRM_BY, "by": 1.0}) + "\n")
+    lines = state / "transaction" / STEPS
+    lines.write_text(json.dumps({"step": CONFIRM_BY, "by": 1.0}) + "\n")
     assert journal.unfinished().waits
-    deadline = state / "transaction" / record.CONFIRM_BY
+    deadline = state / "transaction" / CONFIRM_BY
     deadline.write_text(deadline.read_text().split()[0] + " another-boot")
     assert not journal.unfinished().waits
 
 
 @pytest.mark.parametrize("holds", [True, False])
-def test_the_watchdog_ends_a_run_only_while_that_run_holds_the_lock(
+def test_the_watchdog_kills_a_run_only_while_that_run_holds_the_lock(
     state, file, tmp_path, monkeypatch, holds
 ):
     lock = tmp_path / "lock"
-    monkeypatch.setattr(undo_main, "_PATIENCE", 0.0)
+    monkeypatch.setattr(undo_main, "PATIENCE", 0.0)
     with subprocess.Popen(["flock", lock, "sleep", "60"], start_new_session=True) as run:
         try:
             while not lock.exists() or is_free(lock):
@@ -150,7 +157,7 @@ def test_the_watchdog_ends_a_run_only_while_that_run_holds_the_lock(
                 # It has ended but for other work, and a later run has its turn.
                 lock.write_text("another run")
                 threading.Timer(1.0, os.killpg, (run.pid, signal.SIGTERM)).start()
-            watchdog = [str(state), record.ANY, record.BY_WATCHDOG]
+            watchdog = [str(state), ANY, BY_WATCHDOG]
             undone = threading.Thread(target=main, args=(watchdog,))
             undone.start()
             run.wait(10)
@@ -164,13 +171,12 @@ def test_the_watchdog_ends_a_run_only_while_that_run_holds_the_lock(
 
 def begin_watched(file, lock, pid):
     journal.begin(
-        {
-            **BEFORE,
-            "files": {str(file): "old"},
-            "lock": str(lock),
-            "holder": holder(lock),
-            "owner": {"pid": pid, "started": record.started(pid)},
-        }
+        NOTHING_CHANGED._replace(
+            files={str(file): "old"},
+            lock=str(lock),
+            holder=holder(lock),
+            owner=Process.of(pid),
+        )
     )
 
 
@@ -183,18 +189,20 @@ def is_free(lock):
     return True
 
 
-def test_the_watchdog_has_as_much_patience_after_a_long_wait(state, begun, file, monkeypatch):
-    monkeypatch.setattr(undo_main, "_PATIENCE", 1.0)
-    monkeypatch.setattr(undo_main, "_PAUSE", 0.1)
+def test_the_watchdog_keeps_its_patience_after_a_long_wait_for_confirmation(
+    state, begun, file, monkeypatch
+):
+    monkeypatch.setattr(undo_main, "PATIENCE", 1.0)
+    monkeypatch.setattr(undo_main, "PAUSE", 0.1)
     begun.confirm_by(1.5, {}, {})
     waiting = file.with_name("k3s.xml.new")
     waiting.mkdir()
     threading.Timer(2.4, waiting.rmdir).start()
-    assert main([str(state), record.ANY, record.BY_WATCHDOG]) == 0
+    assert main([str(state), ANY, BY_WATCHDOG]) == 0
     assert file.read_text() == "old"
 
 
-def test_a_power_cut_takes_no_names_of_what_was_noted_as_done(state, file, monkeypatch):
+def test_file_names_are_on_disk_before_the_next_step_is_noted(state, file, monkeypatch):
     synced = []
     fsync = os.fsync
 
@@ -207,6 +215,6 @@ def test_a_power_cut_takes_no_names_of_what_was_noted_as_done(state, file, monke
     assert synced[-1] == str(state)
     put_files({file: b"new"})
     assert synced[-1] == str(file.parent)
-    assert main([str(state), record.ANY, record.BY_BOOT]) == 0
-    journal_at = synced.index(str(state / "transaction" / record.JOURNAL))
+    assert main([str(state), ANY, BY_BOOT]) == 0
+    journal_at = synced.index(str(state / "transaction" / STEPS))
     assert synced[journal_at - 1] == str(file.parent)

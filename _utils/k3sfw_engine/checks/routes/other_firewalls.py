@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from k3sfw_engine.checks.node_facts import NodeFacts
 from k3sfw_engine.checks.verdicts import Check, Status
+from k3sfw_engine.standalone.undo.drop_table import DROP_TABLE, PANIC, made_by
 
 # The table that firewalld makes for a reload and for panic mode.
-_DROP_TABLE = "inet firewalld_policy_drop"
+_DROP_TABLE = f"inet {DROP_TABLE}"
 # What iptables makes of its tables where it works with nftables; ufw has its chains in these.
 _UFW_TABLES = ("ip filter", "ip6 filter")
 _IPTABLES_TABLES = tuple(
@@ -24,10 +25,10 @@ CLOUD_SETUP_OFF = "systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.s
 
 def cut_off(at: NodeFacts) -> Iterator[Check]:
     """A reload that was killed, or panic mode, drops every new connection."""
-    chains = [chain for chain in at.host.chains if chain.table == _DROP_TABLE]
+    chains = [chain.name for chain in at.host.chains if chain.table == _DROP_TABLE]
     if not chains:
         yield at.check(None, "firewalld's drop table", Status.OK, evidence=f"no {_DROP_TABLE}")
-    elif any(chain.name.startswith("raw_") for chain in chains):
+    elif made_by(chains.__contains__) == PANIC:
         # Somebody wanted this. The table may have outlived a killed firewalld; the wish, too.
         yield at.check(
             None,

@@ -1,4 +1,4 @@
-"""Files: written back, synced to disk, kept for later."""
+"""Files replaced as a whole, and waited for until they are on disk."""
 
 import contextlib
 import os
@@ -6,6 +6,10 @@ from typing import Mapping, Optional
 
 
 def put_back_files(files: Mapping[str, Optional[str]]) -> None:
+    """Give these files their text again; ``None`` removes one.
+
+    All are on disk before the first takes its place.
+    """
     staged = {}
     for path, text in files.items():
         waiting = path + ".new"
@@ -25,14 +29,14 @@ def put_back_files(files: Mapping[str, Optional[str]]) -> None:
             os.fsync(file.fileno())
     for waiting, path in staged.items():
         os.replace(waiting, path)
-    # The names, too: that it was undone is noted next, perhaps on another disk.
+    # The names, too: the undo is noted next, perhaps on another disk.
     for folder in {os.path.dirname(path) for path in files}:
         if os.path.isdir(folder):
             sync(folder)
 
 
 def sync(path: str) -> None:
-    """Have on the disk what a file holds, or the names in a folder."""
+    """Wait until a file, or the names in a folder, are on disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -41,6 +45,7 @@ def sync(path: str) -> None:
 
 
 def content_of(path: str) -> Optional[bytes]:
+    """The content of a file, or None if there is no file."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -49,7 +54,7 @@ def content_of(path: str) -> Optional[bytes]:
 
 
 def keep_for_later(path: str, text: str) -> None:
-    """Write it for those who come after us, if that can be: what is to be undone is more urgent."""
+    """Write a file for the next program, if the disk allows: the undo itself is more urgent."""
     with contextlib.suppress(OSError):
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         with open(path, "w", encoding="latin-1") as file:

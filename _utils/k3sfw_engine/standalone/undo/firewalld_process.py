@@ -1,23 +1,21 @@
-"""firewalld over D-Bus, with the dbus library that firewalld itself uses."""
+"""firewalld, asked, changed and started: over D-Bus, with the library that it uses itself."""
 
 import contextlib
 import os
 import time
 from typing import Any, Dict, Iterable, List, Mapping, Sequence
 
-from .record import started
+from .defaults import ANSWER, ANSWER_PER_ITEM, FIREWALLD_START, POLL
+from .drop_table import DROP_TABLE, RELOAD, made_by
+from .record import Process
 from .restore_runtime import DIRECT, Snapshot, restoring
-from .run_program import DEADLINE, run_program
+from .run_program import run_program
 
 _BUS = "org.freedesktop.DBus"
 _SERVICE = "org.fedoraproject.FirewallD1"
 _PATH = "/org/fedoraproject/FirewallD1"
 
-# What a change of so many takes firewalld at most, each.
-_SECONDS_PER_ITEM = 0.5
-_START_DEADLINE = 30.0
-
-# Errors of the bus, where firewalld is frozen or gone.
+# Errors of the bus where firewalld is frozen or gone.
 _SILENT = (
     "org.freedesktop.DBus.Error.NoReply",
     "org.freedesktop.DBus.Error.Timeout",
@@ -38,18 +36,15 @@ _LISTS = {
 
 
 class NotUndone(Exception):
-    """Something is not as it was; the text is a sentence for people."""
+    """Something is not as it was; the text is the sentence for the operator."""
 
 
 class CallRefused(NotUndone):
     """firewalld answered with an error, and goes on answering."""
 
 
-# -- firewalld ------------------------------------------------------------------------------------
-
-
 class Firewalld:
-    """firewalld on the system bus, by the library that it uses itself."""
+    """firewalld on the system D-Bus."""
 
     def __init__(self) -> None:
         import dbus
@@ -61,20 +56,21 @@ class Firewalld:
             raise NotUndone("the system D-Bus cannot be reached ({})".format(error)) from error
 
     def is_there(self) -> bool:
+        """Whether a firewalld has its name on the bus."""
         try:
             return bool(self._bus.name_has_owner(_SERVICE))
         except self._dbus.DBusException as error:
             raise NotUndone("the system D-Bus does not answer ({})".format(error)) from error
 
-    def process(self) -> List[str]:
-        """What tells one run of it from the next."""
+    def process(self) -> Process:
+        """Its process, which tells one run of it from the next."""
         try:
             answer = self._bus.call_blocking(
                 _BUS, "/org/freedesktop/DBus", _BUS, "GetConnectionUnixProcessID", "s", (_SERVICE,)
             )
         except self._dbus.DBusException as error:
             raise NotUndone("firewalld is gone again ({})".format(error)) from error
-        return [str(int(answer)), started(int(answer))]
+        return Process.of(int(answer))
 
     def call(
         self,
@@ -82,9 +78,12 @@ class Firewalld:
         method: str,
         signature: str = "",
         arguments: Iterable[Any] = (),
-        deadline: float = DEADLINE,
+        deadline: float = ANSWER,
     ) -> Any:
-        """Raises ``NotUndone`` with firewalld's own words."""
+        """Call a method, on firewalld's path, and return the answer as plain data.
+
+        Raises ``NotUndone`` with firewalld's own words.
+        """
         name = interface if "." in interface else _SERVICE + ("." + interface) * bool(interface)
         given = tuple(self._typed(argument) for argument in arguments)
         try:
@@ -98,7 +97,7 @@ class Firewalld:
         return _plain(answer)
 
     def _typed(self, value: Any) -> Any:
-        """An argument of ours for dbus, which cannot see what an empty list is a list of."""
+        """An argument with the type that dbus cannot see in an empty list."""
         if not isinstance(value, dict):
             return value
         return self._dbus.Dictionary(
@@ -114,11 +113,11 @@ class Firewalld:
         return self._dbus.Array(items, signature=signature[1:])
 
     def read(self, names: Mapping[str, Iterable[str]], direct: bool) -> Dict[str, Dict[str, Any]]:
-        """The runtime objects of these names, as far as they are there."""
+        """The runtime objects of these names that exist."""
         found: Dict[str, Any] = {"zones": {}, "policies": {}, "ipsets": {}, "direct": {}}
         for what, (interface, method) in _READERS.items():
             for name in names[what]:
-                # An object that is gone, or an ipset that keeps its entries to itself.
+                # An object that is gone, or an ipset whose entries firewalld does not know.
                 with contextlib.suppress(CallRefused):
                     found[what][name] = self.call(interface, method, "s", (name,))
         for what, (getter, _add, _remove, _signature) in DIRECT.items() if direct else ():
@@ -127,7 +126,7 @@ class Firewalld:
         return found
 
     def read_all(self, but: Mapping[str, Sequence[str]]) -> Dict[str, Dict[str, Any]]:
-        """All runtime objects without some."""
+        """All runtime objects but those of these names."""
         names = {
             what: [name for name in self.call(interface, method) if name not in but[what]]
             for what, (interface, method) in _LISTS.items()
@@ -135,11 +134,11 @@ class Firewalld:
         return self.read(names, direct=True)
 
     def put_back(self, before: Snapshot) -> None:
-        """Make the objects that are there what they were, as far as firewalld lets us."""
+        """Restore the objects that exist, as far as firewalld accepts it."""
         after = self.read(before, direct=bool(before["direct"]))
         for call in restoring(before, after):
             with contextlib.suppress(CallRefused):
-                self.call(*call, deadline=DEADLINE + _items(call[-1]) * _SECONDS_PER_ITEM)
+                self.call(*call, deadline=ANSWER + _items(call[-1]) * ANSWER_PER_ITEM)
 
     def is_as(self, before: Snapshot) -> bool:
         """Whether these objects are what they were."""
@@ -156,7 +155,7 @@ def _items(arguments: Iterable[Any]) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """What firewalld answered as plain data: of variants the signature and the value."""
+    """An answer as plain data: of variants the signature and the value."""
     if isinstance(value, Mapping):
         return {str(key): _settings_value(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -174,26 +173,27 @@ def _settings_value(value: Any) -> List[Any]:
 
 
 def start_firewalld(firewalld: Firewalld) -> None:
-    """Start it again where it died, and wait until it answers."""
+    """Start a firewalld that died, and wait until it answers."""
     if os.path.isdir("/run/systemd/system"):
-        run_program(["systemctl", "start", "firewalld.service"], _START_DEADLINE)
+        run_program(["systemctl", "start", "firewalld.service"], FIREWALLD_START)
     else:
-        run_program(["firewalld"], _START_DEADLINE)
-    ends_at = time.monotonic() + _START_DEADLINE
+        run_program(["firewalld"], FIREWALLD_START)
+    ends_at = time.monotonic() + FIREWALLD_START
     while not firewalld.is_there():
         if time.monotonic() > ends_at:
             raise NotUndone("firewalld died and cannot be started again")
-        time.sleep(0.05)
+        time.sleep(POLL)
     # It takes its name before it is ready.
-    firewalld.call("", "queryPanicMode", deadline=_START_DEADLINE)
+    firewalld.call("", "queryPanicMode", deadline=FIREWALLD_START)
 
 
-def drop_table_is_left(firewalld: Firewalld) -> bool:
-    """Whether a reload that was killed left its table, which drops all new connections."""
-    listing = run_program(["nft", "list", "table", "inet", "firewalld_policy_drop"]) or ""
-    return "chain filter_" in listing and not firewalld.call("", "queryPanicMode")
+def reload_left_its_drop_table(firewalld: Firewalld) -> bool:
+    """Whether a reload that was killed left the table that drops all new connections."""
+    listing = run_program(["nft", "list", "table", "inet", DROP_TABLE]) or ""
+    is_of_reload = made_by(lambda chain: "chain {} {{".format(chain) in listing) == RELOAD
+    return is_of_reload and not firewalld.call("", "queryPanicMode")
 
 
 def names_of(snapshot: Snapshot) -> Dict[str, List[str]]:
-    """The names of a snapshot's objects."""
+    """By kind, the names of the objects in a snapshot."""
     return {what: sorted(snapshot[what]) for what in _READERS}

@@ -1,11 +1,9 @@
-"""What a reload has taken out of iptables, and what puts it back. Pure.
+"""The rules that a reload or a start of firewalld flushed out of iptables, and how they come back.
 
-firewalld before 2.0 flushes all tables of iptables at a reload, whoever made what is in them. The
-rules of kube-proxy and flannel come back within a minute, those of a pod's hostPort, and with them
-ServiceLB's, only with a new pod.
+firewalld before 2.0 flushes all tables of iptables, whatever made the rules in them. The rules of
+kube-proxy and flannel come back within a minute; those of a pod's hostPort, and with them
+ServiceLB's, come back only with a new pod.
 https://github.com/rancher/rke2/issues/10469
-
-A part of the undo program too: the syntax of Python 3.6.
 """
 
 import contextlib
@@ -13,11 +11,12 @@ import os
 import re
 from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 
+from .defaults import IPTABLES_LOCK
 from .files import content_of, keep_for_later
 from .run_program import run_program
 
-# The chains that firewalld makes in iptables: of direct rules, and all of its own with that
-# backend. It makes them itself.
+# The chains that firewalld itself makes in iptables: for direct rules, and with its iptables
+# backend for everything.
 _FIREWALLD = re.compile(
     r"(INPUT|FORWARD|OUTPUT|PREROUTING|POSTROUTING|IN|OUT|FWD[IO]?|PRE|POST)_\S+\Z"
 )
@@ -34,7 +33,7 @@ class IptablesRules(NamedTuple):
 
 
 def read_save(text: str) -> IptablesRules:
-    """Read what iptables-save writes."""
+    """Read the output of iptables-save."""
     policies: Dict[Chain, str] = {}
     rules: Dict[Chain, List[str]] = {}
     table = ""
@@ -54,10 +53,10 @@ def read_save(text: str) -> IptablesRules:
 
 
 def restoration(before: IptablesRules, after: IptablesRules) -> str:
-    """What iptables-restore must be given, without a flush, to bring back what others had.
+    """The input for ``iptables-restore --noflush`` that restores the rules of others.
 
-    Empty if nothing of it is gone. A chain that is there again was made by its owner meanwhile, who
-    knows better what belongs into it.
+    Empty if none is lost. A chain that exists again was made by its owner meanwhile, which knows
+    better what belongs into it.
     """
     lines: List[str] = []
     for table in sorted({table for table, _chain in before.rules}):
@@ -94,7 +93,7 @@ def _policies(
 def _insertions(
     chain: str, before: Sequence[str], theirs: Sequence[str], after: Iterable[str]
 ) -> Iterator[str]:
-    """Each rule of others that is gone from a built-in chain, in its old place among the rest."""
+    """Insert each lost rule of others into a built-in chain, in its old place among the rest."""
     there = list(after)
     place = 0
     for rule in before:
@@ -110,7 +109,12 @@ def _insertions(
 
 
 def _is_of_others(rule: str, owned: FrozenSet[str], *, shared: bool) -> bool:
-    """Whether firewalld has not made it: where it makes some, only what leads to their chains."""
+    """Whether something other than firewalld made a rule.
+
+    shared
+        Whether firewalld has rules of its own in that table; then only a jump to a chain of others
+        is surely theirs.
+    """
     targets = _TARGET.findall(f" {rule}")
     if shared:
         return any(target in owned for target in targets)
@@ -121,16 +125,15 @@ def _is_firewallds(chain: str) -> bool:
     return _FIREWALLD.match(chain) is not None
 
 
-_IPTABLES = ("iptables", "ip6tables")
+# -- the undo program's own reload ----------------------------------------------------------------
 
-
-# -- iptables, which firewalld before 2.0 flushes at a reload and at a start ----------------------
+FAMILIES = ("iptables", "ip6tables")
 
 
 def save_iptables(folder: str) -> Dict[str, str]:
-    """What others have, as it was kept before the run's own reload, else as it is."""
+    """The output of iptables-save, as the run kept it before its own reload, else as it is now."""
     found = {}
-    for family in _IPTABLES:
+    for family in FAMILIES:
         path = os.path.join(folder, family)
         kept = content_of(path)
         text = run_program([family + "-save"]) if kept is None else kept.decode("latin-1")
@@ -142,14 +145,14 @@ def save_iptables(folder: str) -> Dict[str, str]:
 
 
 def put_back_iptables(kept: Mapping[str, str], folder: str) -> None:
-    """Bring back what is gone; what does not come back stays kept, for the next run to tell."""
+    """Restore lost rules; those that cannot be restored stay kept for the next run to report."""
     for family, text in kept.items():
         after = run_program([family + "-save"])
         if after is None:
             continue
-        # Nothing of firewalld's own, which with its iptables backend may be what is to be undone.
+        # Not firewalld's own rules: with its iptables backend they may be what is to be undone.
         lost = restoration(read_save(text), read_save(after))
-        restore = [family + "-restore", "--noflush", "--wait", "5"]
+        restore = [family + "-restore", "--noflush", "--wait", str(IPTABLES_LOCK)]
         if not lost or run_program(restore, given=lost) is not None:
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(folder, family))

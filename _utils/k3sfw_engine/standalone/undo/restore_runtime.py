@@ -1,7 +1,7 @@
-"""What makes firewalld's runtime configuration again what it was, as D-Bus calls. Pure.
+"""The D-Bus calls that restore firewalld's runtime configuration. Pure.
 
-A part of the undo program too, which runs without the rest of the engine under firewalld's own
-Python: standard library, and the syntax of Python 3.6.
+Both the undo program and the engine make them: after an undo, and after a reload, which drops what
+others had set at runtime only.
 """
 
 from typing import Any, Dict, Iterator, Mapping, Sequence, Tuple
@@ -10,7 +10,7 @@ Variants = Mapping[str, Sequence[Any]]
 # ``{"zones": {name: variants}, "policies": {name: variants}, "ipsets": {name: entries},
 # "direct": {"chains" | "rules" | "passthroughs": items}}``
 Snapshot = Mapping[str, Mapping[str, Any]]
-# Interface (behind firewalld's name), method, signature, arguments.
+# Interface (without firewalld's prefix), method, signature, arguments.
 RuntimeCall = Tuple[str, str, str, Tuple[Any, ...]]
 
 DIRECT = {
@@ -21,7 +21,7 @@ DIRECT = {
 
 
 def restoring(before: Snapshot, after: Snapshot) -> Iterator[RuntimeCall]:
-    """The calls that make what is now in ``after`` what it was in ``before``.
+    """The calls that turn ``after`` back into ``before``.
 
     An object that is in only one of them is left alone.
     """
@@ -31,7 +31,7 @@ def restoring(before: Snapshot, after: Snapshot) -> Iterator[RuntimeCall]:
     for name in zones:
         for interface in _items(before["zones"][name], "interfaces"):
             if interface not in _items(after["zones"][name], "interfaces"):
-                # Out of our own zone, too, if a reload brought it there.
+                # It may be in our own zone now, if the reload put it there.
                 yield "zone", "changeZoneOfInterface", "ss", (name, interface)
     # An interface can be in one zone only: all leave first, then all arrive.
     for name, settings in zones.items():
@@ -92,7 +92,7 @@ def _is_of_runtime(value: Any) -> bool:
 
 
 def _items(settings: Variants, key: str) -> Any:
-    """A setting's value in a form that compares: firewalld gives lists in any order."""
+    """The value of a setting, comparable: firewalld returns lists in any order."""
     value: Any = settings[key][1] if key in settings else False
     if isinstance(value, (list, tuple)):
         return sorted(item if isinstance(item, str) else tuple(item) for item in value)
