@@ -29,7 +29,7 @@ _PATH = f"{ROOT}:nodes"
 _Value = TypeVar("_Value")
 
 
-class _Entry(NamedTuple):
+class _NodeEntry(NamedTuple):
     """What stands below one node's name, and the part of it that the minion claimed itself."""
 
     name: str
@@ -82,7 +82,7 @@ def _node(found: Findings, name: object, value: object, node_cidrs: Networks) ->
     return Node(entry.name, role, tuple(sorted(set(addresses) - outside)))
 
 
-def _entry(found: Findings, path: str, name: object, value: object) -> _Entry | None:
+def _entry(found: Findings, path: str, name: object, value: object) -> _NodeEntry | None:
     own = Findings()
     if not isinstance(name, str) or not name.isprintable() or not MINION_ID.match(name):
         own.fault(path, f"{short(name)} is not a minion id")
@@ -94,11 +94,11 @@ def _entry(found: Findings, path: str, name: object, value: object) -> _Entry | 
     refuse_unknown_keys(own, path, columns, {"role", "addresses", "pod_cidrs", "claimed"})
     claimed = mapping(own, f"{path}:claimed", columns.get("claimed", {}))
     found.add(own)
-    return None if own.faults else _Entry(str(name), columns, claimed)
+    return None if own.faults else _NodeEntry(str(name), columns, claimed)
 
 
 def _unless_claimed(
-    found: Findings, entry: _Entry, column: str, read: Callable[[Findings], _Value]
+    found: Findings, entry: _NodeEntry, column: str, read: Callable[[Findings], _Value]
 ) -> tuple[bool, _Value]:
     """Read a column; whether it could be read, and the value.
 
@@ -118,7 +118,7 @@ def _unless_claimed(
 def _claimed_outside(
     found: Findings,
     path: str,
-    entry: _Entry,
+    entry: _NodeEntry,
     addresses: list[netaddr.IPAddress],
     node_cidrs: Networks,
 ) -> frozenset[netaddr.IPAddress]:

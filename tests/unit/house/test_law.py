@@ -1,0 +1,116 @@
+"""
+The law of the house that import-linter does not know: the size of files and functions, and names
+that can be told apart.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+LONGEST_FILE, LONGEST_FUNCTION = 450, 50
+# Salt loads these; their docstrings are the reference that sys.doc shows, and count for nothing.
+THIN = ("_beacons", "_grains", "_modules", "_output", "_runners", "_states")
+# An ending is cut only if enough of the word is left.
+_ENDINGS = re.compile("(ations?|ables?|ments?|ings?|ions?|ers?|ors?|ies|ied|es|ed|al|s|e|y|d)$")
+_SHORTEST_STEM = 3
+
+
+def parsed(*folders):
+    """Each Python file below these folders, with its syntax tree."""
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield path, ast.parse(path.read_text())
+
+
+def functions(tree):
+    return [
+        node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+
+
+def lines_of(node):
+    return node.end_lineno - node.lineno + 1
+
+
+def lines_of_docstring(function):
+    return lines_of(function.body[0]) if ast.get_docstring(function) else 0
+
+
+def stem(word):
+    """The word without its endings: zone of zoning, zones and zoned is the same."""
+    shorter = _ENDINGS.sub("", word.lower())
+    return word.lower() if len(shorter) < _SHORTEST_STEM or shorter == word else stem(shorter)
+
+
+def stems(name):
+    """The stems of a name's words, be it snake_case or CamelCase."""
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
+    return tuple(map(stem, words))
+
+
+def look_alikes(names):
+    """Names that differ only in the endings of their words."""
+    by_stems = defaultdict(set)
+    for name in names:
+        by_stems[stems(name)].add(name)
+    return [sorted(alike) for alike in by_stems.values() if len(alike) > 1]
+
+
+def modules_of(*folders):
+    return {path.stem for path, _tree in parsed(*folders) if not path.stem.startswith("__")}
+
+
+def types_of(*folders):
+    return [
+        node.name
+        for _path, tree in parsed(*folders)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    ]
+
+
+def test_no_file_of_the_engine_or_the_lab_has_more_than_450_lines():
+    sizes = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+        for path, _tree in parsed("_utils", "lab")
+    }
+    assert {name: size for name, size in sizes.items() if size > LONGEST_FILE} == {}
+
+
+def test_no_function_that_salt_calls_has_more_than_50_lines_of_code():
+    sizes = {
+        f"{path.relative_to(ROOT)}:{function.name}": lines_of(function)
+        - lines_of_docstring(function)
+        for path, tree in parsed(*THIN)
+        for function in functions(tree)
+    }
+    assert {name: size for name, size in sizes.items() if size > LONGEST_FUNCTION} == {}
+
+
+@pytest.mark.parametrize("folder", ["_utils", "lab"])
+def test_no_two_modules_have_names_that_differ_only_in_their_endings(folder):
+    assert look_alikes(modules_of(folder)) == []
+
+
+@pytest.mark.parametrize("folder", ["_utils", "lab"])
+def test_no_two_types_have_names_that_differ_only_in_their_endings(folder):
+    assert look_alikes(types_of(folder)) == []
+
+
+def test_no_two_types_of_the_engine_have_the_same_name():
+    names = types_of("_utils")
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+def test_names_that_look_alike_are_found():
+    assert look_alikes({"zones", "zoning", "zone_facts"}) == [["zones", "zoning"]]
+    assert look_alikes({"LiveConnection", "LiveConnections"}) == [
+        ["LiveConnection", "LiveConnections"]
+    ]
+    assert look_alikes({"policy_steps", "ipset_steps", "steps", "plan", "observed"}) == []
