@@ -39,6 +39,7 @@ try:
     )
     from k3sfw_engine.errors import BadTables, EngineError, Undone
     from k3sfw_engine.host import dns as _dns
+    from k3sfw_engine.model.difference import as_changes
     from k3sfw_engine.model.rows import PortRange, Protocol, Role
     from k3sfw_engine.model.rule_matches_packet import Packet
     from k3sfw_engine.plan.desired import compute as _desired
@@ -177,7 +178,7 @@ def plan():
     """
     found, _observed = _engine(_compare.compare, *_node_tables())
     return {
-        "changes": found.changes,
+        "changes": as_changes(found.differences),
         "steps": [str(step) for step in found.steps],
         "reloads": list(found.reloads),
         "notices": list(found.notices),
@@ -453,19 +454,20 @@ def status():
     """
     parsed, own_role = _node_tables()
     found, observed = _engine(_compare.compare, parsed, own_role)
+    changes = as_changes(found.differences)
     layers = {
         layer: {
-            "in_step": layer not in found.changes,
-            "differences": found.changes.get(layer, {}),
+            "in_step": layer not in changes,
+            "differences": changes.get(layer, {}),
         }
         for layer in LAYERS
     }
     if observed.kernel is None:
         layers["kernel"]["in_step"] = None
-    if found.changes:
+    if changes:
         __context__["retcode"] = _report.RETCODES["FAIL"]
     return {
-        "in_step": not found.changes,
+        "in_step": not changes,
         "role": own_role.value,
         "rows": len(parsed.rows_of(own_role)),
         "nodes": len(parsed.nodes),

@@ -321,7 +321,7 @@ def test_rows_are_those_of_the_nodes_role_with_all_their_columns(applied, answer
 def test_plan_apply_and_status_say_in_their_shapes_that_all_is_in_step(applied, answers):
     nothing = {"changes": {}, "reloads": [], "notices": []}
     in_step = {"in_step": True, "differences": {}}
-    comment = "firewalld and the kernel are as they should be"
+    comment = "firewalld and the kernel match the tables"
     for name, answer in answers.items():
         assert answer["k3sfw.plan"] == {**nothing, "steps": []}
         assert answer["k3sfw.apply"] == {**nothing, "result": True, "comment": comment}

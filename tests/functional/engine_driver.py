@@ -19,6 +19,7 @@ from k3sfw_engine.commands.check_zones import observe_zones
 from k3sfw_engine.commands.firewall_cmd_script import firewall_cmd_script
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.firewalld import trial_start
+from k3sfw_engine.model.difference import as_changes
 from k3sfw_engine.model.rows import Role
 from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.port_tables.read_pillar import parse_tables
@@ -53,7 +54,11 @@ def main(function):
     role = Role(given["role"])
     if function == "compare":
         plan, _observed = compare.compare(tables, role)
-        return {"changes": plan.changes, "reloads": plan.reloads, "notices": plan.notices}
+        return {
+            "changes": as_changes(plan.differences),
+            "reloads": plan.reloads,
+            "notices": plan.notices,
+        }
     if function == "script":
         return {"script": firewall_cmd_script(compute_desired(tables, role).objects)}
     if function == "check_ports":

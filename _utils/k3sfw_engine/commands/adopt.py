@@ -14,6 +14,7 @@ from k3sfw_engine.firewalld.runtime import snapshot_of
 from k3sfw_engine.host.listeners import ssh_ports
 from k3sfw_engine.host.lock import only_one
 from k3sfw_engine.host.nft_command import list_table
+from k3sfw_engine.model.difference import titles_by_layer
 from k3sfw_engine.model.firewall_objects import Kind
 from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.model.run_result import RunResult
@@ -74,7 +75,7 @@ def adopt(
             services=before.services,
         )
         found = find_adoptable(before.name, before.layers, grounds)
-        if found.changes and not test:
+        if found.differences and not test:
             baseline = terms.proof.baseline()
             with _undoable(bus, before, found, observed, terms) as journal:
                 _take(bus, journal, before, found)
@@ -82,7 +83,7 @@ def adopt(
                 if broken := terms.proof.broken(baseline):
                     raise NotConverged(broken)
                 journal.keep()
-    return RunResult(found.changes, (), (*told, *plan.notices, *found.notices), found.access)
+    return RunResult(found.differences, (), (*told, *plan.notices, *found.notices), found.access)
 
 
 def _prove(tables: Tables, role: Role, node: str) -> tuple[Plan, Observed]:
@@ -96,11 +97,11 @@ def _prove(tables: Tables, role: Role, node: str) -> tuple[Plan, Observed]:
             for reason in tables.unsure
         )
     plan, observed = compare(tables, role)
-    if plan.changes:
+    if plan.differences:
         raise EngineError(
             f"nothing is taken away, as our own rules are not in force: {layer} "
-            f"{', '.join(differences)}. {apply_it}"
-            for layer, differences in plan.changes.items()
+            f"{', '.join(titles)}. {apply_it}"
+            for layer, titles in titles_by_layer(plan.differences).items()
         )
     if observed.kernel is None:
         raise EngineError(
@@ -124,7 +125,7 @@ def _undoable(
         bus,
         terms,
         observed,
-        changes=found.changes,
+        differences=found.differences,
         files=files_of([(Kind.ZONE, before.name)]),
         runtime={**runtime, "zones": {before.name: zone}},
     )

@@ -87,7 +87,7 @@ def inspect_ports(
         listeners, redirected = serving.result()
         kernel_read = observed.kernel is not None
         checks += check_rows(
-            node, wanted, plan.changes, listeners, redirected, kernel_read=kernel_read
+            node, wanted, plan.differences, listeners, redirected, kernel_read=kernel_read
         )
         notices += plan.notices
         in_force = not any(check.status is Status.BLOCKED for check in checks)

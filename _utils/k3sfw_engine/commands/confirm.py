@@ -25,5 +25,5 @@ def confirm(proof: Proof) -> RunResult:
                 ]
             )
         notices = confirm_change(entry, proof)
-    permanent = {"permanent": entry.record.changes.get("permanent", {})}
-    return RunResult({layer: each for layer, each in permanent.items() if each}, notices=notices)
+    permanent = tuple(each for each in entry.differences if each.layer == "permanent")
+    return RunResult(permanent, notices=notices)

@@ -27,7 +27,7 @@ def heal(*, test: bool = False) -> RunResult:
             told = pending() if test else tuple(recover())
         with _bus_if_there() as bus:
             health = repair.heal(bus, test=test, files=True)
-    return RunResult(health.changes, health.reloads, (*told, *health.notices), health.mended)
+    return RunResult(health.differences, health.reloads, (*told, *health.notices), health.mended)
 
 
 def _bus_if_there() -> AbstractContextManager[Bus | None]:

@@ -43,7 +43,7 @@ def prepare(
     Raises ``EngineError`` and its kinds.
     """
     if firewalld_is_there():
-        return RunResult({})
+        return RunResult()
     wanted = with_return_path(compute_desired(tables, role), resolve_masters(masters), master_ports)
     with nullcontext() if test else only_one():
         permanent = read_permanent()
@@ -66,5 +66,5 @@ def prepare(
             keep_iptables()
             put_files(files_of_plan(plan))  # firewalld reads them at its start.
             allowed += keep_copies(read_permanent().objects)
-    changes = {layer: found for layer, found in plan.changes.items() if layer == "permanent"}
-    return RunResult(changes, notices=(*notices_of(tables), *plan.notices, *allowed))
+    in_files = tuple(each for each in plan.differences if each.layer == "permanent")
+    return RunResult(in_files, notices=(*notices_of(tables), *plan.notices, *allowed))

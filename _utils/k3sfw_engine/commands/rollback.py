@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from typing import Any
 
 from k3sfw_engine import __version__
 from k3sfw_engine.errors import EngineError
@@ -46,9 +44,9 @@ def rollback(
             with only_one():
                 _refuse_late(last)
                 undo_entry(last, BY_ROLLBACK)
-        changes = {**last.record.changes}
-        changes.pop("permanent", None)
-        return RunResult(_reversed(changes))
+        return RunResult(
+            tuple(each.reversed for each in last.differences if each.layer != "permanent")
+        )
     entry = _entry_of(name)
     if name is None and (sentence := untold()):
         raise EngineError(
@@ -133,14 +131,15 @@ def _refuse_adoption(entry: Entry) -> None:
         " ".join(
             [
                 "firewall-cmd",
-                *(["--permanent"] if layer == "permanent" else []),
-                f"--zone={title.partition(' ')[2]}",
-                *(f"{options[setting]}={shlex.quote(text)}" for text in change["old"]),
+                *(["--permanent"] if each.layer == "permanent" else []),
+                f"--zone={each.subject[1]}",
+                *(
+                    f"{options[each.setting]}={shlex.quote(text)}"
+                    for text in map(str, each.extra_items)
+                ),
             ]
         )
-        for layer, zones in entry.record.changes.items()
-        for title, settings in zones.items()
-        for setting, change in settings.items()
+        for each in entry.differences
     ]
     raise EngineError(
         [
@@ -171,11 +170,3 @@ def _objects_before(entry: Entry) -> Objects:
             ]
         )
     return objects
-
-
-def _reversed(changes: Any) -> Any:
-    if not isinstance(changes, Mapping):
-        return changes
-    if set(changes) == {"old", "new"}:
-        return {"old": changes["new"], "new": changes["old"]}
-    return {key: _reversed(each) for key, each in changes.items()}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from k3sfw_engine.errors import EngineError
+from k3sfw_engine.model.difference import Differences
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class Damage:
 
     sentence
         Of what is ours, what it is, as in "healed THIS, by removing it"; else a whole sentence.
-    changes
-        What mending it changes, as in ``Plan``.
+    differences
+        What mending it changes.
     mend
         Mends it, and gives sentences about what was not as expected. ``None`` if it is not ours to
         mend.
@@ -27,7 +27,7 @@ class Damage:
     """
 
     sentence: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
+    differences: Differences = ()
     mend: Callable[[], Iterable[str]] | None = None
     remedy: str = ""
     reload: str = ""
@@ -37,8 +37,6 @@ class Damage:
 class HealResult:
     """What was found and mended, or would be.
 
-    changes
-        As in ``Plan``.
     mended, notices
         Sentences: about what is ours, and about what was found besides.
     reloads
@@ -47,7 +45,7 @@ class HealResult:
         Why firewalld cannot be used all the same.
     """
 
-    changes: Mapping[str, Any] = field(default_factory=dict)
+    differences: Differences = ()
     mended: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     reloads: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from k3sfw_engine.firewalld.dbus import Bus, firewalld_is_there
 from k3sfw_engine.firewalld.runtime import State, read_state
 from k3sfw_engine.healing.known_damage import Damage
 from k3sfw_engine.host.nft_netlink import NftNetlink, NftTable
+from k3sfw_engine.model.difference import Difference
 from k3sfw_engine.standalone.undo.drop_table import DROP_TABLE, PANIC, RELOAD, made_by
 
 _OWN_TABLE = "firewalld"
@@ -98,7 +99,7 @@ def left_over_drop_table(
         yield Damage(
             f"the table inet {DROP_TABLE}, left by a firewalld that died in a reload and dropping "
             "every new connection in, out and forwarded",
-            {"kernel": {f"table inet {DROP_TABLE}": {"old": "drops all that is new", "new": None}}},
+            (Difference("kernel", f"table inet {DROP_TABLE}", extra="drops all that is new"),),
             partial(_remove, bus, table),
             "removing it",
         )

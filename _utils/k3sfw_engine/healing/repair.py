@@ -6,16 +6,15 @@ is told and not touched: a panic is never lifted, and a firewalld that does not 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 from k3sfw_engine.errors import EngineError, FirewalldUnavailable
 from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.healing.known_damage import Damage, HealResult
 from k3sfw_engine.healing.leftover_drop_table import ask_firewalld, left_over_drop_table
 from k3sfw_engine.healing.repair_files import damaged_files, failed_start
-from k3sfw_engine.model.run_result import merged
+from k3sfw_engine.model.difference import Differences, joined
 
 
 def heal(
@@ -51,7 +50,7 @@ def heal(
 def repair(found: Iterable[Damage], *, test: bool) -> HealResult:
     """Mend these in their order, or tell that they would be."""
     found = tuple(found)
-    changes: Mapping[str, Any] = {}
+    differences: Differences = ()
     mended: list[str] = []
     notices: list[str] = []
     for each in found:
@@ -60,10 +59,10 @@ def repair(found: Iterable[Damage], *, test: bool) -> HealResult:
             continue
         if not test:
             notices += each.mend()
-        changes = merged(changes, each.changes)
+        differences = joined(differences, each.differences)
         mended.append(f"{'would heal' if test else 'healed'} {each.sentence}, by {each.remedy}")
     reloads = tuple(each.reload for each in found if each.reload)
-    return HealResult(changes, tuple(mended), tuple(notices), reloads)
+    return HealResult(differences, tuple(mended), tuple(notices), reloads)
 
 
 def heal_or_refuse(*, test: bool) -> HealResult:

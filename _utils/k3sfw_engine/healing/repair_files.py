@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 from k3sfw_engine.errors import EngineError, FirewalldRefused
 from k3sfw_engine.firewalld.dbus import Bus
@@ -21,6 +20,7 @@ from k3sfw_engine.firewalld.trial_start import try_out
 from k3sfw_engine.healing.known_damage import Damage
 from k3sfw_engine.healing.leftover_drop_table import FirewalldAnswer
 from k3sfw_engine.host.iptables_save_restore import keep_iptables, put_back_iptables
+from k3sfw_engine.model.difference import Difference, Differences
 from k3sfw_engine.model.firewall_objects import title
 from k3sfw_engine.plan.steps import Reload
 
@@ -56,13 +56,10 @@ def failed_start(bus: Bus | None, answer: FirewalldAnswer) -> Iterator[Damage]:
         yield Damage(f"{ran}, on a node where k3sfw has written no file yet. {_BY_HAND}")
         return
     by = f" because of {', '.join(_titles(wrong))}" if wrong else ""
-    changes: dict[str, Any] = {
-        "permanent": _file_changes(wrong),
-        "runtime": {"firewalld": {"state": {"old": _FAILED, "new": "RUNNING"}}},
-    }
+    state = Difference("runtime", "firewalld", "state", missing="RUNNING", extra=_FAILED)
     yield Damage(
         f"firewalld in state FAILED, on stock rules{by}",
-        {layer: each for layer, each in changes.items() if each},
+        (*_file_differences(wrong), state),
         partial(_load, bus, wrong),
         f"{'putting back the files that k3sfw wrote last and ' if wrong else ''}reloading it, "
         "which was tried beside the host first",
@@ -106,9 +103,11 @@ def _titles(contents: Contents) -> list[str]:
     return [title(key_of(path)) for path in sorted(contents)]
 
 
-def _file_changes(contents: Contents) -> dict[str, Any]:
-    new = {"file": {"old": "spoilt", "new": "as k3sfw wrote it last"}}
-    return dict.fromkeys(_titles(contents), new)
+def _file_differences(contents: Contents) -> Differences:
+    return tuple(
+        Difference("permanent", key_of(path), "file", "as k3sfw wrote it last", "spoilt")
+        for path in sorted(contents)
+    )
 
 
 # -- files that cannot be read --------------------------------------------------------------------
@@ -124,7 +123,7 @@ def damaged_files() -> Iterator[Damage]:
             file = {path: copies[path]}
             yield Damage(
                 f"the unreadable permanent {title(key)}, with which firewalld's next start fails",
-                {"permanent": _file_changes(file)},
+                _file_differences(file),
                 partial(_put, file),
                 "putting back the file that k3sfw wrote last",
             )

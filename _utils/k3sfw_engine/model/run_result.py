@@ -1,4 +1,7 @@
-"""What a run changed, or would change, as data and as sentences. Pure."""
+"""The result of a command that changes the firewall: the differences, and what is told of them.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -6,32 +9,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from k3sfw_engine.model.difference import Differences, as_changes
+
 
 @dataclass(frozen=True)
 class RunResult:
     """What a run changed, or would change.
 
-    ``changes`` as in ``Plan``; ``reloads`` the reasons for which firewalld was reloaded;
-    ``meaning`` sentences about what the changes mean to whom.
+    reloads
+        The reasons for which firewalld was reloaded.
+    meaning
+        Sentences about what the changes mean for clients.
     """
 
-    changes: Mapping[str, Any]
+    differences: Differences = ()
     reloads: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     meaning: tuple[str, ...] = ()
 
+    @property
+    def changes(self) -> Mapping[str, Any]:
+        """The differences in their public form."""
+        return as_changes(self.differences)
+
     def comment(self, *, test: bool) -> str:
-        """Say it in sentences."""
-        if not self.changes:
-            done = "firewalld and the kernel are as they should be"
+        """Return the result in sentences."""
+        if not self.differences:
+            done = "firewalld and the kernel match the tables"
         else:
-            objects = {name for layer in self.changes.values() for name in layer}
-            names = ", ".join(sorted(objects))
-            done = f"{'would change' if test else 'changed'} {', '.join(self.changes)}: {names}"
+            layers = ", ".join(dict.fromkeys(each.layer for each in self.differences))
+            names = ", ".join(sorted({each.title for each in self.differences}))
+            done = f"{'would change' if test else 'changed'} {layers}: {names}"
         reloads = [f"reload: {reason}" for reason in self.reloads]
         return "\n".join([done, *self.meaning, *reloads, *self.notices])
-
-
-def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The changes of both, by layer."""
-    return {layer: {**one.get(layer, {}), **other.get(layer, {})} for layer in {**one, **other}}

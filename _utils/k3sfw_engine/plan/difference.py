@@ -1,55 +1,54 @@
-"""How what is observed differs from what is wanted. Pure.
+"""Finds how what is observed differs from what is wanted.
 
-Status, plan, test mode and apply are this one comparison read four ways.
+Status, plan, test mode and apply are this one comparison read four ways. Pure.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
+from k3sfw_engine.model.difference import WHOLE, Difference, Differences, Side
 from k3sfw_engine.model.firewall_objects import (
     RETURN_PATH,
     FirewalldObject,
     Kind,
     Objects,
     Value,
-    make_object,
     ours,
     title,
 )
 from k3sfw_engine.plan.observed import Observed
 
 
-def layer_changes(wanted: Objects, runtime_wanted: Objects, observed: Observed) -> dict[str, Any]:
-    """``{layer: {object: {setting: {"old": …, "new": …}}}}`` for the layers that differ."""
-    layers = {
-        "permanent": _differences(wanted, observed.permanent, lingering=False),
-        "runtime": _differences(runtime_wanted, observed.runtime, lingering=True),
-        "kernel": observed.drift().differences(),
-    }
-    return {layer: differences for layer, differences in layers.items() if differences}
+def differences_by_layer(
+    wanted: Objects, runtime_wanted: Objects, observed: Observed
+) -> Differences:
+    """Return the differences of all layers: the permanent ones, then runtime, then the kernel."""
+    return (
+        *_differences("permanent", wanted, observed.permanent),
+        *_differences("runtime", runtime_wanted, observed.runtime, lingering=True),
+        *observed.drift().differences(),
+    )
 
 
-def _differences(wanted: Objects, observed: Objects, *, lingering: bool) -> dict[str, Any]:
-    """One layer's changes; an ipset that lingers until a reload is no difference once empty."""
-    found: dict[str, Any] = {}
-    for key, want in wanted.items():
-        have = observed.get(key)
-        if have is None:
-            found[title(key)] = {"old": None, "new": plain_settings(want)}
-        elif differing := differing_settings(want, have):
-            found[title(key)] = {
-                setting: _old_and_new(have.settings.get(setting), want.settings[setting])
-                for setting in differing
-            }
-    for key, have in obsolete(wanted, observed).items():
-        if not (lingering and _is_empty_ipset(have)):
-            found[title(key)] = {"old": plain_settings(have), "new": None}
-    return dict(sorted(found.items()))
+def _differences(
+    layer: str, wanted: Objects, observed: Objects, *, lingering: bool = False
+) -> Iterator[Difference]:
+    """Compare one layer; an ipset that lingers until a reload is no difference once empty."""
+    gone = obsolete(wanted, observed)
+    for key in sorted({*wanted, *gone}, key=title):
+        want, have = wanted.get(key), observed.get(key)
+        if want is None or have is None:
+            if have is None or not (lingering and _is_empty_ipset(have)):
+                yield Difference(layer, key, WHOLE, missing=want, extra=have)
+            continue
+        for setting in differing_settings(want, have):
+            missing, extra = _sides(want.settings[setting], have.settings.get(setting))
+            yield Difference(layer, key, setting, missing, extra)
 
 
 def differing_settings(want: FirewalldObject, have: FirewalldObject) -> list[str]:
-    """The settings in which an object differs."""
+    """Return the settings in which an object differs."""
     return sorted(
         setting
         for setting in {*want.settings, *have.settings}
@@ -58,7 +57,10 @@ def differing_settings(want: FirewalldObject, have: FirewalldObject) -> list[str
 
 
 def obsolete(wanted: Objects, observed: Objects) -> Objects:
-    """Objects of ours that the tables no longer need. The return path stays as it was made."""
+    """Return our objects that the tables no longer need.
+
+    The return path is not one of them: it stays as it was made.
+    """
     return {
         key: each
         for key, each in ours(observed).items()
@@ -70,20 +72,11 @@ def _is_empty_ipset(each: FirewalldObject) -> bool:
     return each.kind is Kind.IPSET and not each.settings["entries"]
 
 
-def plain_settings(each: FirewalldObject) -> dict[str, Any]:
-    """The settings that differ from an empty object's, as plain data."""
-    empty = make_object(each.kind, each.name, {}).settings
-    return {
-        setting: list(value) if isinstance(value, tuple) else value
-        for setting, value in sorted(each.settings.items())
-        if value != empty.get(setting)
-    }
-
-
-def _old_and_new(old: Value | None, new: Value) -> dict[str, Any]:
-    if isinstance(old, tuple) and isinstance(new, tuple):
-        return {
-            "old": [item for item in old if item not in set(new)],
-            "new": [item for item in new if item not in set(old)],
-        }
-    return {"old": old, "new": new}
+def _sides(want: Value, have: Value | None) -> tuple[Side, Side]:
+    """What of a setting is missing, and what is extra; of a list, the items."""
+    if isinstance(want, tuple) and isinstance(have, tuple):
+        return (
+            tuple(item for item in want if item not in set(have)),
+            tuple(item for item in have if item not in set(want)),
+        )
+    return want, have

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import netaddr
 
+from k3sfw_engine.model.difference import Difference, Differences
 from k3sfw_engine.model.firewall_objects import DEFAULTS, FirewalldObject, Kind, Objects
 from k3sfw_engine.model.rich_rules import is_rich_rule_of_ours
 from k3sfw_engine.model.zone_bindings import Bindings
@@ -72,14 +73,28 @@ class KernelDrift:
         """Whether anything but the entries of an ipset differs."""
         return any(fact.respect != "entries" for fact in self.missing | self.extra)
 
-    def differences(self) -> dict[str, dict[str, dict[str, list[str]]]]:
-        """``{object: {respect: {"old": […], "new": […]}}}``."""
-        found: dict[str, dict[str, dict[str, list[str]]]] = {}
-        for side, facts in (("old", self.extra), ("new", self.missing)):
-            for fact in sorted(facts):
-                respects = found.setdefault(f"{fact.kind.value} {fact.name}", {})
-                respects.setdefault(fact.respect, {"old": [], "new": []})[side].append(fact.value)
-        return found
+    def differences(self) -> Differences:
+        """The same by object and respect."""
+        respects = dict.fromkeys(
+            (fact.kind, fact.name, fact.respect)
+            for fact in (*sorted(self.extra), *sorted(self.missing))
+        )
+        return tuple(
+            Difference(
+                "kernel",
+                (kind, name),
+                respect,
+                *(
+                    tuple(
+                        fact.value
+                        for fact in sorted(facts)
+                        if (fact.kind, fact.name, fact.respect) == (kind, name, respect)
+                    )
+                    for facts in (self.missing, self.extra)
+                ),
+            )
+            for kind, name, respect in respects
+        )
 
 
 def kernel_drift(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from k3sfw_engine.errors import EngineError, ForeignObject
+from k3sfw_engine.model.difference import WHOLE, Difference, Differences
 from k3sfw_engine.model.firewall_objects import (
     RUNTIME_SETTINGS,
     ZONE,
@@ -25,7 +25,7 @@ from k3sfw_engine.plan.desired.bound_interfaces import leave_bound_interfaces
 from k3sfw_engine.plan.desired.desired_objects import Desired
 from k3sfw_engine.plan.desired.ipsets import keep_members
 from k3sfw_engine.plan.desired.policies import by_address
-from k3sfw_engine.plan.difference import differing_settings, layer_changes, obsolete, plain_settings
+from k3sfw_engine.plan.difference import differences_by_layer, differing_settings, obsolete
 from k3sfw_engine.plan.ipset_steps import entry_steps
 from k3sfw_engine.plan.observed import Observed
 from k3sfw_engine.plan.policy_steps import setting_steps
@@ -39,14 +39,10 @@ _ADDRESSES_IN_PLACE_OF_AN_IPSET = 64
 
 @dataclass(frozen=True)
 class Plan:
-    """What would change, how, and what is to be told besides.
-
-    ``changes`` is ``{layer: {object: {setting: {"old": …, "new": …}}}}``; of lists, the entries
-    that go and the entries that come.
-    """
+    """The steps, the differences that they remove, and what the operator is told."""
 
     steps: tuple[Step, ...]
-    changes: Mapping[str, Any]
+    differences: Differences
     notices: tuple[str, ...] = ()
 
     @property
@@ -91,9 +87,9 @@ def make_plan(wanted: Desired, observed: Observed, *, narrow: bool = True) -> Pl
         steps = [*permanent_steps, Reload(reason, restore_table=table_lost)]
     else:
         steps = [*_runtime_steps(runtime_wanted, observed), *permanent_steps]
-    changes = layer_changes(permanent_wanted, runtime_wanted, observed)
+    differences = differences_by_layer(permanent_wanted, runtime_wanted, observed)
     notices = tuple(_bound_notices(now | permanently, observed))
-    return Plan(tuple(steps) if changes else (), changes, notices)
+    return Plan(tuple(steps) if differences else (), differences, notices)
 
 
 def removal_plan(observed: Observed) -> Plan:
@@ -105,14 +101,12 @@ def removal_plan(observed: Observed) -> Plan:
     steps: list[Step] = [RemovePermanent(key) for key in _referring_first({*permanent, *damaged})]
     if runtime:
         steps.append(Reload("runtime objects go only with a reload"))
-    changes = {
-        layer: {
-            title(key): {"old": plain_settings(each), "new": None} for key, each in objects.items()
-        }
+    differences = tuple(
+        Difference(layer, key, WHOLE, extra=each)
         for layer, objects in (("permanent", permanent), ("runtime", runtime))
-        if objects
-    }
-    return Plan(tuple(steps), changes)
+        for key, each in objects.items()
+    )
+    return Plan(tuple(steps), differences)
 
 
 # -- what is wanted, as far as others and the running firewalld allow ----------------------------

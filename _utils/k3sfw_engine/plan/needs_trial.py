@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from k3sfw_engine.model.firewall_objects import FirewalldObject
 from k3sfw_engine.plan.make_plan import Plan
 
 # From here on the trial costs no more than the change itself: at runtime an entry takes firewalld
@@ -16,11 +17,14 @@ def needs_trial(plan: Plan) -> bool:
 
 def _new_items(plan: Plan) -> int:
     """How many entries, rules and the like come into the permanent configuration."""
-    count = 0
-    for settings in plan.changes.get("permanent", {}).values():
-        if "old" in settings:  # The object as a whole is new, or goes.
-            changed = (settings["new"] or {}).values()
-        else:
-            changed = [each["new"] for each in settings.values()]
-        count += sum(len(value) for value in changed if isinstance(value, (list, tuple)))
-    return count
+    return sum(
+        len(value)
+        for each in plan.differences
+        if each.layer == "permanent"
+        for value in (
+            each.missing.settings.values()
+            if isinstance(each.missing, FirewalldObject)
+            else (each.missing,)
+        )
+        if isinstance(value, tuple)
+    )

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import netaddr
 
-from k3sfw_engine.model.firewall_objects import FirewalldObject
+from k3sfw_engine.model.difference import Difference, Differences
+from k3sfw_engine.model.firewall_objects import FirewalldObject, Kind
 from k3sfw_engine.model.port_ranges import ZonePort, parse_port
 from k3sfw_engine.model.rich_rules import parse_rich_rule
 from k3sfw_engine.model.rows import PortRange, Protocol, Role, Row, Source, SourceKind, Tables
@@ -65,18 +65,13 @@ class Adoptable:
     access: tuple[str, ...]
 
     @property
-    def changes(self) -> dict[str, Any]:
-        """``{layer: {zone: {setting: {"old": …, "new": []}}}}`` for the layers that change."""
-        return {
-            layer: {
-                f"zone {self.zone}": {
-                    _SHOWN[setting]: {"old": list(texts), "new": []}
-                    for setting, texts in elements.items()
-                }
-            }
+    def differences(self) -> Differences:
+        """What is taken out of the zone."""
+        return tuple(
+            Difference(layer, (Kind.ZONE, self.zone), _SHOWN[setting], missing=(), extra=texts)
             for layer, elements in self.going.items()
-            if elements
-        }
+            for setting, texts in elements.items()
+        )
 
 
 def find_adoptable(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from k3sfw_engine import __version__
 from k3sfw_engine.errors import EngineError, Undone
@@ -15,6 +14,7 @@ from k3sfw_engine.firewalld.permanent import Contents
 from k3sfw_engine.firewalld.runtime import snapshot_of
 from k3sfw_engine.host.iptables_save_restore import KEPT
 from k3sfw_engine.host.lock import LOCK, holder
+from k3sfw_engine.model.difference import Differences, as_changes
 from k3sfw_engine.model.firewall_objects import ours
 from k3sfw_engine.model.packet_question import PacketQuestion
 from k3sfw_engine.plan.observed import Observed
@@ -78,7 +78,7 @@ def make_record(
     terms: CommitOptions,
     observed: Observed,
     *,
-    changes: Mapping[str, Any],
+    differences: Differences,
     reloads: Iterable[str] = (),
     baseline: Iterable[PacketQuestion] = (),
     files: Contents,
@@ -96,7 +96,7 @@ def make_record(
         version=__version__,
         what=terms.what,
         job=terms.job(),
-        changes=changes,
+        changes=as_changes(differences),
         reloads=list(reloads),
         baseline=[(question.address, question.port) for question in baseline],
         objects=[

@@ -165,9 +165,10 @@ def keep_copies(permanent: Objects) -> tuple[str, ...]:
 def read_back(left: Plan, layers: Iterable[str]) -> None:
     """Raises ``NotConverged`` if anything of these layers is left to be changed."""
     sentences = [
-        f"after the change, {layer} {name} still differs from what is wanted: {difference}"
+        f"after the change, {layer} still differs from the tables: {each}"
         for layer in layers
-        for name, difference in left.changes.get(layer, {}).items()
+        for each in left.differences
+        if each.layer == layer
     ]
     if sentences:
         raise NotConverged(sentences)
@@ -247,7 +248,7 @@ def _record(
         bus,
         terms,
         observed,
-        changes=plan.changes,
+        differences=plan.differences,
         reloads=plan.reloads,
         baseline=baseline,
         files={**files_of(ours(observed.permanent)), **as_they_are(files_of_plan(plan))},

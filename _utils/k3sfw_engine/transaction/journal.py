@@ -19,6 +19,7 @@ from typing import Any
 
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.firewalld.permanent import Contents
+from k3sfw_engine.model.difference import Differences, read_changes
 from k3sfw_engine.standalone.undo import confirmation, step_log
 from k3sfw_engine.standalone.undo.files import sync
 from k3sfw_engine.standalone.undo.record import (
@@ -171,6 +172,11 @@ class Entry:
     def at(self) -> str:
         """When it began."""
         return moment(self.record.at)
+
+    @property
+    def differences(self) -> Differences:
+        """What it changed, or was to change."""
+        return read_changes(self.record.changes)
 
     @property
     def waits(self) -> bool:

@@ -14,7 +14,8 @@ from k3sfw_engine.healing.leftover_drop_table import is_cut_off
 from k3sfw_engine.healing.repair import heal_or_refuse
 from k3sfw_engine.host.iptables_save_restore import put_back_iptables
 from k3sfw_engine.host.lock import only_one
-from k3sfw_engine.model.run_result import RunResult, merged
+from k3sfw_engine.model.difference import joined
+from k3sfw_engine.model.run_result import RunResult
 from k3sfw_engine.plan.make_plan import Plan
 from k3sfw_engine.plan.needs_trial import needs_trial
 from k3sfw_engine.plan.observed import Observed
@@ -47,7 +48,9 @@ def run(
                     health = heal_or_refuse(test=test)
                     if test:
                         # What else differs shows only in what firewalld will then have.
-                        return RunResult(health.changes, health.reloads, (*told, *health.sentences))
+                        return RunResult(
+                            health.differences, health.reloads, (*told, *health.sentences)
+                        )
                     observed = observe(bus)
                 plan = guard(bus, observed, make(observed))
                 if plan.steps and not test:
@@ -60,11 +63,14 @@ def run(
             raise
         if terms.confirm_within and not test:
             told += waiting_notice()
-    changes = dict(plan.changes)
-    if terms.confirm_within:
-        changes.pop("permanent", None)  # That waits for the confirmation.
+    now = tuple(
+        each
+        for each in plan.differences
+        # What is permanent waits for the confirmation.
+        if not (terms.confirm_within and each.layer == "permanent")
+    )
     return RunResult(
-        merged(health.changes, changes),
+        joined(health.differences, now),
         (*health.reloads, *plan.reloads),
         (*told, *health.sentences, *plan.notices),
     )

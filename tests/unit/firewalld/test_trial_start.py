@@ -1,54 +1,15 @@
-"""When a trial is worth it, and what its answers mean."""
+"""The answers of a trial start of firewalld, and what they mean."""
 
 import pytest
 
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.firewalld.trial_start import judge_trial
-from k3sfw_engine.plan.make_plan import Plan
-from k3sfw_engine.plan.needs_trial import needs_trial
-from k3sfw_engine.plan.steps import Reload
 
 STARTS = {"starts": True}
 AT = "/etc/firewalld/ipsets/theirs.xml"
 FAILS = {"starts": False, "reason": "COMMAND_FAILED: it overlaps", "file": AT, "direct": False}
 DIRECT = {**FAILS, "file": "", "direct": True}
 UNABLE = {"unable": "cannot make namespaces: Operation not permitted"}
-
-MANY = [f"192.0.2.{number}" for number in range(50)]
-
-
-@pytest.mark.parametrize(
-    ("plan", "expected"),
-    [
-        (Plan((), {}), False),
-        (Plan((Reload("new objects"),), {"permanent": {}}), True),
-        # Few, many, and many that go.
-        (Plan((), {"permanent": {"ipset a": {"entries": {"old": [], "new": MANY[:49]}}}}), False),
-        (Plan((), {"permanent": {"ipset a": {"entries": {"old": [], "new": MANY}}}}), True),
-        (Plan((), {"permanent": {"ipset a": {"entries": {"old": MANY, "new": []}}}}), False),
-        # An object that is new or goes as a whole.
-        (Plan((), {"permanent": {"ipset a": {"old": None, "new": {"entries": MANY}}}}), True),
-        (Plan((), {"permanent": {"ipset a": {"old": {"entries": MANY}, "new": None}}}), False),
-        # The sum over objects; a text is no list of its letters.
-        (
-            Plan(
-                (),
-                {
-                    "permanent": {
-                        "ipset a": {"entries": {"old": [], "new": MANY[:25]}},
-                        "policy b": {"rich_rules": {"old": [], "new": MANY[25:]}},
-                    }
-                },
-            ),
-            True,
-        ),
-        (Plan((), {"permanent": {"zone k": {"target": {"old": "a", "new": "b" * 99}}}}), False),
-        # What runtime alone has lost is known to load.
-        (Plan((), {"runtime": {"ipset a": {"entries": {"old": [], "new": MANY}}}}), False),
-    ],
-)
-def test_a_trial_is_needed_for_a_reload_or_for_much_that_is_new(plan, expected):
-    assert needs_trial(plan) is expected
 
 
 def test_what_starts_is_tried_and_needs_no_word():

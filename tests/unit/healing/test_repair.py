@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from k3sfw_engine.healing.known_damage import Damage
 from k3sfw_engine.healing.repair import repair
-from k3sfw_engine.model.run_result import merged
+from k3sfw_engine.model.difference import Difference
 
 
 def ailments(done):
@@ -15,14 +15,14 @@ def ailments(done):
     return [
         Damage(
             "the table inet x",
-            {"kernel": {"table inet x": {"old": "drops", "new": None}}},
+            (Difference("kernel", "table inet x", extra="drops"),),
             lambda: mend("table"),
             "removing it",
         ),
         Damage("somebody's file is broken. Fix: correct it"),
         Damage(
             "firewalld in state FAILED",
-            {"runtime": {"firewalld": {}}, "kernel": {"table inet y": {}}},
+            (Difference("runtime", "firewalld", "state", "RUNNING", "FAILED"),),
             lambda: mend("firewalld", "one rule was lost"),
             "reloading it",
             "it is FAILED",
@@ -34,7 +34,8 @@ def test_a_dry_run_tells_the_same_and_mends_nothing():
     done = []
     dry, real = repair(ailments(done), test=True), repair(ailments([]), test=False)
     assert done == []
-    assert dry.changes == real.changes
+    assert dry.differences == real.differences
+    assert {each.layer for each in real.differences} == {"kernel", "runtime"}
     assert dry.reloads == real.reloads == ("it is FAILED",)
     assert dry.mended == (
         "would heal the table inet x, by removing it",
@@ -49,9 +50,3 @@ def test_what_is_ours_is_mended_in_its_order_and_what_failed_besides_is_told():
     health = repair(ailments(done), test=False)
     assert done == ["table", "firewalld"]
     assert health.notices == ("somebody's file is broken. Fix: correct it", "one rule was lost")
-
-
-def test_changes_of_one_layer_come_together():
-    one, other = {"kernel": {"a": 1}}, {"kernel": {"b": 2}, "runtime": {"c": 3}}
-    assert merged(one, other) == {"kernel": {"a": 1, "b": 2}, "runtime": {"c": 3}}
-    assert merged({}, {}) == {}

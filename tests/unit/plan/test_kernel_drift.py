@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 
 from k3sfw_engine.firewalld.kernel_rules import accepted_by_zone, parse_nft_listing
+from k3sfw_engine.model.difference import Difference
 from k3sfw_engine.model.firewall_objects import Kind, make_object
 from k3sfw_engine.plan.kernel_drift import KernelDrift, KernelFact, KernelRules, kernel_drift
 from tests.paths import UNIT_DATA
@@ -130,14 +131,9 @@ def test_every_rule_that_is_gone_is_missed():
 
 def test_a_rule_that_is_gone_is_named_as_the_rich_rule_that_it_was():
     (etcd,) = [item for item in LOST if "2379" in str(item) and "server-4" in str(item)]
-    assert drift(listing(without=[etcd])).differences() == {
-        "policy k3s-rows": {
-            "rich_rules": {
-                "old": [],
-                "new": [ETCD],
-            }
-        }
-    }
+    assert drift(listing(without=[etcd])).differences() == (
+        Difference("kernel", (Kind.POLICY, "k3s-rows"), "rich_rules", (ETCD,), ()),
+    )
 
 
 def test_the_jump_from_the_nodes_own_zone_to_the_policies_is_missed():
@@ -196,7 +192,9 @@ def test_entries_lost_and_added_in_the_kernel_are_seen_and_are_no_matter_for_a_r
     elements, old, new
 ):
     found = drift(with_elements("k3s-server-4", elements))
-    assert found.differences() == {"ipset k3s-server-4": {"entries": {"old": old, "new": new}}}
+    (entries,) = found.differences()
+    assert (entries.subject, entries.setting) == ((Kind.IPSET, "k3s-server-4"), "entries")
+    assert (entries.extra, entries.missing) == (tuple(old), tuple(new))
     assert found.ipsets == {"k3s-server-4"}
     assert not found.rules
 

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from k3sfw_engine.errors import ForeignObject
+from k3sfw_engine.model.difference import as_changes
 from k3sfw_engine.model.firewall_objects import (
     CONTENT,
     DEFAULTS,
@@ -393,7 +394,7 @@ def test_from_whatever_is_there_one_apply_leads_to_what_is_wanted(host, tree, ke
     list(host.run(plan))
     assert len(plan.reloads) <= 1
     left = make_plan(target, host.observed(kernel=kernel))
-    assert left.changes == {}
+    assert left.differences == ()
     assert left.steps == ()
     # And so it is not only in the plan's own eyes.
     assert {key: each for key, each in host.permanent.items() if is_ours(each)} == target.objects
@@ -439,13 +440,13 @@ def test_killed_after_any_step_the_configuration_loads_and_the_next_run_converge
     if data.draw(st.booleans()):
         host.carry_out(Reload("the host was started again"))
     list(host.run(make_plan(wanted(new), host.observed())))
-    assert make_plan(wanted(new), host.observed()).changes == {}
+    assert make_plan(wanted(new), host.observed()).differences == ()
 
 
 @given(pillars(), st.sampled_from(["server", "agent"]))
 def test_the_plan_of_a_host_that_has_what_is_wanted_is_empty(tree, role):
     plan = make_plan(wanted(tree, role), settled(wanted(tree, role).objects).observed())
-    assert (plan.steps, plan.changes, plan.notices, plan.reloads) == ((), {}, (), ())
+    assert (plan.steps, plan.differences, plan.notices, plan.reloads) == ((), (), (), ())
 
 
 def difference(old, new):
@@ -499,7 +500,7 @@ def test_what_test_mode_tells_is_what_the_real_run_changes(host, tree):
             for key, each in old.items()
             if layer == "permanent" or key in now or not is_empty_ipset(each)
         }
-        assert plan.changes.get(layer, {}) == difference(told_of, now)
+        assert as_changes(plan.differences).get(layer, {}) == difference(told_of, now)
 
 
 def is_empty_ipset(each):
@@ -576,9 +577,9 @@ def test_a_new_group_opens_at_once_by_its_addresses_and_by_its_ipset_after_a_rel
     by = 'rule family="ipv4" source {} port port="3000" protocol="tcp" accept'.format
     assert by('address="203.0.113.0/24"') in runtime
     assert by('ipset="k3s-group-office-4"') in permanent
-    assert make_plan(wanted(NEW_GROUP), host.observed()).changes == {}
+    assert make_plan(wanted(NEW_GROUP), host.observed()).differences == ()
     host.carry_out(Reload("somebody's"))
-    assert make_plan(wanted(NEW_GROUP), host.observed()).changes == {}
+    assert make_plan(wanted(NEW_GROUP), host.observed()).differences == ()
 
 
 def test_a_new_group_that_meets_another_reason_to_reload_converges_in_one_run():
@@ -586,7 +587,7 @@ def test_a_new_group_that_meets_another_reason_to_reload_converges_in_one_run():
     list(host.run(make_plan(wanted(NEW_GROUP), host.observed())))
     host.table = False  # nft flush ruleset
     list(host.run(make_plan(wanted(NEW_GROUP), host.observed())))
-    assert make_plan(wanted(NEW_GROUP), host.observed()).changes == {}
+    assert make_plan(wanted(NEW_GROUP), host.observed()).differences == ()
 
 
 def test_a_group_that_was_new_can_go_again_without_a_reload():
@@ -606,7 +607,7 @@ def test_a_new_group_of_many_addresses_costs_one_reload_at_most():
     plan = make_plan(wanted(tree), host.observed())
     assert len(plan.reloads) <= 1
     list(host.run(plan))
-    assert make_plan(wanted(tree), host.observed()).changes == {}
+    assert make_plan(wanted(tree), host.observed()).differences == ()
 
 
 @pytest.mark.parametrize("backend", ["vxlan", "host-gw", "none"])
@@ -621,7 +622,7 @@ def test_an_ipset_that_runtime_lacks_is_made_up_for_without_naming_it(backend, n
                 host.permanent[key] = without(host.permanent[key], rule)
     host.carry_out(Reload("somebody's"))
     list(host.run(make_plan(target, host.observed())))
-    assert make_plan(target, host.observed()).changes == {}
+    assert make_plan(target, host.observed()).differences == ()
 
 
 @pytest.mark.parametrize(
@@ -638,10 +639,10 @@ def test_what_the_kernel_lost_comes_back(fact, reloads):
     host = settled(wanted().objects)
     host.kernel_lost = {fact}
     plan = make_plan(wanted(), host.observed())
-    assert list(plan.changes) == ["kernel"]
+    assert {each.layer for each in plan.differences} == {"kernel"}
     assert len(plan.reloads) == reloads
     list(host.run(plan))
-    assert make_plan(wanted(), host.observed()).changes == {}
+    assert make_plan(wanted(), host.observed()).differences == ()
 
 
 def test_entries_that_somebody_added_in_the_kernel_go_without_a_reload():
@@ -660,7 +661,7 @@ def test_firewalls_table_is_made_before_the_reload_where_somebody_flushed_it():
 
 def test_without_a_view_of_the_kernel_nothing_is_said_to_differ_there():
     host = settled(wanted().objects)
-    assert make_plan(wanted(), host.observed(kernel=False)).changes == {}
+    assert make_plan(wanted(), host.observed(kernel=False)).differences == ()
 
 
 # -- ipsets ---------------------------------------------------------------------------------------
@@ -750,9 +751,9 @@ def test_a_strangers_object_whose_name_only_begins_like_ours_is_nobodys_matter(s
     host.runtime[stranger.key] = host.permanent[stranger.key] = stranger
     for tree in (pillar(), changed("ports:cluster:kubelet:port", 10260), pillar()):
         plan = make_plan(wanted(tree), host.observed(kernel=kernel))
-        assert stranger.name not in str((plan.changes, plan.steps))
+        assert stranger.name not in str((plan.differences, plan.steps))
         list(host.run(plan))
-        assert make_plan(wanted(tree), host.observed(kernel=kernel)).changes == {}
+        assert make_plan(wanted(tree), host.observed(kernel=kernel)).differences == ()
     assert host.runtime[stranger.key] == host.permanent[stranger.key] == stranger
 
 
@@ -764,7 +765,7 @@ def test_an_interface_that_somebody_bound_to_a_zone_of_his_own_stays_there():
     (notice,) = plan.notices
     assert notice.startswith("interface cni0 is bound to zone trusted by somebody else")
     again = make_plan(wanted(), host.observed())
-    assert (again.changes, again.notices) == ({}, plan.notices)
+    assert (again.differences, again.notices) == ((), plan.notices)
 
 
 def test_a_zone_that_is_permanently_gone_is_named_by_no_permanent_policy():
@@ -786,7 +787,7 @@ def test_pods_that_somebody_bound_while_all_was_settled_are_let_in_without_a_rel
     list(host.run(plan))
     for layer in (host.runtime, host.permanent):
         assert layer[Kind.POLICY, "k3s-bound-to-host"].items("ingress_zones") == ("office",)
-    assert make_plan(wanted(), host.observed()).changes == {}
+    assert make_plan(wanted(), host.observed()).differences == ()
     host.interface_zones = {}
     list(host.run(make_plan(wanted(), host.observed())))
     assert host.runtime == host.permanent == wanted().objects
@@ -803,9 +804,9 @@ def test_an_interface_that_is_elsewhere_only_at_runtime_stays_ours_permanently()
         zones=frozenset({"office"}),
     )
     plan = make_plan(wanted(), observed)
-    assert {name for layer in plan.changes.values() for name in layer} == {
-        "policy k3s-bound-to-host",
-        "policy k3s-bound-to-any",
+    assert {each.subject for each in plan.differences} == {
+        (Kind.POLICY, "k3s-bound-to-host"),
+        (Kind.POLICY, "k3s-bound-to-any"),
     }
 
 
@@ -884,7 +885,7 @@ def test_a_damaged_file_that_we_have_a_copy_of_is_ours_whatever_firewalld_has_of
 def test_an_unsure_membership_narrows_nothing_and_says_no_change():
     alone = wanted(pillar(nodes={"s1": NODES["s1"]}, firewall={}))
     plan = make_plan(alone, settled(wanted().objects).observed(), narrow=False)
-    assert (plan.changes, plan.steps) == ({}, ())
+    assert (plan.differences, plan.steps) == ((), ())
 
 
 @pytest.mark.parametrize("role", ["server", "agent"])
@@ -898,7 +899,7 @@ def test_an_unsure_membership_closes_nothing_to_those_it_does_not_list(role):
     target = wanted({**tree, "nodes": nodes, "firewall": {}}, role)
     list(host.run(make_plan(target, host.observed(), narrow=False)))
     assert not accepted(before.objects, packets) - accepted(host.runtime, packets)
-    assert make_plan(target, host.observed(), narrow=False).changes == {}
+    assert make_plan(target, host.observed(), narrow=False).differences == ()
 
 
 RETURNING = with_return_path(wanted(), [netaddr.IPAddress("203.0.113.5")], [4505, 4506])
@@ -906,7 +907,7 @@ RETURNING = with_return_path(wanted(), [netaddr.IPAddress("203.0.113.5")], [4505
 
 def test_the_return_path_of_a_first_start_is_no_difference_and_stays():
     host = settled(RETURNING.objects)
-    assert make_plan(wanted(), host.observed()).changes == {}
+    assert make_plan(wanted(), host.observed()).differences == ()
     list(host.run(make_plan(wanted(NEW_GROUP), host.observed())))
     assert (Kind.POLICY, "k3s-return-path") in host.permanent
 
@@ -920,7 +921,7 @@ def test_removal_takes_everything_of_ours_away_and_nothing_else(host):
     assert host.permanent == strangers
     assert len(plan.reloads) <= 1
     again = removal_plan(host.observed())
-    assert (again.steps, again.changes) == ((), {})
+    assert (again.steps, again.differences) == ((), ())
 
 
 def test_objects_of_an_older_version_go_in_an_order_that_loads_after_every_step():
@@ -954,7 +955,7 @@ def test_removal_of_what_only_stands_in_files_needs_no_reload():
     host = Firewalld(permanent=dict(wanted().objects))
     plan = removal_plan(host.observed())
     assert plan.reloads == ()
-    assert list(plan.changes) == ["permanent"]
+    assert {each.layer for each in plan.differences} == {"permanent"}
 
 
 def test_the_model_knows_the_grammar_of_rules():

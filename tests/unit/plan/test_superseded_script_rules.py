@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from k3sfw_engine.model.difference import as_changes
 from k3sfw_engine.model.firewall_objects import Kind, make_object
 from k3sfw_engine.model.port_ranges import parse_port
 from k3sfw_engine.model.rows import Role
@@ -53,16 +54,17 @@ def test_the_whole_script_goes_where_the_tables_of_the_document_are_in_force():
     found = judge(SCRIPT, RULES)
     assert gone(found) == gone(found, "permanent") == {*SCRIPT, *RULES}
     assert found.notices == ()
-    (zone,) = found.changes["runtime"].items()
+    changes = as_changes(found.differences)
+    (zone,) = changes["runtime"].items()
     assert zone[0] == "zone public"
     assert zone[1]["rich_rules"] == {"old": [*RULES], "new": []}
     assert sorted(zone[1]["ports"]["old"]) == sorted(SCRIPT)
-    assert found.changes["runtime"] == found.changes["permanent"]
+    assert changes["runtime"] == changes["permanent"]
 
 
 def test_a_zone_without_anything_of_the_script_has_no_changes():
     found = judge(["22/tcp", "8443/tcp"])
-    assert (found.changes, found.notices, found.access) == ({}, (), ())
+    assert (found.differences, found.notices, found.access) == ((), (), ())
 
 
 def test_each_layer_loses_only_what_is_in_it():
@@ -81,7 +83,7 @@ def test_each_layer_loses_only_what_is_in_it():
 )
 def test_a_port_that_only_looks_like_one_of_the_script_is_not_named(port):
     found = judge([port])
-    assert (found.changes, found.notices) == ({}, ())
+    assert (found.differences, found.notices) == ((), ())
 
 
 @pytest.mark.parametrize("port", ["2379/tcp", "2380/tcp", "2379-2380/tcp"])
@@ -111,7 +113,7 @@ def test_a_range_in_which_somebody_else_has_a_part_stays_whole(port, parts):
 
 def test_a_port_within_such_a_range_stays_too_as_firewalld_would_break_the_range():
     found = judge(["2379-2380/tcp", "2300-2400/tcp"])
-    assert found.changes == {}
+    assert found.differences == ()
     assert len(found.notices) == 2
 
 
@@ -231,7 +233,7 @@ def test_the_access_names_who_keeps_it_by_the_rows_of_this_node():
 )
 def test_a_rule_that_only_looks_like_one_of_the_script_is_not_named(text):
     found = judge(rules=[text])
-    assert (found.changes, found.notices) == ({}, ())
+    assert (found.differences, found.notices) == ((), ())
 
 
 @pytest.mark.parametrize("mask", ["16", "255.255.0.0"])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from k3sfw_engine.checks.verdicts import Check, Status, worst_first
-from k3sfw_engine.model.firewall_objects import PODS_TO_ANY, PODS_TO_HOST, ROWS, ZONE
+from k3sfw_engine.model.difference import Difference, Differences, Subject
+from k3sfw_engine.model.firewall_objects import PODS_TO_ANY, PODS_TO_HOST, ROWS, ZONE, Kind
 from k3sfw_engine.model.listeners import Listener, listening_on
 from k3sfw_engine.model.nat import Redirection
 from k3sfw_engine.model.port_ranges import common
@@ -20,7 +20,7 @@ from k3sfw_engine.plan.observed import LAYERS
 def check_rows(
     node: str,
     wanted: Desired,
-    changes: Mapping[str, Any],
+    differences: Differences,
     listeners: Iterable[Listener],
     redirected: Iterable[Redirection] = (),
     *,
@@ -28,16 +28,16 @@ def check_rows(
 ) -> tuple[Check, ...]:
     """Judge every row of this node by its own rules and listeners; worst first.
 
-    changes
-        The difference between desired and observed, as a ``Plan`` has it.
+    differences
+        Between what is wanted and what is observed, as a ``Plan`` has them.
     redirected
         What Kubernetes serves in the place of a listener.
     kernel_read
         Whether the kernel's rules could be read.
     """
     serving = (tuple(listeners), tuple(redirected))
-    checks = [_check(node, row, wanted, changes, serving, kernel_read) for row in wanted.rows]
-    checks += _exposed(node, wanted, changes)
+    checks = [_check(node, row, wanted, differences, serving, kernel_read) for row in wanted.rows]
+    checks += _exposed(node, differences)
     return worst_first(checks)
 
 
@@ -45,12 +45,15 @@ def _check(
     node: str,
     row: Row,
     wanted: Desired,
-    changes: Mapping[str, Any],
+    differences: Differences,
     serving: tuple[tuple[Listener, ...], tuple[Redirection, ...]],
     kernel_read: bool,
 ) -> Check:
     listeners, redirected = serving
-    lacking = {layer: list(_lacks(row, wanted, changes.get(layer, {}))) for layer in LAYERS}
+    lacking = {
+        layer: list(_lacks(row, wanted, (each for each in differences if each.layer == layer)))
+        for layer in LAYERS
+    }
     out_of_step = [layer for layer in LAYERS if lacking[layer]]
     found = listening_on(listeners, row.protocol, row.ports)
     instead = ", ".join(sorted({str(each) for each in redirected if _is_for(each, row)}))
@@ -101,64 +104,56 @@ def _is_for(redirection: Redirection, row: Row) -> bool:
     )
 
 
-def _lacks(row: Row, wanted: Desired, differences: Mapping[str, Any]) -> Iterator[str]:
+def _lacks(row: Row, wanted: Desired, differences: Iterable[Difference]) -> Iterator[str]:
     """What one layer lacks for the row to be in force."""
-    if not differences:
-        return
+    keys, rules = _holding(row, wanted)
+    for each in sorted((each for each in differences if each.subject in keys), key=_title):
+        if each.is_new:
+            yield str(each)
+        missing = [
+            item for item in each.missing_items if each.setting != "rich_rules" or item in rules
+        ]
+        if missing and _blocks(each):
+            yield f"{each.title} lacks {each.setting} {', '.join(map(str, missing))}"
+
+
+def _holding(row: Row, wanted: Desired) -> tuple[frozenset[Subject], frozenset[str]]:
+    """The objects by which the row is in force, and its rules as they stand there."""
     if wanted.pods_by_interface and is_pod_row(row):
-        titles = {f"zone {ZONE}", f"policy {PODS_TO_HOST}", f"policy {PODS_TO_ANY}"}
-        rules: frozenset[str] = frozenset()
-    else:
-        own = [each.rule for each in wanted.rules if each.row is row]
-        titles = {f"policy {ROWS}", *(f"ipset {rule.ipset}" for rule in own if rule.ipset)}
-        instead = (by_address(rule, wanted.objects) for rule in own if rule.ipset)
-        rules = frozenset(map(str, own)).union(*instead)
-    for title in sorted(titles & set(differences)):
-        difference = differences[title]
-        if difference.get("old", ...) is None:
-            yield f"{title} is missing"
-        for setting, change in _settings(difference):
-            missing = _listed(change["new"])
-            if setting == "rich_rules":
-                missing = [rule for rule in missing if rule in rules]
-            if missing and _blocks(setting, change["new"]):
-                yield f"{title} lacks {setting} {', '.join(map(str, missing))}"
+        policies = ((Kind.POLICY, name) for name in (PODS_TO_HOST, PODS_TO_ANY))
+        return frozenset([(Kind.ZONE, ZONE), *policies]), frozenset()
+    own = [each.rule for each in wanted.rules if each.row is row]
+    ipsets = ((Kind.IPSET, rule.ipset) for rule in own if rule.ipset)
+    instead = (by_address(rule, wanted.objects) for rule in own if rule.ipset)
+    return frozenset([(Kind.POLICY, ROWS), *ipsets]), frozenset(map(str, own)).union(*instead)
 
 
-def _blocks(setting: str, new: Any) -> bool:
+def _title(difference: Difference) -> str:
+    return difference.title
+
+
+def _blocks(difference: Difference) -> bool:
     """Whether a packet is kept out by the lack of this, rather than let in or left alone."""
-    if setting == "target":
-        return new in ("ACCEPT", ["ACCEPT"])
-    return setting not in ("short", "description", "masquerade", "forward")
+    if difference.setting == "target":
+        return difference.missing_items == ("ACCEPT",)
+    return difference.setting not in ("short", "description", "masquerade", "forward")
 
 
-def _exposed(node: str, wanted: Desired, changes: Mapping[str, Any]) -> Iterator[Check]:
+def _exposed(node: str, differences: Differences) -> Iterator[Check]:
     """What our objects let in beyond the rows: rules and members that nobody asked for."""
-    for layer in LAYERS:
-        for title, difference in changes.get(layer, {}).items():
-            for setting, change in _settings(difference):
-                extra = _listed(change["old"])
-                if extra and (isinstance(change["old"], list) or change["old"] in (True, "ACCEPT")):
-                    yield Check(
-                        source="",
-                        to=node,
-                        protocol=title,
-                        description=title,
-                        expect="closed",
-                        status=Status.EXPOSED,
-                        by=f"{node} ({layer})",
-                        evidence=f"{layer}: {title} has {setting} that no row asks for: "
-                        f"{', '.join(map(str, extra))}",
-                        hint=f"salt {node} state.apply k3s.firewall",
-                    )
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _settings(difference: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The settings of an object that is there and wanted; a whole object has none."""
-    for setting, change in difference.items():
-        if isinstance(change, Mapping) and set(change) == {"old", "new"}:
-            yield setting, change
+    for each in sorted(differences, key=lambda each: LAYERS.index(each.layer)):
+        if each.extra_items and (
+            isinstance(each.extra, tuple) or each.extra is True or each.extra == "ACCEPT"
+        ):
+            yield Check(
+                source="",
+                to=node,
+                protocol=each.title,
+                description=each.title,
+                expect="closed",
+                status=Status.EXPOSED,
+                by=f"{node} ({each.layer})",
+                evidence=f"{each.layer}: {each.title} has {each.setting} that no row asks for: "
+                f"{', '.join(map(str, each.extra_items))}",
+                hint=f"salt {node} state.apply k3s.firewall",
+            )

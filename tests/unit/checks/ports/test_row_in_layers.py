@@ -29,7 +29,7 @@ REDIS = 'rule family="ipv4" port port="6379" protocol="tcp" accept'
 def checked(host, tree=None, listeners=EVERY_PORT, **options):
     plan = make_plan(wanted(tree), host.observed())
     options = {"kernel_read": True, **options}
-    return check_rows("s1", wanted(tree), plan.changes, listeners, **options)
+    return check_rows("s1", wanted(tree), plan.differences, listeners, **options)
 
 
 def report(checks, *, full):
