@@ -20,7 +20,7 @@ from typing import Any
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.firewalld.permanent import Contents
 from k3sfw_engine.model.difference import Differences, read_changes
-from k3sfw_engine.standalone.undo import confirmation, step_log
+from k3sfw_engine.standalone.undo import confirm_deadline, step_log
 from k3sfw_engine.standalone.undo.files import sync
 from k3sfw_engine.standalone.undo.record import (
     RECORD,
@@ -79,8 +79,8 @@ class Journal:
         with writing():
             (TRANSACTION / _FILES).write_text(json.dumps(as_texts(files)))
             (TRANSACTION / _RUNTIME).write_text(json.dumps(runtime))
-            (TRANSACTION / confirmation.CONFIRM_BY).write_text(confirmation.until(seconds))
-        self.note(confirmation.CONFIRM_BY, by=time.time() + seconds)
+            (TRANSACTION / confirm_deadline.CONFIRM_BY).write_text(confirm_deadline.until(seconds))
+        self.note(confirm_deadline.CONFIRM_BY, by=time.time() + seconds)
 
     def keep(self) -> None:
         """End it: what was changed stays."""
@@ -181,7 +181,7 @@ class Entry:
     @property
     def waits(self) -> bool:
         """Whether a person may still confirm it."""
-        return not self.ended and confirmation.waits_for_confirmation(str(TRANSACTION))
+        return not self.ended and confirm_deadline.waits_for_confirmation(str(TRANSACTION))
 
     @property
     def files(self) -> Contents:
@@ -252,7 +252,7 @@ def _entry(folder: Path) -> Entry | None:
     if record is None:
         return None
     ends = [line for line in lines if line["step"] == step_log.ENDED and "as" in line]
-    waits = [line for line in lines if line["step"] == confirmation.CONFIRM_BY]
+    waits = [line for line in lines if line["step"] == confirm_deadline.CONFIRM_BY]
     return Entry(
         record,
         ended=ends[-1]["as"] if ends else "",

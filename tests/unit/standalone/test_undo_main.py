@@ -17,7 +17,7 @@ from k3sfw_engine.errors import EngineError
 from k3sfw_engine.firewalld.permanent import put_files
 from k3sfw_engine.host.lock import holder
 from k3sfw_engine.standalone.undo import main as undo_main
-from k3sfw_engine.standalone.undo.confirmation import CONFIRM_BY
+from k3sfw_engine.standalone.undo.confirm_deadline import CONFIRM_BY
 from k3sfw_engine.standalone.undo.main import (
     ANY,
     BY_BOOT,

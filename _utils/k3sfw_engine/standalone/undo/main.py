@@ -16,7 +16,7 @@ import signal
 import time
 from typing import Iterator, List, Mapping, Optional, Sequence
 
-from .confirmation import CONFIRM_BY, waits_for_confirmation
+from .confirm_deadline import CONFIRM_BY, waits_for_confirmation
 from .defaults import CONFIRMATION_POLL, LOCK, PATIENCE, PAUSE, POLL, RELOAD as RELOAD_DEADLINE
 from .drop_table import DROP_TABLE
 from .files import keep_for_later, put_back_files
