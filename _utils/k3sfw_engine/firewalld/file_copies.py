@@ -8,14 +8,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.firewalld.permanent import Contents, key_of
+from k3sfw_engine.host.atomic_files import replace_files
 from k3sfw_engine.model.firewall_objects import Key
-from k3sfw_engine.standalone.undo.files import sync
 
 FOLDER = Path("/var/lib/k3sfw/files")
 _SET = "set.json"
@@ -73,17 +72,7 @@ def _encoded(contents: dict[Path, bytes]) -> bytes:
 def _write(folder: Path, content: bytes) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
-    waiting = folder / f"{_SET}.new"
-    try:
-        descriptor = os.open(waiting, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(waiting, folder / _SET)
-        sync(str(folder))
-    finally:
-        waiting.unlink(missing_ok=True)
+    replace_files({folder / _SET: content}, mode=0o600, folder_mode=0o700)
 
 
 def _remove(folder: Path) -> None:

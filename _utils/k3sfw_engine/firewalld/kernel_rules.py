@@ -269,12 +269,12 @@ class Listing:
 
     @staticmethod
     def _read_one(process: subprocess.Popen[bytes]) -> KernelRules:
-        listing, error = finish_nft(process)
-        if process.returncode == 0:
-            return parse_nft_listing(listing)
-        if b"No such file or directory" in error:
+        done = finish_nft(process)
+        if done.code == 0:
+            return parse_nft_listing(done.output)
+        if b"No such file or directory" in done.errors:
             return KernelRules(table=False)
-        raise nft_failure("list the kernel's rules", error)
+        raise nft_failure("list the kernel's rules", done.errors)
 
 
 def restore_table() -> None:
@@ -282,6 +282,6 @@ def restore_table() -> None:
 
     A reload begins with its deletion, and fails where it is not there (measured on 1.3.3).
     """
-    _listing, error = finish_nft(process := start_nft("add", "table", *_TABLE))
-    if process.returncode != 0:
-        raise nft_failure("make the table inet firewalld", error)
+    done = finish_nft(start_nft("add", "table", *_TABLE))
+    if done.code != 0:
+        raise nft_failure("make the table inet firewalld", done.errors)

@@ -6,7 +6,6 @@ late after an edit (its watcher waits that long) and misses a file that a full d
 
 from __future__ import annotations
 
-import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from k3sfw_engine.errors import EngineError
+from k3sfw_engine.host.atomic_files import replace_files
 from k3sfw_engine.model.firewall_objects import (
     PREFIX,
     FirewalldObject,
@@ -27,7 +27,6 @@ from k3sfw_engine.model.firewall_objects import (
 from k3sfw_engine.model.rich_rules import RichRule, parse_rich_rule
 from k3sfw_engine.model.rows import PortRange, Protocol
 from k3sfw_engine.model.zone_bindings import Bindings
-from k3sfw_engine.standalone.undo.files import sync
 
 # The first folder hides what has the same name in the second.
 FOLDERS = (Path("/etc/firewalld"), Path("/usr/lib/firewalld"))
@@ -218,35 +217,7 @@ def put_back_files(before: Contents) -> None:
 
 
 def _put(contents: Contents) -> None:
-    """Give the files these contents.
-
-    All are on the disk before the first takes its place.
-    """
-    # One name for each file: what a killed run left is written over by the next.
-    staged = {
-        path: path.with_suffix(".xml.new")
-        for path, content in contents.items()
-        if content is not None
-    }
-    try:
-        for path, waiting in staged.items():
-            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            waiting.write_bytes(contents[path] or b"")
-            waiting.chmod(0o644)
-        # After all are written: the first to be synced takes the others along.
-        for waiting in staged.values():
-            sync(str(waiting))
-        for path, waiting in staged.items():
-            os.replace(waiting, path)
-    finally:
-        for waiting in staged.values():
-            waiting.unlink(missing_ok=True)
-    for path, content in contents.items():
-        if content is None:
-            path.unlink(missing_ok=True)
-    # The names, too: what is noted next in the journal may lie on another disk.
-    for folder in {path.parent for path in contents if path.parent.is_dir()}:
-        sync(str(folder))
+    replace_files(contents, mode=0o644, folder_mode=0o750)
 
 
 def _path(folder: Path, kind: Kind, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""The addresses of this minion's Salt masters."""
+"""The addresses of this minion's Salt masters, and the names that /etc/hosts has for addresses."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from pathlib import Path
 
 import netaddr
 
-from k3sfw_engine.errors import EngineError
+from k3sfw_engine.errors import EngineError, Problem
 from k3sfw_engine.host.live_connections import parse_socket_address
 
 
 def resolve_masters(names: Iterable[str]) -> tuple[netaddr.IPAddress, ...]:
     """Look up names or addresses of masters, all families.
 
-    Raises ``EngineError`` that names each one which cannot be found.
+    Raises ``EngineError`` that names each one that does not resolve.
     """
     found: set[netaddr.IPAddress] = set()
-    unknown: list[str] = []
+    unknown: list[Problem] = []
     for name in names:
         try:
             answers = socket.getaddrinfo(_host(name), None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             unknown.append(
-                f"the address of the Salt master {name} is not known ({error}), so its way back "
-                "to this minion cannot be kept open. Fix: make the name resolve, or give the "
-                "address in the minion's configuration"
+                Problem(
+                    f"the name of the Salt master {name} does not resolve ({error}), so its "
+                    "connection to this minion cannot be kept open",
+                    "make the name resolve, or give its address in the minion's configuration",
+                )
             )
         else:
-            # A link-local address carries its interface behind a percent sign.
+            # A link-local address has its interface after a percent sign.
             hosts = {str(answer[4][0]).partition("%")[0] for answer in answers}
             found |= {netaddr.IPAddress(host) for host in hosts}
     if unknown:
@@ -48,9 +50,9 @@ HOSTS = Path("/etc/hosts")
 
 
 def read_names(path: Path = HOSTS) -> Mapping[netaddr.IPAddress, str]:
-    """The names that this host's own file has for addresses. Name servers are not asked.
+    """Read the names of addresses from /etc/hosts.
 
-    These may be what a firewall is closing.
+    Name servers are not asked: a firewall that is being changed may be closing the way to them.
     """
     try:
         lines = path.read_text(errors="replace").splitlines()

@@ -1,16 +1,13 @@
-"""The kernel's interfaces, routes and neighbours, read with one ``ip`` and one ``bridge``.
+"""Interfaces, routes and neighbors of the kernel, read with one ``ip`` and one ``bridge``.
 
-It tells what is there and never what that means. ``ip -j -batch`` and not pyroute2: importing that
-costs 280 ms and puts one more package into every minion's Python, a batch of all questions takes
-5 ms and needs what every host has.
+It judges nothing. ``ip -j -batch`` rather than pyroute2: importing that takes 280 ms and adds a
+package to every minion's Python, while one batch takes 5 ms and needs what every host has.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +16,8 @@ from typing import Any
 import netaddr
 
 from k3sfw_engine.errors import NetworkUnreadable
+from k3sfw_engine.host import run_program
+from k3sfw_engine.host.defaults import IPROUTE_SECONDS
 from k3sfw_engine.model.interfaces_and_routes import (
     Forwarding,
     Hop,
@@ -30,15 +29,13 @@ from k3sfw_engine.model.interfaces_and_routes import (
     Rule,
 )
 
-_DEADLINE = 20.0
-
 _UPDATE = "update the package iproute2 (iproute on Red Hat) to 5.0 or newer"
 
-# One line each; a look-up for each target follows. Without a family they give both, but for the
-# rules: those are IPv4's.
+# One line each; a look-up for each target follows. Without a family they list both, except rules,
+# which are IPv4.
 _LISTINGS = ("address show", "route show table all", "neigh show nud all", "rule show")
 
-# Routes that the kernel makes of its own addresses: no choice of anybody.
+# Routes that the kernel makes for its own addresses.
 _OWN = ("local", "broadcast", "multicast", "anycast")
 
 _USABLE = {"PERMANENT", "REACHABLE", "STALE", "DELAY", "PROBE"}
@@ -54,23 +51,20 @@ def read_network(targets: Iterable[str]) -> Network:
     targets = tuple(dict.fromkeys(targets))
     commands = [*_LISTINGS, *(f"route get {target}" for target in targets)]
     ip, bridge = _start("ip", *_IP), _start("bridge", "-j", "fdb", "show")
-    listings, ip_errors = _finish(ip, "\n".join(commands) + "\n")
-    forwarding, bridge_errors = _finish(bridge)
-    if bridge.returncode != 0:
+    listings, ip_errors, _ip_code = _finish(ip, "\n".join(commands) + "\n")
+    forwarding, bridge_errors, bridge_code = _finish(bridge)
+    if bridge_code != 0:
         raise _failed("bridge", bridge_errors)
     return parse_network(targets, listings, ip_errors, forwarding)
 
 
 def look_up(targets: Iterable[str]) -> dict[str, Lookup]:
-    """Ask the kernel the way to these addresses, and nothing else.
-
-    For those that are only known from what ``read_network`` gave.
-    """
+    """Look up the routes to these addresses only, when ``read_network`` was called before."""
     targets = tuple(dict.fromkeys(targets))
     if not targets:
         return {}
     commands = [f"route get {target}" for target in targets]
-    listings, errors = _finish(_start("ip", *_IP), "\n".join(commands) + "\n")
+    listings, errors, _code = _finish(_start("ip", *_IP), "\n".join(commands) + "\n")
     return _lookups(targets, _answers(len(targets), listings, errors))
 
 
@@ -79,14 +73,14 @@ def look_up(targets: Iterable[str]) -> dict[str, Lookup]:
 
 @dataclass(frozen=True)
 class _Output:
-    """What one line of the batch gave: a list, or the sentence of its failure."""
+    """The answer to one line of the batch: a list, or an error."""
 
     items: list[Any]
     error: str = ""
 
 
 def parse_network(targets: Iterable[str], listings: str, errors: str, forwarding: str) -> Network:
-    """Turn what ``ip`` and ``bridge`` printed into facts.
+    """Parse what ``ip`` and ``bridge`` printed.
 
     listings, errors
         stdout and stderr of the batch. A look-up that fails prints no list; its line number and
@@ -244,34 +238,25 @@ def _lookup(target: str, answer: _Output) -> Lookup:
 _IP = ("-j", "-d", "-force", "-batch", "-")
 
 
-def _start(program: str, *arguments: str) -> subprocess.Popen[str]:
-    found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if found is None:
+def _start(program: str, *arguments: str) -> subprocess.Popen[bytes]:
+    path = run_program.find_program(program)
+    if path is None:
         raise NetworkUnreadable(
             f"{program} is not installed, so the kernel's routes cannot be read",
             "install the package iproute2 (iproute on Red Hat)",
         )
-    return subprocess.Popen(
-        [found, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={"LC_ALL": "C"},
-        text=True,
-        errors="replace",
-    )
+    return run_program.start(path, *arguments)
 
 
-def _finish(process: subprocess.Popen[str], commands: str = "") -> tuple[str, str]:
-    try:
-        return process.communicate(commands, timeout=_DEADLINE)
-    except subprocess.TimeoutExpired as expired:
-        process.kill()
-        process.communicate()
+def _finish(process: subprocess.Popen[bytes], commands: str = "") -> tuple[str, str, int]:
+    """What the program wrote to stdout and to stderr, and its exit code."""
+    done = run_program.finish(process, IPROUTE_SECONDS, commands.encode())
+    if done.timed_out:
         raise NetworkUnreadable(
-            f"{process.args!r} did not end within {_DEADLINE:.0f} seconds",
+            f"{process.args!r} did not end within {IPROUTE_SECONDS:.0f} seconds",
             "see what keeps the kernel's routes busy (ip monitor), then try again",
-        ) from expired
+        )
+    return done.output.decode(errors="replace"), done.errors.decode(errors="replace"), done.code
 
 
 def _failed(what: str, error: str) -> NetworkUnreadable:

@@ -1,113 +1,112 @@
-"""The tables of iptables, read and put back by its own programs, which firewalld uses too."""
+"""iptables rules, saved before a reload and restored after it by iptables-save and -restore.
+
+firewalld before 2.0 flushes all of them, whoever made them.
+"""
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from k3sfw_engine.errors import EngineError
+from k3sfw_engine.errors import EngineError, Problem
+from k3sfw_engine.host import run_program
+from k3sfw_engine.host.defaults import IPTABLES_KEPT_SECONDS, IPTABLES_SECONDS
 from k3sfw_engine.standalone.undo.iptables import read_save, restoration
 
-_DEADLINE = 30.0
-_FAMILIES = ("iptables", "ip6tables")
+_PROGRAMS = ("iptables", "ip6tables")
 
 KEPT = Path("/run/k3sfw-iptables")
-# What is older was left by a start that never came; the owners have made their rules anew since.
-_KEPT_SECONDS = 900.0
 
 
 def keep_iptables(folder: Path = KEPT) -> None:
-    """Write the rules down, for :py:func:`put_back_iptables` after a reload or a start.
+    """Save the rules for :py:func:`put_back_iptables` after a reload or a start of firewalld.
 
-    On the disk, so that a run which is killed meanwhile leaves them for the next.
+    They are saved to disk, so that a run which is killed meanwhile leaves them for the next.
 
     Raises ``EngineError`` if they cannot be written.
     """
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        for family, text in _saved().items():
-            (folder / family).write_text(text, errors="surrogateescape")
+        for program, text in _saved().items():
+            (folder / program).write_text(text, errors="surrogateescape")
     except OSError as error:
         raise EngineError(
             [
-                f"the rules of iptables cannot be kept ({error.strerror}: {error.filename}), which "
-                f"firewalld may flush; nothing was changed. Fix: remove {folder}, see that there "
-                "is room, then apply again"
+                Problem(
+                    f"the rules of iptables cannot be saved ({error.strerror}: {error.filename}), "
+                    "and firewalld may flush them; nothing was changed",
+                    f"remove {folder}, make sure that there is room, then apply again",
+                )
             ]
         ) from error
 
 
 def put_back_iptables(folder: Path = KEPT) -> Iterator[str]:
-    """Bring back what is gone of the rules that were kept, once; sentences about what failed."""
+    """Restore the saved rules that are gone, once; yield a sentence for each failure."""
     try:
-        kept = [folder / family for family in _FAMILIES if (folder / family).exists()]
-        old = {path.name for path in kept if time.time() - path.stat().st_mtime > _KEPT_SECONDS}
-        before = {path.name: read_save(path.read_text(errors="surrogateescape")) for path in kept}
+        saved = [folder / name for name in _PROGRAMS if (folder / name).exists()]
+        stale = {
+            path.name
+            for path in saved
+            if time.time() - path.stat().st_mtime > IPTABLES_KEPT_SECONDS
+        }
+        before = {path.name: read_save(path.read_text(errors="surrogateescape")) for path in saved}
     except OSError as error:
-        yield (
-            f"the rules of iptables that were kept cannot be read ({error.strerror}: "
-            f"{error.filename}). Fix: remove {folder}; if hostPorts are gone, make their pods anew"
+        yield str(
+            Problem(
+                f"the saved rules of iptables cannot be read ({error.strerror}: {error.filename})",
+                f"remove {folder}; if hostPorts are gone, recreate their pods",
+            )
         )
         return
-    after = {family: read_save(text) for family, text in (_saved() if before else {}).items()}
-    for family, rules in before.items():
-        if family not in after:
-            yield _lost(family, f"{family}-save fails")
-        elif lost := restoration(rules, after[family]):
-            if family in old:
-                yield _lost(family, "they were kept for too long, and may be others by now")
-                continue
-            process = _start(f"{family}-restore", "--noflush", "--wait", "5")
-            said = "its program is gone" if process is None else _finish(process, lost)[1].strip()
-            if process is None or process.returncode != 0:
-                yield _lost(family, said)
-    for path in kept:
+    after = {name: read_save(text) for name, text in (_saved() if before else {}).items()}
+    for name, rules in before.items():
+        if name not in after:
+            yield _lost(name, f"{name}-save fails")
+        elif lost := restoration(rules, after[name]):
+            if name in stale:
+                yield _lost(name, "they were saved too long ago, and may have changed since")
+            elif reason := _restore(name, lost):
+                yield _lost(name, reason)
+    for path in saved:
         path.unlink(missing_ok=True)
 
 
-def _lost(family: str, error: str) -> str:
-    return (
-        f"firewalld may have taken rules out of {family} that others made, and they could not be "
-        f"put back ({error}). Fix: restart what made them (systemctl restart k3s or k3s-agent; "
-        "pods with a hostPort anew)"
+def _lost(program: str, reason: str) -> str:
+    return str(
+        Problem(
+            f"firewalld may have removed rules of other programs from {program}, and they could "
+            f"not be restored ({reason})",
+            "restart the programs that made them (systemctl restart k3s or k3s-agent; recreate "
+            "pods with a hostPort)",
+        )
     )
 
 
 def _saved() -> dict[str, str]:
-    running = {family: _start(f"{family}-save") for family in _FAMILIES}
+    running = {name: _start(f"{name}-save") for name in _PROGRAMS}
     found = {}
-    for family, process in running.items():
+    for name, process in running.items():
         if process is not None:
-            text, _error = _finish(process)
-            if process.returncode == 0:
-                found[family] = text
+            done = run_program.finish(process, IPTABLES_SECONDS)
+            if done.code == 0:
+                found[name] = done.output.decode(errors="surrogateescape")
     return found
 
 
-def _start(program: str, *arguments: str) -> subprocess.Popen[str] | None:
-    path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if path is None:
-        return None
-    return subprocess.Popen(
-        [path, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="surrogateescape",
-        env={"LC_ALL": "C"},
-    )
+def _restore(program: str, rules: str) -> str:
+    """Restore rules; why it failed, or an empty text."""
+    process = _start(f"{program}-restore", "--noflush", "--wait", "5")
+    if process is None:
+        return "its program is gone"
+    done = run_program.finish(process, IPTABLES_SECONDS, rules.encode(errors="surrogateescape"))
+    if done.timed_out:
+        return f"no end within {IPTABLES_SECONDS:.0f} seconds"
+    return "" if done.code == 0 else done.reason
 
 
-def _finish(process: subprocess.Popen[str], given: str = "") -> tuple[str, str]:
-    """What the program wrote; of one that does not end, that it was killed."""
-    try:
-        return process.communicate(given, timeout=_DEADLINE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return "", f"no end within {_DEADLINE:.0f} seconds"
+def _start(program: str, *arguments: str) -> subprocess.Popen[bytes] | None:
+    path = run_program.find_program(program)
+    return None if path is None else run_program.start(path, *arguments)

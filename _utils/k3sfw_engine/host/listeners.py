@@ -1,4 +1,4 @@
-"""Who listens on this host, from procfs. No subprocess, nothing is ever bound."""
+"""Processes that listen on this host, read from procfs without a subprocess."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read_listeners() -> tuple[Listener, ...]:
         if connection.raddr or not connection.laddr or not waiting:
             continue
         if connection.laddr.ip.startswith("127.") or connection.laddr.ip == "::1":
-            continue  # Nobody outside can reach it.
+            continue  # Other hosts cannot reach it.
         if connection.pid not in names:
             names[connection.pid] = _process_name(connection.pid)
         for protocol, socket_type in _SOCKET_TYPES.items():
@@ -34,9 +34,9 @@ def read_listeners() -> tuple[Listener, ...]:
 
 
 def ssh_ports() -> frozenset[int]:
-    """The TCP ports at which ssh's servers listen or have a connection now.
+    """The TCP ports on which ssh servers listen or have a connection now.
 
-    Connections too: where systemd listens for it, sshd has only these.
+    Connections count because with socket activation systemd listens and sshd has only these.
     """
     return frozenset(
         connection.laddr.port

@@ -1,4 +1,4 @@
-"""The live connections of this host that no apply may close. It reads, and judges nothing."""
+"""Live connections of ssh, Salt, etcd and the API server, which no apply may close."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class _Socket:
 
 
 def read_never_close() -> HostActivity:
-    """The inbound connections to ssh, a Salt master, etcd and an API server that are on this host.
+    """Read the inbound connections to ssh, a Salt master, etcd and an API server on this host.
 
-    Not those of the host with itself.
+    Connections of the host with itself do not count.
     """
     sockets = tuple(_sockets())
     services = dict(_services(sockets))
@@ -54,9 +54,9 @@ def read_never_close() -> HostActivity:
 
 
 def read_ways_in(flows: Iterable[LiveConnection]) -> Mapping[LiveConnection, frozenset[str]]:
-    """The interfaces by which the packets of each flow may come in; none if it is not known.
+    """The interfaces on which packets of each connection may arrive; empty if not known.
 
-    Answers may leave by another one than their questions came in by, so both count.
+    A route may be asymmetric, so the interface of the answers counts as well.
     """
     flows = tuple(flows)
     own = _own_addresses()
@@ -84,7 +84,7 @@ def read_ways_in(flows: Iterable[LiveConnection]) -> Mapping[LiveConnection, fro
 
 
 def _sockets() -> Iterator[_Socket]:
-    """The TCP sockets that listen, and those that have a peer."""
+    """The TCP sockets that listen or are connected."""
     names: dict[int | None, str] = {None: ""}
     for each in psutil.net_connections(kind="tcp"):
         listens = each.status == psutil.CONN_LISTEN
@@ -100,13 +100,13 @@ def _sockets() -> Iterator[_Socket]:
 
 
 def _services(sockets: Iterable[_Socket]) -> Iterator[tuple[int, CriticalService]]:
-    """The ports that others can reach and that are listened to, with what they are for."""
+    """The listening ports that other hosts can reach, each with its service."""
     sockets = tuple(sockets)
     reachable = {each.port for each in sockets if each.listens and not each.local.is_loopback()}
     for each in sockets:
         if each.port not in reachable:
             continue
-        # Where systemd listens for ssh, sshd has only the sessions.
+        # With socket activation systemd listens, and sshd has only the sessions.
         if each.process.startswith(SSH):
             yield each.port, CriticalService.SSH
         elif not each.listens:
@@ -127,13 +127,13 @@ def _roles(processes: Set[str]) -> Iterator[Role]:
 
 
 def _process(pid: int | None) -> str:
-    """A process's name; of Salt's master and of K3s the one that tells what it does."""
+    """The name of a process; for a Salt master and for K3s one that says its role."""
     try:
         process = psutil.Process(pid)
         name = str(process.name())
-        # Salt's processes write a title over their names: an interpreter's path, then their own.
+        # Salt sets a process title: the path of the interpreter, then its own.
         words = " ".join(process.cmdline()).split()
-    except psutil.Error:  # It ended while we looked.
+    except psutil.Error:  # It ended meanwhile.
         return ""
     if any(word.rpartition("/")[2] == "salt-master" for word in words[:3]):
         return "salt-master"
@@ -143,7 +143,7 @@ def _process(pid: int | None) -> str:
 
 
 def _own_addresses() -> dict[netaddr.IPAddress, frozenset[str]]:
-    """The interfaces that have each address of this host."""
+    """The interfaces of each address of this host."""
     found: dict[netaddr.IPAddress, frozenset[str]] = {}
     for name, addresses in psutil.net_if_addrs().items():
         for each in addresses:
@@ -154,7 +154,7 @@ def _own_addresses() -> dict[netaddr.IPAddress, frozenset[str]]:
 
 
 def parse_socket_address(text: str) -> netaddr.IPAddress | None:
-    """One address, without its interface, and as IPv4 if it is one; no other kind of address."""
+    """Read one IP address: without its interface, and as IPv4 if it is mapped; else ``None``."""
     try:
         address = netaddr.IPAddress(text.partition("%")[0], flags=netaddr.INET_PTON)
     except (netaddr.AddrFormatError, ValueError):

@@ -1,4 +1,4 @@
-"""One run at a time on a host: the lock of schedule, operators and undo."""
+"""One run at a time on a host: the lock that schedule, operators and undo share."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from k3sfw_engine.errors import EngineError
+from k3sfw_engine.errors import EngineError, Problem
+from k3sfw_engine.host.defaults import LOCK_SECONDS
 
 LOCK = Path("/run/k3sfw.lock")
-_DEADLINE = 60.0
 
 
 @contextmanager
-def only_one(path: Path = LOCK, deadline: float = _DEADLINE) -> Iterator[None]:
-    """Keep the schedule, an operator and a second operator from working at the same time.
+def only_one(path: Path = LOCK, deadline: float = LOCK_SECONDS) -> Iterator[None]:
+    """Keep the schedule and several operators from working at the same time.
 
     deadline
-        The seconds within which each run that comes before this one has to end. A queue may be as
-        long as it likes, as long as it moves.
+        The seconds within which each run ahead of this one has to end. A queue may have any length,
+        as long as it moves.
 
     Raises ``EngineError`` if another run does not end.
     """
@@ -29,7 +29,11 @@ def only_one(path: Path = LOCK, deadline: float = _DEADLINE) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise EngineError(
-            [f"the lock {path} cannot be opened ({error.strerror}). Fix: run the minion as root"]
+            [
+                Problem(
+                    f"the lock {path} cannot be opened ({error.strerror})", "run the minion as root"
+                )
+            ]
         ) from error
     try:
         holder, ends_at = b"", time.monotonic() + deadline
@@ -43,9 +47,11 @@ def only_one(path: Path = LOCK, deadline: float = _DEADLINE) -> Iterator[None]:
                 if time.monotonic() > ends_at:
                     raise EngineError(
                         [
-                            f"another run of k3sfw holds {path} for more than "
-                            f"{deadline:.0f} seconds. Fix: see which process has it open "
-                            f"(fuser {path}), wait for it or end it"
+                            Problem(
+                                f"another run of k3sfw has held {path} for more than "
+                                f"{deadline:.0f} seconds",
+                                f"find the process (fuser {path}), and wait for it or end it",
+                            )
                         ]
                     ) from error
                 time.sleep(0.05)
@@ -59,7 +65,7 @@ def only_one(path: Path = LOCK, deadline: float = _DEADLINE) -> Iterator[None]:
 
 
 def holder(path: Path = LOCK) -> str:
-    """What the run that holds the lock has signed it with, or the last that was killed with it."""
+    """The signature of the run that holds the lock, or of the last one that was killed with it."""
     try:
         return path.read_text()
     except OSError:
@@ -67,8 +73,8 @@ def holder(path: Path = LOCK) -> str:
 
 
 def _sign(descriptor: int, text: str) -> None:
-    """Have those that wait see that it is another run's turn."""
-    # Without room in /run they take all runs before them for one, and may give up early.
+    """Tell waiting runs that the lock changed hands."""
+    # Without room in /run, waiting runs take all runs ahead for one, and may give up early.
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text.encode(), 0)

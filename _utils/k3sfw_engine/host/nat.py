@@ -1,37 +1,34 @@
-"""What the kernel redirects in prerouting, read from this host without a shell, nothing changed.
+"""Destination NAT in prerouting on this host: which ports never reach an INPUT rule.
 
-nft's own tables are read with nft. What iptables made, only iptables' programs can tell, those that
-K3s brings included; they are asked only where such a table is.
+Tables made by nft are read with nft. Tables made by iptables are read with its own programs or
+those that K3s brings, and only if such a table exists. Nothing is changed.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 from k3sfw_engine.errors import EngineError, FirewalldUnavailable
+from k3sfw_engine.host import run_program
+from k3sfw_engine.host.defaults import IPTABLES_SAVE_NAT_SECONDS
 from k3sfw_engine.host.nat_iptables import read_iptables_nat
 from k3sfw_engine.host.nat_nft import read_nft_nat
 from k3sfw_engine.host.nft_command import base_chains, list_table
 from k3sfw_engine.model.host_facts import BaseChain
 from k3sfw_engine.model.nat import LocalAddresses, NatFacts, Redirection
 
-_DEADLINE = 10.0
-
-# iptables' own: only its programs tell what stands in them.
+# Made by iptables: only its programs can list them.
 _OF_IPTABLES = {"ip nat": 4, "ip6 nat": 6}
 _NOT_NAT = ("inet firewalld", "ip raw", "ip6 raw", "ip mangle", "ip6 mangle")
 _LEGACY_TABLES = {4: "proc/net/ip_tables_names", 6: "proc/net/ip6_tables_names"}
-# K3s brings its own for hosts that have none.
+# K3s brings its own iptables for hosts without one.
 _AUX = "/var/lib/rancher/k3s/data/current/bin/aux"
 
 
 def read_redirections(here: LocalAddresses, root: Path = Path("/")) -> NatFacts:
-    """Read the rules of all tables that redirect in prerouting, whoever made them."""
+    """Read the destination NAT of all tables, whichever program made them."""
     found: set[Redirection] = set()
     unread: list[str] = []
     for read in _readers(here, root, unread):
@@ -58,7 +55,7 @@ def _readers(
         else:
             yield partial(_listed, table, here)
     for family, name in _LEGACY_TABLES.items():
-        # Asking for a table that is not there would make it.
+        # Listing a table that does not exist would create it.
         if "nat" in _words(root / name):
             yield partial(_saved, "legacy", family, here)
 
@@ -85,38 +82,29 @@ def _words(path: Path) -> list[str]:
 
 def _saved(kind: str, family: int, here: LocalAddresses) -> frozenset[Redirection]:
     program = "iptables-save" if family == 4 else "ip6tables-save"
-    command = [*_program(kind, program), "-t", "nat"]
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_DEADLINE,
-            env={"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-        )
-    except subprocess.TimeoutExpired as expired:
+    done = run_program.run(*_command(kind, program), "-t", "nat", seconds=IPTABLES_SAVE_NAT_SECONDS)
+    if done.timed_out:
         raise FirewalldUnavailable(
-            f"{program} did not end within {_DEADLINE:.0f} seconds",
+            f"{program} did not end within {IPTABLES_SAVE_NAT_SECONDS:.0f} seconds",
             f"see what keeps the kernel's rule set busy, then try {program} -t nat",
-        ) from expired
-    if done.returncode != 0:
-        reason = done.stderr.decode(errors="replace").strip().partition("\n")[0]
+        )
+    if done.code != 0:
         raise FirewalldUnavailable(
-            f"{program} fails ({reason}), so what it redirects is not known",
+            f"{program} fails ({done.reason}), so the ports that it redirects are not known",
             "run the minion as root",
         )
-    return read_iptables_nat(done.stdout.decode(errors="replace"), family, here)
+    return read_iptables_nat(done.output.decode(errors="replace"), family, here)
 
 
-def _program(kind: str, program: str) -> list[str]:
-    """The command that shows the rules of ``nft`` or of ``legacy``."""
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:{_AUX}"
+def _command(kind: str, program: str) -> tuple[str, ...]:
+    """The command that shows the rules of the ``nft`` or of the ``legacy`` kind."""
     own = program.replace("tables-", f"tables-{kind}-")
-    for words in ([own], [f"xtables-{kind}-multi", program], [program]):
-        found = shutil.which(words[0], path=path)
-        if found:
-            return [found, *words[1:]]
+    for name, *words in ([own], [f"xtables-{kind}-multi", program], [program]):
+        path = run_program.find_program(name, _AUX)
+        if path is not None:
+            return (path, *words)
     raise FirewalldUnavailable(
-        f"{program} is not installed, so what iptables' table nat redirects is not known",
+        f"{program} is not installed, so the ports that iptables' table nat redirects are not "
+        "known",
         "install the package iptables",
     )

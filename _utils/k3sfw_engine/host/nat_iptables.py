@@ -36,8 +36,6 @@ def read_iptables_nat(saved: str, family: int, here: LocalAddresses) -> frozense
     return follow([start], lambda way: _steps_of_iptables(way, chains, here))
 
 
-# -- iptables -------------------------------------------------------------------------------------
-
 _WORDS = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
 _REDIRECTING = ("DNAT", "REDIRECT", "NETMAP")
 _OPTIONS = {
@@ -68,7 +66,7 @@ def _steps_of_iptables(
         if not service and way.chain in ("KUBE-NODEPORTS", "KUBE-SERVICES"):
             service, _space, kind = comment.partition(" ")
             by = NODE_PORT if way.chain == "KUBE-NODEPORTS" else _OF_SERVICES.get(kind, by)
-            # The rule that leads on to the NodePorts.
+            # Without a kind it is the rule that leads to the NodePorts.
             service = service if by else ""
         elif way.chain == "CNI-HOSTPORT-DNAT":
             by = HOST_PORT
@@ -81,7 +79,7 @@ def _steps_of_iptables(
 def _rule_of_iptables(
     rule: str, packets: PacketSet, here: LocalAddresses
 ) -> tuple[PacketSet, str, str]:
-    """The packets that the rule catches, where it sends them, and its comment."""
+    """The packets that match a rule, its target, and its comment."""
     words = iter(_WORDS.findall(rule))
     negated = False
     target = comment = ""

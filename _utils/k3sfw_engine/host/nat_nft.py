@@ -22,7 +22,7 @@ from k3sfw_engine.model.nat import HOST_PORT, NODE_PORT, SERVICE_LB, LocalAddres
 
 
 def read_nft_nat(listing: str | bytes, here: LocalAddresses) -> frozenset[Redirection]:
-    """Read what ``nft -j list table`` printed of one table that is not made by iptables."""
+    """Read what ``nft -j list table`` printed for a table that iptables did not make."""
     table = _NatTable.of(json.loads(listing)["nftables"])
     start = [
         ChainHop(name, PacketSet(to=frozenset(a for a in here.own if a.version in table.families)))
@@ -30,8 +30,6 @@ def read_nft_nat(listing: str | bytes, here: LocalAddresses) -> frozenset[Redire
     ]
     return follow(start, lambda way: _steps_of_nft(way, table, here))
 
-
-# -- nft ------------------------------------------------------------------------------------------
 
 _FAMILIES = {"ip": (4,), "ip6": (6,), "inet": (4, 6)}
 _MAPS = {"service-nodeports": NODE_PORT, "service-ips": SERVICE_LB}
@@ -70,7 +68,7 @@ class _NatTable:
         return cls(name, families, tuple(entrances), rules, elements)
 
     def values(self, right: Any) -> list[str]:
-        """The right side of a match as texts: a value, a range, a network, or all of a set."""
+        """The right side of a match as texts: a value, a range, a network, or a set's elements."""
         if isinstance(right, list):
             return [text for each in right for text in self.values(each)]
         if isinstance(right, dict):
@@ -131,7 +129,7 @@ def _mapped(
     table: _NatTable,
     here: LocalAddresses,
 ) -> Iterator[ChainHop]:
-    """A way for each element of a verdict map that leads to a chain."""
+    """The chains that the elements of a verdict map lead to."""
     data = vmap["data"]
     name = data[1:] if isinstance(data, str) else ""
     keys = vmap["key"].get("concat", [vmap["key"]])
@@ -153,7 +151,7 @@ def _dict(value: Any) -> Mapping[str, Any]:
 def _having(
     packets: PacketSet, left: Any, values: list[str], negated: bool, here: LocalAddresses
 ) -> PacketSet:
-    """The packets whose ``left`` is one of these values."""
+    """Keep the packets whose ``left`` expression has one of these values."""
     left = _dict(left)
     payload, fib = left.get("payload", {}), left.get("fib", {})
     field, protocol = payload.get("field"), payload.get("protocol")

@@ -1,9 +1,9 @@
-"""Which ports of this node are redirected in prerouting, before any rule of INPUT. Pure.
+"""Packets followed through NAT chains, from the prerouting hook to each DNAT. Pure.
 
-kube-proxy (NodePort, the addresses of LoadBalancer services) and the portmap plugin (hostPort, and
-so ServiceLB) do that with DNAT, in the table nat of iptables or in tables of their own. The ways
-from the hook to a DNAT are followed, with what each rule on the way asks of a packet; what only
-concerns loopback, pods, services or other nodes ends at once.
+kube-proxy (NodePort, addresses of LoadBalancer services) and the portmap plugin (hostPort, and so
+ServiceLB) use DNAT, in iptables' table nat or in tables of their own. Each path is followed with
+the conditions of its rules; paths that only concern loopback, pods, services or other nodes end
+early.
 """
 
 from __future__ import annotations
@@ -18,12 +18,10 @@ from k3sfw_engine.model.nat import LocalAddresses, Redirection
 from k3sfw_engine.model.port_ranges import EVERY_PORT, in_common, parse_span, without
 from k3sfw_engine.model.rows import PortRange, Protocol
 
-# -- the ways of packets through chains -----------------------------------------------------------
-
 
 @dataclass(frozen=True)
 class PacketSet:
-    """What a packet must be like to get here; ``to`` are those of the own addresses."""
+    """The packets that get to a chain; ``to`` are the node's own addresses among their targets."""
 
     to: frozenset[netaddr.IPAddress]
     protocols: frozenset[Protocol] = frozenset({Protocol.TCP, Protocol.UDP, Protocol.SCTP})
@@ -37,7 +35,7 @@ class PacketSet:
 
 @dataclass(frozen=True)
 class ChainHop:
-    """A chain that packets get into; an empty one is the redirection itself."""
+    """A chain that packets enter; an empty name is the redirection itself."""
 
     chain: str
     packets: PacketSet
@@ -49,6 +47,7 @@ NextHops = Callable[[ChainHop], Iterator[ChainHop]]
 
 
 def follow(start: Iterable[ChainHop], steps: NextHops) -> frozenset[Redirection]:
+    """Follow packets from chain to chain; the redirections that they end in."""
     found: set[Redirection] = set()
     seen: set[ChainHop] = set()
     ahead = list(start)
@@ -72,7 +71,7 @@ def _redirections(way: ChainHop) -> Iterator[Redirection]:
 
 
 def narrow(packets: PacketSet, field: str, values: list[str], negated: bool) -> PacketSet:
-    """The packets that also have one of these values there, or none of them."""
+    """Keep the packets with one of these values in a field, or with none of them."""
     if field == "to":
         networks = _networks(values)
         to = {a for a in packets.to if any(a in each for each in networks) is not negated}
@@ -113,7 +112,7 @@ def _networks(values: Iterable[str]) -> list[netaddr.IPNetwork]:
 def narrow_to_source(
     packets: PacketSet, values: list[str], negated: bool, here: LocalAddresses
 ) -> PacketSet:
-    """Only packets of other hosts count; a rule for one network of them is one for it alone."""
+    """Keep the packets from these sources, as far as they are other hosts."""
     networks = _networks(values)
     if negated or not networks or any(network.prefixlen == 0 for network in networks):
         return packets
@@ -130,6 +129,7 @@ def narrow_to_source(
 
 
 def narrow_to_interfaces(packets: PacketSet, names: Iterable[str], negated: bool) -> PacketSet:
+    """Keep the packets that arrive on these interfaces, unless all of them are internal."""
     inside = all(name.rstrip("+*") == "lo" or is_kubernetes_interface(name) for name in names)
     return _NO_PACKETS if inside and not negated else packets
 
@@ -137,9 +137,9 @@ def narrow_to_interfaces(packets: PacketSet, names: Iterable[str], negated: bool
 def narrow_to_address_type(
     packets: PacketSet, kind: str, *, of_source: bool, negated: bool
 ) -> PacketSet:
-    """What a rule asks of the kind of an address (``local`` and others)."""
+    """Keep the packets whose address is of this type (``local`` or another)."""
     local = kind.lower() == "local"
     if of_source:
         return _NO_PACKETS if local and not negated else packets
-    # The addresses in question are all local ones.
+    # The target addresses are all local.
     return packets if local is not negated else _NO_PACKETS

@@ -17,17 +17,17 @@ from jeepney.auth import AuthenticationError
 from jeepney.io.blocking import DBusConnection, open_dbus_connection
 from jeepney.wrappers import unwrap_msg
 
+from k3sfw_engine.host.defaults import NETWORK_MANAGER_SECONDS
 from k3sfw_engine.model.host_facts import NmConnection
 
-_DEADLINE = 2.0
 _NETWORK_MANAGER = "org.freedesktop.NetworkManager"
 _NO_OBJECT = "/"
 
 
 def read_connections(interfaces: Iterable[str]) -> dict[str, NmConnection] | None:
-    """The interfaces that NetworkManager manages, with what it has on them.
+    """Read the interfaces that NetworkManager manages, each with its active connection.
 
-    ``None`` where it does not run.
+    Returns ``None`` if NetworkManager is not running.
     """
     try:
         bus = open_dbus_connection("SYSTEM")
@@ -44,17 +44,17 @@ def read_connections(interfaces: Iterable[str]) -> dict[str, NmConnection] | Non
             for name in interfaces:
                 found[name] = _connection(bus, name)
         except TimeoutError:
-            pass  # It is frozen: of the others it would not tell anything either.
+            pass  # It is frozen, and would not answer about the others either.
     return {name: connection for name, connection in found.items() if connection}
 
 
 def managed_interfaces(interfaces: Iterable[str]) -> tuple[str, ...]:
-    """Those of the interfaces that NetworkManager manages; none where it does not run."""
+    """The interfaces that NetworkManager manages; none if it is not running."""
     return tuple(read_connections(interfaces) or ())
 
 
 def _connection(bus: DBusConnection, interface: str) -> NmConnection | None:
-    """What NetworkManager has on the interface, ``None`` if it does not manage it.
+    """The active connection of an interface, or ``None`` if NetworkManager does not manage it.
 
     Raises ``TimeoutError`` if it does not answer.
     """
@@ -66,7 +66,7 @@ def _connection(bus: DBusConnection, interface: str) -> NmConnection | None:
     except TimeoutError:
         raise
     except (DBusErrorResponse, OSError):
-        return None  # It does not know the interface, or hung up: it manages nothing.
+        return None  # It does not know the interface, or hung up.
     try:
         active = _property(bus, _at(path, "Device"), "ActiveConnection")
         if active == _NO_OBJECT:
@@ -95,6 +95,6 @@ def _property(bus: DBusConnection, address: DBusAddress, name: str) -> Any:
 
 
 def _asked(bus: DBusConnection, message: Any) -> Any:
-    # A question must not start a NetworkManager that somebody stopped.
+    # A question must not start a NetworkManager that was stopped on purpose.
     message.header.flags = MessageFlag.no_auto_start
-    return unwrap_msg(bus.send_and_get_reply(message, timeout=_DEADLINE))
+    return unwrap_msg(bus.send_and_get_reply(message, timeout=NETWORK_MANAGER_SECONDS))

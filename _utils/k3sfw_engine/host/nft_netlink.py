@@ -1,7 +1,7 @@
-"""Single tables of nf_tables, looked at and removed over netlink: microseconds, and no process.
+"""Single nf_tables tables, found and removed over netlink: microseconds, and no process.
 
-What packets they hold up, and whose they are, it does not know. The constants are those of the
-kernel's linux/netfilter/nf_tables.h and nfnetlink.h.
+It does not know what a table is for. The constants are those of the kernel's
+linux/netfilter/nf_tables.h and nfnetlink.h.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from k3sfw_engine.errors import FirewalldUnavailable
+from k3sfw_engine.host.defaults import NETLINK_SECONDS
 
 _NETLINK_NETFILTER = 12
 _SUBSYSTEM = 10
@@ -29,26 +30,25 @@ _CHAIN_TABLE, _CHAIN_NAME = 1, 3
 _GENERATION_ID = 1
 _INET = 1
 
-_SECONDS = 5.0
 
-# The kernel has no nf_tables at all, so it has no table either.
+# The kernel has no nf_tables, so it has no table.
 _NO_NF_TABLES = (errno.EPROTONOSUPPORT, errno.EINVAL, errno.EOPNOTSUPP)
-# Between the kernel and itself, and so in no errno module.
+# Internal to the kernel, so it is not in the errno module.
 _ERESTART = 85
 
 
 @dataclass(frozen=True)
 class NftTable:
-    """One table of the family inet; the kernel gives each that is made a handle of its own."""
+    """One table of the family inet; the kernel gives each new one its own handle."""
 
     name: str
     handle: int
 
 
 class NftNetlink:
-    """The kernel's tables of the family inet. Use it as a context manager.
+    """The kernel's tables of the family inet; a context manager.
 
-    Its methods raise ``FirewalldUnavailable`` where they cannot be read.
+    Its methods raise ``FirewalldUnavailable`` if the tables cannot be read.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class NftNetlink:
             if error.errno not in _NO_NF_TABLES:
                 raise _failed("asked for its tables", error) from error
         else:
-            self._socket.settimeout(_SECONDS)
+            self._socket.settimeout(NETLINK_SECONDS)
 
     def __enter__(self) -> NftNetlink:
         return self
@@ -77,7 +77,7 @@ class NftNetlink:
             self._socket.close()
 
     def generation(self) -> int:
-        """The number that every change of any rule of this network namespace counts up."""
+        """A number that every change of any rule in this network namespace increases."""
         answer = self._ask(_GET_GENERATION, b"") or {}
         return int.from_bytes(answer.get(_GENERATION_ID, b""), "big")
 
@@ -94,9 +94,9 @@ class NftNetlink:
         return self._ask(_GET_CHAIN, names) is not None
 
     def delete(self, table: NftTable, generation: int) -> bool:
-        """Remove the table if no rule at all has changed since that generation; else ``False``.
+        """Remove the table unless any rule has changed since that generation; whether it is gone.
 
-        So what was seen of the table is still true when it goes, whoever works at the same time.
+        So what was seen of the table still holds when it is removed, whatever runs meanwhile.
         """
         serial = next(self._serials)
         handle = _attribute(_TABLE_HANDLE, struct.pack("!Q", table.handle))
@@ -133,7 +133,7 @@ class NftNetlink:
         raise _failed("asked for its tables", OSError(number, os.strerror(number)))
 
     def _exchange(self, serial: int, request: bytes, what: str) -> tuple[int, bytes]:
-        """Kind and payload of the first message that answers the one of this number."""
+        """Kind and payload of the first message that answers the one with this serial."""
         if self._socket is None:
             return _ERROR, struct.pack("=i", -errno.ENOENT)
         try:
@@ -177,7 +177,7 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     while len(data) >= 4:
         length, kind = struct.unpack_from("=HH", data)
-        # The two highest bits tell how the value is written, and not what it is.
+        # The two highest bits are flags about how the value is written.
         yield kind & 0x3FFF, data[4:length]
         data = data[max(4, length + -length % 4) :]
 

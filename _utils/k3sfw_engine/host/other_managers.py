@@ -16,6 +16,7 @@ CLOUD_SETUP = (
 
 
 def text_of(path: Path) -> str:
+    """The text of a file; empty if it cannot be read."""
     try:
         return path.read_text(errors="replace")
     except OSError:
@@ -23,6 +24,7 @@ def text_of(path: Path) -> str:
 
 
 def read_flannel_mtu(root: Path) -> int:
+    """The MTU that flannel wrote down when it started; 0 if it is not running."""
     for line in text_of(root / _SUBNET_FILE).splitlines():
         name, _, value = line.partition("=")
         if name == "FLANNEL_MTU" and value.isdigit():

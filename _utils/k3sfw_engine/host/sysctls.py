@@ -1,4 +1,4 @@
-"""The sysctls of this host, read from /proc/sys."""
+"""The sysctls of this host that decide about forwarded packets, read from /proc/sys."""
 
 from __future__ import annotations
 
@@ -6,27 +6,24 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from k3sfw_engine.host.other_managers import text_of
-
-_SYSCTLS = (
-    "net/ipv4/ip_forward",
-    "net/ipv4/conf/all/rp_filter",
-    "net/ipv6/conf/all/forwarding",
-    "net/bridge/bridge-nf-call-iptables",
-    "net/bridge/bridge-nf-call-ip6tables",
-)
-_SYSCTLS_OF_AN_INTERFACE = (
-    "net/ipv4/conf/{}/forwarding",
-    "net/ipv4/conf/{}/rp_filter",
-    "net/ipv6/conf/{}/forwarding",
+from k3sfw_engine.model.sysctl_names import (
+    BRIDGE_CALLS,
+    FORWARDING,
+    forwarding_of,
+    rp_filter_of,
 )
 
 
 def read_sysctls(interfaces: Iterable[str], root: Path) -> dict[str, str]:
-    names = [*_SYSCTLS]
-    names += [
-        pattern.format(interface)
-        for interface in interfaces
-        for pattern in _SYSCTLS_OF_AN_INTERFACE
-    ]
+    """Read the general sysctls and those of these interfaces.
+
+    root
+        ``/``, or a folder in its place.
+
+    Returns the values by path below ``/proc/sys``, without those that the kernel does not have.
+    """
+    names = [*FORWARDING.values(), *BRIDGE_CALLS.values(), rp_filter_of("all")]
+    for interface in interfaces:
+        names += [forwarding_of(interface, 4), rp_filter_of(interface), forwarding_of(interface, 6)]
     values = {name: text_of(root / "proc/sys" / name).strip() for name in names}
     return {name: value for name, value in values.items() if value}

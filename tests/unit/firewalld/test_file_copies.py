@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from k3sfw_engine.errors import EngineError
-from k3sfw_engine.firewalld import file_copies
 from k3sfw_engine.firewalld.file_copies import keep, kept, known
 from k3sfw_engine.model.firewall_objects import Kind
 
@@ -70,7 +69,7 @@ def test_a_run_that_is_killed_leaves_the_old_set(folder, monkeypatch, call):
 
     keep(OLD, folder)
     with monkeypatch.context() as patch:
-        patch.setattr(file_copies.os, call, killed)
+        patch.setattr(os, call, killed)
         with pytest.raises(Killed):
             keep(NEW, folder)
     assert kept(folder) == OLD

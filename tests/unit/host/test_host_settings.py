@@ -186,7 +186,7 @@ class FakeNft:
     def __init__(self, output, error=b"", code=0):
         self.output, self.error, self.returncode = output, error, code
 
-    def communicate(self, timeout):
+    def communicate(self, given, timeout):
         return self.output, self.error
 
 

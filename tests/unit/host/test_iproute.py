@@ -15,7 +15,7 @@ import netaddr
 import pytest
 
 from k3sfw_engine.errors import NetworkUnreadable
-from k3sfw_engine.host import iproute
+from k3sfw_engine.host import run_program
 from k3sfw_engine.host.iproute import look_up, parse_network, read_network
 from k3sfw_engine.model.interfaces_and_routes import (
     Forwarding,
@@ -256,8 +256,10 @@ def programs(tmp_path, monkeypatch):
     """Programs of ours in the place of ip and bridge, by what they print."""
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     # The folders that are searched beside PATH have the real ones.
-    which = iproute.shutil.which
-    monkeypatch.setattr(iproute.shutil, "which", lambda name, path: which(name, path=str(tmp_path)))
+    which = run_program.shutil.which
+    monkeypatch.setattr(
+        run_program.shutil, "which", lambda name, path: which(name, path=str(tmp_path))
+    )
 
     def make(name, script):
         program = tmp_path / name

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import netaddr
 import pytest
 
 from k3sfw_engine.errors import FirewalldUnavailable
-from k3sfw_engine.host import nat
+from k3sfw_engine.host import nat, run_program
 from k3sfw_engine.host.nat import read_redirections
+from k3sfw_engine.host.run_program import Finished
 from k3sfw_engine.model.host_facts import BaseChain
 from k3sfw_engine.model.nat import LocalAddresses
 from tests.paths import UNIT_DATA
@@ -29,15 +29,15 @@ def host(monkeypatch, tmp_path):
     def build(tables=(), programs=(), output=SAVED, code=0, legacy=()):
         ran = []
 
-        def run(command, **_options):
+        def run(*command, seconds):
             ran.append([Path(command[0]).name, *command[1:]])
-            return subprocess.CompletedProcess(command, code, output, b"Permission denied\n")
+            return Finished(code, output, b"Permission denied\n")
 
         chains = tuple(BaseChain(table, "pre", "prerouting", "accept") for table in tables)
         found = {name: f"/usr/sbin/{name}" for name in programs}
         monkeypatch.setattr(nat, "base_chains", lambda: chains)
-        monkeypatch.setattr(nat.shutil, "which", lambda name, path: found.get(name))
-        monkeypatch.setattr(nat.subprocess, "run", run)
+        monkeypatch.setattr(run_program, "find_program", lambda name, *more: found.get(name))
+        monkeypatch.setattr(run_program, "run", run)
         (tmp_path / "proc/net").mkdir(parents=True, exist_ok=True)
         for name in legacy:
             (tmp_path / f"proc/net/{name}_names").write_text("filter\nnat\n")

@@ -8,6 +8,7 @@ import os
 import pytest
 import salt.utils.templates
 
+from k3sfw_engine.model.sysctl_names import BRIDGE_CALLS, FORWARDING, dotted
 from tests.paths import ROOT
 from tests.unit.masterless import configure, salt_call
 
@@ -145,3 +146,10 @@ def test_one_file_root_serves_states_and_modules_and_no_pillar(tmp_path):
     assert not {path for path in served if "pillar" in path.split("/")[:-1]}
     for link in (path for path in (ROOT / "salt").iterdir() if path.is_symlink()):
         assert str(link.readlink()) == f"../{link.name}"
+
+
+def test_the_state_k3s_routes_sets_every_sysctl_that_the_check_requires():
+    source = (ROOT / "salt/k3s/routes.sls").read_text()
+    for name in (*FORWARDING.values(), *BRIDGE_CALLS.values()):
+        assert f"'{dotted(name)}'" in source, name
+    assert ".rp_filter" in source

@@ -1,0 +1,52 @@
+"""Files replaced as a whole or not at all, and on the disk when the call returns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from k3sfw_engine.standalone.undo.files import sync
+
+
+def replace_files(contents: Mapping[Path, bytes | None], *, mode: int, folder_mode: int) -> None:
+    """Give files these contents, and remove those whose content is ``None``.
+
+    All are on the disk before the first takes its place. Folders are created where they are
+    missing.
+
+    Raises ``OSError``; then some files may have been replaced, each of them as a whole.
+    """
+    # One name for each file: what a killed run left is overwritten by the next.
+    staged = {
+        path: path.with_name(f"{path.name}.new")
+        for path, content in contents.items()
+        if content is not None
+    }
+    try:
+        for path, waiting in staged.items():
+            path.parent.mkdir(mode=folder_mode, parents=True, exist_ok=True)
+            _write(waiting, contents[path] or b"", mode)
+        # After all are written: the first to be synced takes the others along.
+        for waiting in staged.values():
+            sync(str(waiting))
+        for path, waiting in staged.items():
+            os.replace(waiting, path)
+    finally:
+        for waiting in staged.values():
+            waiting.unlink(missing_ok=True)
+    for path, content in contents.items():
+        if content is None:
+            path.unlink(missing_ok=True)
+    # The names, too: what is noted next, in a journal, may lie on another disk.
+    for folder in {path.parent for path in contents}:
+        if folder.is_dir():
+            sync(str(folder))
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    # With its mode from the start, so that a secret is never readable for a moment.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with open(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
+        file.write(content)

@@ -1,0 +1,26 @@
+"""How long the host's programs, kernel and daemons may take, in seconds, each with its reason."""
+
+from __future__ import annotations
+
+# Far longer than any listing takes: an nft that takes longer is stuck.
+NFT_SECONDS = 10.0
+
+# Far longer than thousands of look-ups take, but the kernel's lock may be held by others.
+IPROUTE_SECONDS = 20.0
+
+# iptables-restore waits up to 5 seconds for the lock of others, and there may be many rules.
+IPTABLES_SECONDS = 30.0
+IPTABLES_SAVE_NAT_SECONDS = 10.0
+
+# Saved rules of iptables that are older were left by a start of firewalld that never came: their
+# owners have recreated them since.
+IPTABLES_KEPT_SECONDS = 900.0
+
+# The kernel answers netlink at once, or it does not have what is asked.
+NETLINK_SECONDS = 5.0
+
+# A NetworkManager that takes longer is frozen, and a check can do without its answer.
+NETWORK_MANAGER_SECONDS = 2.0
+
+# A run that holds the lock ends in a second, or in some more with thousands of nodes.
+LOCK_SECONDS = 60.0
