@@ -136,7 +136,7 @@ PARTS = (
         (
             Step(
                 "m",
-                ("sh", "-c", f'mkdir -p /srv/pillar/k3s\n  echo "{SITE}" > {SITE_FILE}'),
+                ("sh", "-c", f'cd /srv/pillar; mkdir -p k3s\n  echo "{SITE}" > k3s/site.sls'),
                 Expected.SUCCESS,
                 text="One wrong word: s3 is a server and a voting member of etcd.",
             ),

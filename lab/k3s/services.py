@@ -6,6 +6,7 @@ etcd and redis are real. The others are ``stand_in``: they listen and answer, an
 from __future__ import annotations
 
 import shlex
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +29,7 @@ EVERYWHERE = (
 )
 REDIS = ("redis-server", "--bind", "*", "-::*", "--protected-mode", "no", "--save", "")
 REDIS_PORT = "6379"
+ETCD_DATA = "/var/lib/rancher/k3s/server/db/etcd"
 ETCD_PORTS = ("2379", "2380")
 # In a pod, whose ports are its own affair.
 POD_SERVER, POD_PORT = "web", 8080
@@ -52,6 +54,16 @@ def start_in_pod(host: Host, inside: Sequence[str]) -> None:
         return
     _install(host, [POD_SERVER])
     host.run(["sh", "-ec", _detached([*inside, POD_SERVER, str(POD_PORT)], POD_SERVER)])
+
+
+def stop(host: Host) -> None:
+    """End every service of a node, and remove what they wrote."""
+    names = {name for name, *_ports in (K3S[host.role], *EVERYWHERE)}
+    names |= {POD_SERVER, REDIS[0], "etcd"}
+    for name in sorted(names & {process.name for process in host.processes()}):
+        # At once: what they would save goes too.
+        host.kill(name, signal.SIGKILL)
+    host.run(["rm", "-rf", ETCD_DATA, *(f"{BIN}/{name}" for name in names)])
 
 
 def wait(host: Host) -> None:
@@ -99,7 +111,7 @@ def _etcd(host: Host, servers: Sequence[Host]) -> list[str]:
     return [
         "etcd",
         f"--name={host.name}",
-        "--data-dir=/var/lib/rancher/k3s/server/db/etcd",
+        f"--data-dir={ETCD_DATA}",
         "--log-level=error",
         f"--initial-cluster={','.join(members)}",
         f"--initial-advertise-peer-urls={','.join(peers)}",

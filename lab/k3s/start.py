@@ -1,4 +1,4 @@
-"""Brings what K3s makes to every node of a lab that stands; harmless where it is already."""
+"""Start what K3s makes on every node of a lab that is up, or stop it; harmless when repeated."""
 
 from __future__ import annotations
 
@@ -36,6 +36,25 @@ def start(lab: Lab) -> None:
     together(bring_up, hosts)
     # Only now: a member of etcd does not listen before it has found the others.
     together(services.wait, hosts)
+
+
+def stop(lab: Lab) -> None:
+    """Remove all of it again."""
+    together(_tear_down, k3s_nodes(lab))
+
+
+def _tear_down(host: Host) -> None:
+    services.stop(host)
+    kube_proxy.stop_redirecting(host, how="iptables")
+    host.run(
+        [
+            "sh",
+            "-c",
+            "ip netns delete pod; ip link delete cni0; ip link delete flannel.1; "
+            f"ip route delete default via {GATEWAY}; echo 0 > /proc/sys/net/ipv4/ip_forward; "
+            f"rm -f {flannel.SUBNET_FILE} {flannel.CONFIGURATION}; true",
+        ]
+    )
 
 
 def k3s_nodes(lab: Lab) -> list[Host]:

@@ -1,0 +1,33 @@
+"""The demo on a real cluster: every step ends as it should, and the cluster of K3s is healthy."""
+
+import pytest
+
+from lab.demo import DONE, Demo
+from lab.demo_steps import PARTS
+from lab.k3s import start
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def demo(applied):
+    """The demo on the cluster of all tests, of which nothing stays."""
+    try:
+        yield Demo(applied.lab)
+    finally:
+        start.stop(applied.lab)
+        applied.lab.master.path(DONE).unlink(missing_ok=True)
+        # Which pods are whose: the nodes forget it.
+        applied.salt("*", "saltutil.refresh_grains")
+
+
+def test_every_step_of_the_demo_ends_as_it_should(demo, capsys):
+    for part in PARTS:
+        demo.show(part)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "# lab/on m salt s1 state.apply k3s.firewall" in lines
+    for check in ("check_ports", "check_routes", "check_zones"):
+        at = lines.index(f"# lab/on m salt '*' k3sfw.{check}")
+        nodes = [line.split()[:2] for line in lines[at + 1 : at + 6]]
+        assert nodes == [[name, "OK"] for name in ("a1", "a2", "s1", "s2", "s3")]
