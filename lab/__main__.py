@@ -1,6 +1,6 @@
 """The lab's command line: ``python -m lab up`` and the rest.
 
-Only words and exit codes here; everything that is done is done by ``lab.cluster``.
+Only arguments and exit codes are handled here; ``lab.cluster`` does the work.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import os
 import signal
 import sys
+import textwrap
 import time
 from typing import NoReturn
 
@@ -20,13 +21,15 @@ from lab.k3s.start import start
 from lab.lab_folder import DEFAULT_NAME
 from lab.spec import DEFAULT_HOSTS, HostSpec
 
-# Commands that hand words on, and how many words they read themselves. argparse would
-# take an option meant for the other program for one of its own.
-HANDING_ON = {"exec": 1, "salt": 0, "salt-call": 1}
+# Commands that pass arguments on, and how many they read themselves. argparse would take options of
+# the other program for its own.
+PASSING_ON = {"exec": 1, "salt": 0, "salt-call": 1}
+# As a reader types it at the top of the checkout.
+PYTHON = ".venv/bin/python"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Read the command line and do what it says."""
+    """Parse the command line and carry it out."""
     ours, theirs = _split(sys.argv[1:] if argv is None else argv)
     options = _parser().parse_args(ours)
     options.command = theirs
@@ -43,18 +46,18 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m lab",
+        prog=f"{PYTHON} -m lab",
         description="A cluster of real Salt and firewalld on one machine.",
     )
     parser.add_argument("--name", default=DEFAULT_NAME, help="which lab (%(default)s)")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    up = commands.add_parser("up", help="raise the lab and wait until all of it serves")
+    up = commands.add_parser("up", help="start the lab and wait until it is ready")
     up.add_argument("--hosts", help="only these of the default hosts, e.g. m,s1,a1")
     up.add_argument("--no-salt", action="store_true", help="everything but Salt")
     up.set_defaults(act=_up)
 
-    down = commands.add_parser("down", help="end the lab and remove all of it")
+    down = commands.add_parser("down", help="end the lab and remove its files")
     down.set_defaults(act=_down)
 
     run = commands.add_parser("exec", help="run a command on a host")
@@ -77,13 +80,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:
-    """Divide the words into those for us and those to hand on."""
+    """Divide the arguments into our own and those to pass on."""
     words = enumerate(argv)
     for index, word in words:
         if word == "--name":
             next(words, None)
         elif not word.startswith("-"):
-            end = index + 1 + HANDING_ON.get(word, len(argv))
+            end = index + 1 + PASSING_ON.get(word, len(argv))
             return argv[:end], argv[end:]
     return argv, []
 
@@ -93,7 +96,7 @@ def _up(options: argparse.Namespace) -> int:
     specs = _chosen(options.hosts) if options.hosts else DEFAULT_HOSTS
     say = lambda text: print(text, flush=True)  # noqa: E731
     lab = Lab(options.name, specs, salt=not options.no_salt, say=say).up()
-    command = "python -m lab"
+    command = f"{PYTHON} -m lab"
     if lab.name != DEFAULT_NAME:
         command += f" --name {lab.name}"
     print(f"Lab {lab.name} is up after {time.monotonic() - began:.1f} s. Go on with:")
@@ -121,7 +124,7 @@ def _exec(options: argparse.Namespace) -> int:
     if command[:1] == ["--"]:
         command = command[1:]
     if not command:
-        raise LabError(f"Say what to run on {options.host}, for instance: exec {options.host} bash")
+        raise LabError(f"No command given. Fix: exec {options.host} bash, for instance")
     _become(Lab.attach(options.name).host(options.host), command)
 
 
@@ -136,11 +139,14 @@ def _salt_call(options: argparse.Namespace) -> int:
 
 
 def _hosts(options: argparse.Namespace) -> int:
-    line = "{:<8}{:<8}{:<14}{:<18}{}"
+    hosts = Lab.attach(options.name).hosts
+    first = max(map(len, [*hosts, "HOST"])) + 1
+    line = f"{{:<{first}}}{{:<8}}{{:<12}}{{:<15}}{{}}"
     print(line.format("HOST", "ROLE", "IPV4", "IPV6", "RUNS"))
-    for host in Lab.attach(options.name).hosts.values():
+    for host in hosts.values():
         runs = ", ".join(host.daemons()) if host.alive else "down"
-        print(line.format(host.name, host.role, host.ipv4, host.ipv6, runs))
+        row = line.format(host.name, host.role, host.ipv4, host.ipv6, runs)
+        print(textwrap.fill(row, 80, subsequent_indent=" " * (first + 35), break_on_hyphens=False))
     return 0
 
 
@@ -149,14 +155,14 @@ def _chosen(names: str) -> tuple[HostSpec, ...]:
     wanted = [name.strip() for name in names.split(",")]
     for name in wanted:
         if name not in known:
-            raise LabError(f"There is no host {name}: choose from {', '.join(known)}.")
+            raise LabError(f"There is no host {name}. Fix: choose from {', '.join(known)}")
     return tuple(known[name] for name in wanted)
 
 
 def _become(host: Host, command: list[str]) -> NoReturn:
-    """Turn into the command: its exit code, its terminal and its signals are ours."""
+    """Replace this process by the command, with our terminal, signals and exit code."""
     argv = [*host.prefix, *command]
-    # nsenter waits for the command, so ^C is for the command alone to decide on.
+    # ^C must end only the command; nsenter waits for it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGQUIT, signal.SIG_IGN)
     os.execvp(argv[0], argv)

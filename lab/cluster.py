@@ -1,9 +1,8 @@
-"""A lab as a whole: raising it, changing it while it stands, taking it down.
+"""A whole lab: start it, change it while it runs, take it down.
 
-Everything a lab is made of ends with its hosts' first processes, and those end with
-the process that raises the lab until it is complete. So there is no step at which a
-crash could leave something running; at worst an idle folder stays, and the next ``up``
-or ``down`` of that name removes it.
+A host ends with its first process. Until the lab is complete, that one ends with the process that
+starts the lab. So a crash at any step leaves nothing running; at worst an idle folder stays, which
+the next ``up`` or ``down`` of that name removes.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class Lab:
     """A lab by its name: ``up``, ``down``, and its hosts in between.
 
     As a context manager it is up inside the block. With ``ephemeral`` the hosts die
-    with this process; without it they stand until somebody calls ``down``.
+    with this process; without it they run until ``down``.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class Lab:
         ephemeral: bool = False,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """Describe a lab; nothing happens yet. ``say`` gets the progress of ``up``."""
+        """Describe a lab without starting it. ``say`` is called with the progress of ``up``."""
         self.name = name
         self.specs = specs
         self.with_salt = salt
@@ -65,7 +64,7 @@ class Lab:
 
     @classmethod
     def attach(cls, name: str) -> Lab:
-        """The lab of this name that stands already."""
+        """The lab of this name that is up already."""
         folder = lab_folder.folder_of(name)
         record = folder.read()
         if not folder.alive():
@@ -73,7 +72,7 @@ class Lab:
         return cls(name, record.specs, salt=record.salt)
 
     def __enter__(self) -> Lab:
-        """Raise the lab."""
+        """Start the lab."""
         return self.up()
 
     def __exit__(
@@ -92,7 +91,7 @@ class Lab:
 
     @property
     def srv(self) -> Path:
-        """The master's /srv: its salt and pillar win over those of the checkout."""
+        """The master's /srv; its salt and pillar come before those of the checkout."""
         return self._folder.host(self.master.name) / "srv"
 
     def host(self, name: str) -> Host:
@@ -105,45 +104,45 @@ class Lab:
             ) from None
 
     def salt(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-        """Run ``salt`` on the master; the result says how it ended."""
+        """Run ``salt`` on the master; a failure shows in the result."""
         command = [daemons.salt_program("salt"), *arguments]
         return self.master.run(command, timeout=timeout, check=False)
 
     def up(self) -> Lab:
-        """Raise the lab and wait until all of it serves; a failure leaves nothing."""
+        """Start the lab and wait until it is ready; a failure leaves nothing behind."""
         self._check()
         with self._folder.changing():
             self._clear()
-            with self._or_nothing(self._erase):
+            with self._undoing_failure(self._erase):
                 self._folder.write(lab_folder.Record(self.specs, self.with_salt))
-                self._raise_switch()
-                self._raise_hosts(self.specs)
+                self._start_switch()
+                self._start_hosts(self.specs)
                 if not self.ephemeral:
-                    self._release()
+                    self._keep_running()
         return self
 
     def down(self) -> None:
-        """End everything of this lab and remove what it wrote; harmless if none is."""
+        """End everything of this lab and remove its files; harmless if it is not up."""
         self._drop_lifelines()
         if self._folder.path.exists() or self._folder.alive():
             with self._folder.changing():
                 self._erase()
 
     def add_host(self, spec: HostSpec) -> Host:
-        """Let one more host join a lab that stands, complete with its daemons."""
+        """Add one more host, with its daemons, to a lab that is up."""
         with self._folder.changing():
             self.specs = self._folder.read().specs
-            _no_doubles((*self.specs, spec))
-            with self._or_nothing(lambda: self._drop(spec.name)):
-                self._forget_key(spec)
-                self._note((*self.specs, spec))
-                self._raise_hosts([spec])
+            _refuse_duplicates((*self.specs, spec))
+            with self._undoing_failure(lambda: self._drop(spec.name)):
+                self._delete_old_key(spec)
+                self._record((*self.specs, spec))
+                self._start_hosts([spec])
                 if not self.ephemeral:
-                    self._release()
+                    self._keep_running()
         return self.host(spec.name)
 
     def remove_host(self, name: str) -> None:
-        """Let one host vanish at once, like a power failure; its disk is gone too."""
+        """Destroy a host immediately, including its disk."""
         with self._folder.changing():
             self.specs = self._folder.read().specs
             self.host(name)
@@ -156,13 +155,13 @@ class Lab:
             if host.role == "master":
                 return host
         raise LabError(
-            "Salt needs a host with the role master: add m to the hosts, or raise "
-            "the lab without Salt (--no-salt)."
+            "Salt needs a host with the role master. Fix: add m to the hosts, or start "
+            "the lab with --no-salt"
         )
 
     @contextmanager
-    def _or_nothing(self, undo: Callable[[], None]) -> Iterator[None]:
-        """Undo the block if it does not come to its end, for whatever reason."""
+    def _undoing_failure(self, undo: Callable[[], None]) -> Iterator[None]:
+        """Undo the block if it does not complete, for any reason."""
         try:
             yield
         except BaseException:
@@ -170,10 +169,10 @@ class Lab:
             raise
 
     def _check(self) -> None:
-        """Say what is missing before anything is begun."""
-        _no_doubles(self.specs)
+        """Report what is missing before anything is started."""
+        _refuse_duplicates(self.specs)
         if os.geteuid() != 0:
-            raise LabError("A lab needs root: run the same command with sudo.")
+            raise LabError("A lab needs root. Fix: run the same command with sudo")
         needed = dict(NEEDED)
         if any(spec.firewalld for spec in self.specs):
             needed.update(NEEDED_BY_FIREWALLD)
@@ -181,41 +180,41 @@ class Lab:
         missing = [name for name in needed if not shutil.which(name, path=path)]
         if missing:
             packages = " ".join(sorted({needed[name] for name in missing}))
-            raise LabError(f"The lab needs {', '.join(missing)}: apt-get install {packages}")
+            raise LabError(f"The lab needs {', '.join(missing)}. Fix: apt-get install {packages}")
         if self.with_salt:
             daemons.salt_program("salt-minion")
             _ = self.master
 
     def _clear(self) -> None:
-        """Remove what a lab of this name left that did not come to its end."""
+        """Remove what an unfinished lab of this name left behind."""
         try:
-            # One whose process was killed this instant is still about to die.
-            wait_until(lambda: not self._folder.alive(), "No end", timeout=1)
+            # The hosts of a starter that was just killed are still ending.
+            wait_until(lambda: not self._folder.alive(), "It did not end", timeout=1)
         except LabError:
             raise LabError(
-                f"Lab {self.name} is up already: take it down first with "
-                f"python -m lab --name {self.name} down."
+                f"Lab {self.name} is up already. Fix: "
+                f".venv/bin/python -m lab --name {self.name} down"
             ) from None
         lab_folder.remove_tree(self._folder.path / "hosts")
 
-    def _raise_switch(self) -> None:
+    def _start_switch(self) -> None:
         self._folder.switch_lock.touch(mode=0o600)
-        self._begin({"switch": [str(self._folder.switch_lock), "switch"]})
+        self._start_first_processes({"switch": [str(self._folder.switch_lock), "switch"]})
         network.make_switch(self._switch)
 
     @property
     def _switch(self) -> int:
         pid = lock.holder(self._folder.switch_lock)
         if pid is None:
-            raise LabError(f"The switch of lab {self.name} is down: raise it again.")
+            raise LabError(f"The switch of lab {self.name} is down. Fix: take the lab down and up")
         return pid
 
-    def _raise_hosts(self, specs: Sequence[HostSpec]) -> None:
-        """Bring up new hosts of a lab whose switch stands."""
+    def _start_hosts(self, specs: Sequence[HostSpec]) -> None:
+        """Start new hosts in a lab whose switch runs."""
         began = time.monotonic()
         for spec in specs:
             furnish(self._folder.make_host(spec.name), spec, self.specs)
-        self._begin({spec.name: self._arguments(spec.name) for spec in specs})
+        self._start_first_processes({spec.name: self._arguments(spec.name) for spec in specs})
         hosts = [self.host(spec.name) for spec in specs]
         network.plug_in(self._switch, hosts)
         self._report(f"{_count(hosts, 'host')} and their network", began)
@@ -227,13 +226,13 @@ class Lab:
             self._report(f"Salt: {_count(minions, 'minion')} connected", began)
 
     def _arguments(self, name: str) -> list[str]:
-        """What init is told about a host."""
+        """The arguments of a host's init."""
         lock_file, folder = self._folder.host_lock(name), self._folder.host(name)
         return [str(lock_file), name, str(folder), str(daemons.CHECKOUT)]
 
-    def _begin(self, first: dict[str, list[str]]) -> None:
-        """Start the first processes of hosts, all at once, and wait until they are."""
-        # Isolated and without site packages: it starts in a tenth of the time.
+    def _start_first_processes(self, first: dict[str, list[str]]) -> None:
+        """Start the first processes of hosts, all at once, and wait until they are ready."""
+        # Isolated and without site packages, Python starts in a tenth of the time.
         command = [sys.executable, "-I", "-S", init.__file__]
         started = {}
         for name, arguments in first.items():
@@ -241,7 +240,7 @@ class Lab:
                 [*command, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                # A ^C at the terminal is for the lab, which then ends its hosts.
+                # ^C at the terminal must reach only the lab, which then ends its hosts.
                 start_new_session=True,
             )
             assert process.stdin and process.stdout
@@ -252,10 +251,10 @@ class Lab:
                 answer = answers.readline()
             process.wait()
             if answer != init.READY:
-                raise LabError(_no_host(name, answer.decode().strip()))
+                raise LabError(_cannot_start(name, answer.decode().strip()))
 
     def _start_daemons(self, host: Host) -> None:
-        """Start on one host what belongs there, in the order of a boot."""
+        """Start the daemons of one host, in the order of a boot."""
         host.start_dbus()
         if host.spec.firewalld:
             if host.role == "master":
@@ -266,16 +265,16 @@ class Lab:
         if self.with_salt and host.spec.runs_minion:
             daemons.start_minion(host, self.master.ipv4)
 
-    def _forget_key(self, spec: HostSpec) -> None:
-        """Let a new host take the name of one that left: the master knows its key."""
+    def _delete_old_key(self, spec: HostSpec) -> None:
+        """Delete the key that the master knows for an earlier host of this name."""
         if not (self.with_salt and spec.runs_minion):
             return
         if self.master.path(f"/etc/salt/pki/master/minions/{spec.name}").exists():
             salt_key = daemons.salt_program("salt-key")
             self.master.run([salt_key, "--yes", "--delete", spec.name])
 
-    def _note(self, specs: tuple[HostSpec, ...]) -> None:
-        """Write down who belongs to the lab, and let the standing hosts know."""
+    def _record(self, specs: tuple[HostSpec, ...]) -> None:
+        """Record the hosts of the lab, also in the hosts file of each."""
         self.specs = specs
         self._folder.write(lab_folder.Record(specs, self.with_salt))
         for host in self.hosts.values():
@@ -285,15 +284,15 @@ class Lab:
     def _drop(self, name: str) -> None:
         kill_hosts.kill(lambda: kill_hosts.first_processes(self._folder.host(name)))
         lab_folder.remove_tree(self._folder.host(name))
-        self._note(tuple(spec for spec in self.specs if spec.name != name))
+        self._record(tuple(spec for spec in self.specs if spec.name != name))
 
     def _erase(self) -> None:
         self._drop_lifelines()
         kill_hosts.kill(self._folder.alive)
         self._folder.remove()
 
-    def _release(self) -> None:
-        """Let the hosts live on without this process."""
+    def _keep_running(self) -> None:
+        """Keep the hosts running after this process ends."""
         for lifeline in self._lifelines:
             lifeline.write(init.KEEP)
             lifeline.flush()
@@ -309,32 +308,32 @@ class Lab:
 
 
 def together(act: Callable[[Host], None], hosts: Sequence[Host]) -> None:
-    """Do the same on every host at once; the first failure ends the wait."""
+    """Do the same on every host in parallel; the first failure ends the wait."""
     pool = ThreadPoolExecutor(max_workers=len(hosts))
     try:
         futures = [pool.submit(act, host) for host in hosts]
         for future in wait(futures, return_when=FIRST_EXCEPTION).done:
             future.result()
     finally:
-        # Not waited for: with their hosts gone, the others end on their own.
+        # Not waited for: the caller removes their hosts, which ends them.
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _no_doubles(specs: Sequence[HostSpec]) -> None:
+def _refuse_duplicates(specs: Sequence[HostSpec]) -> None:
     for values in ([s.name for s in specs], [s.ipv4 for s in specs]):
         twice = [value for value in set(values) if values.count(value) > 1]
         if twice:
-            raise LabError(f"Two hosts of the lab would be {twice[0]}.")
+            raise LabError(f"Two hosts of the lab would have the name or address {twice[0]}.")
 
 
-def _no_host(name: str, reason: str) -> str:
-    mend = "it needs root and a kernel with namespaces"
+def _cannot_start(name: str, reason: str) -> str:
+    fix = "run as root, on a kernel with namespaces"
     if "overlay" in reason:
-        mend = (
-            "it needs overlayfs (modprobe overlay), and in K3SFW_LAB_DIR a folder on "
-            "a file system that can lie over others, such as tmpfs"
+        fix = (
+            "modprobe overlay, and set K3SFW_LAB_DIR to a folder on a file system that overlayfs "
+            "accepts as the upper layer, such as tmpfs"
         )
-    return f"Host {name} cannot be made ({reason or 'no answer'}): {mend}."
+    return f"Host {name} cannot be started ({reason or 'no answer'}). Fix: {fix}"
 
 
 def _count(things: Sequence[object], noun: str) -> str:

@@ -1,6 +1,6 @@
-"""New connections from one host to another, one after the other, and what becomes of them.
+"""Open new connections from one host to another, one after the other, and count the results.
 
-Connections that stand survive a change of the rules, so only new ones tell what it did.
+Established connections survive a change of the rules, so only new ones show its effect.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ print(json.dumps(counts))
 
 @dataclass
 class Stream:
-    """What became of the connections, once the stream has ended: ``open`` or the error's name."""
+    """How many connections were ``open``, or failed with which error; complete after the block."""
 
     counts: dict[str, int] = field(default_factory=dict)
 
 
 @contextmanager
 def stream(client: Host, server: Host, port: int) -> Iterator[Stream]:
-    """Have connections made for as long as the block lasts; at least one is made before it."""
+    """Open connections during the block; at least one is opened before it."""
     result = Stream()
     arguments = [server.ipv4, str(port)]
     with server.popen([sys.executable, "-c", _ANSWER, str(port)], stdout=subprocess.PIPE) as answer:

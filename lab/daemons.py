@@ -1,7 +1,6 @@
-"""The daemons of a host: D-Bus, firewalld and Salt, configured as an operator would.
+"""Start the daemons of a host: D-Bus, firewalld and Salt, configured as an operator would.
 
-Each start returns when the daemon really serves. Nothing here knows the rules that
-this project makes.
+Each function returns when the daemon is ready. Nothing here knows the rules that k3sfw writes.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ def start_dbus(host: Host) -> None:
 
 
 def start_firewalld(host: Host, state: str = "RUNNING") -> None:
-    """Start firewalld unless it runs, and wait until it says that it is ``state``."""
+    """Start firewalld unless it runs, and wait until it reports this state."""
     if not running(host, "firewalld"):
         host.spawn(["firewalld", "--nofork", "--nopid"], _FIREWALLD_LOG)
 
@@ -55,7 +54,7 @@ def start_firewalld(host: Host, state: str = "RUNNING") -> None:
             return True
         if now in ("RUNNING", "FAILED"):
             raise LabError(
-                f"firewalld on {host.name} is {now}, not {state}; see its /var/log/firewalld."
+                f"firewalld on {host.name} is {now}, not {state}. Fix: see /var/log/firewalld there"
             )
         if not running(host, "firewalld"):
             raise LabError(f"firewalld ended on {host.name}: {_tail(host)}")
@@ -66,18 +65,18 @@ def start_firewalld(host: Host, state: str = "RUNNING") -> None:
 
 
 def firewalld_state(host: Host) -> str:
-    """What firewalld calls its state; empty when it does not answer."""
+    """The state that firewalld reports; empty if it does not answer."""
     answer = host.run(_FIREWALLD_STATE, check=False, timeout=10)
     words = answer.stdout.split()
     return words[-1] if answer.returncode == 0 and words else ""
 
 
 def open_salt_ports(host: Host) -> None:
-    """Let minions reach the master: its operator's rule, made before firewalld runs."""
+    """Open Salt's ports on the master, as its operator would, before firewalld runs."""
     try:
         host.run(["firewall-offline-cmd", "--zone=public", f"--add-port={SALT_PORTS}"])
     except CommandFailed as error:
-        raise LabError(f"{host.name} does not open Salt's ports: {error}") from None
+        raise LabError(f"Salt's ports cannot be opened on {host.name}: {error}") from None
 
 
 def running(host: Host, name: str) -> bool:
@@ -86,7 +85,7 @@ def running(host: Host, name: str) -> bool:
 
 
 def stop(host: Host, name: str, patience: float = 10) -> None:
-    """End a daemon as a service manager does: ask first, then insist."""
+    """End a daemon as a service manager does: SIGTERM first, SIGKILL after the timeout."""
     for sig in (signal.SIGTERM, signal.SIGKILL):
         if not running(host, name):
             return
@@ -106,7 +105,7 @@ def master_config(
     file_roots: Sequence[str] = ("/srv/salt", f"{CHECKOUT}/salt"),
     pillar_roots: Sequence[str] = ("/srv/pillar", f"{CHECKOUT}/pillar"),
 ) -> dict[str, object]:
-    """A master's configuration; what the test puts into /srv wins over the checkout."""
+    """The master's configuration; files of a test in /srv come before the checkout."""
     return {
         "user": "root",
         "interface": "0.0.0.0",
@@ -122,7 +121,7 @@ def master_config(
 
 
 def minion_config(name: str, master: str) -> dict[str, object]:
-    """A minion's configuration: who it is, and where its master is."""
+    """The minion's configuration: its id and its master."""
     return {
         "user": "root",
         "id": name,
@@ -132,25 +131,25 @@ def minion_config(name: str, master: str) -> dict[str, object]:
 
 
 def start_master(host: Host, config: dict[str, object] | None = None) -> None:
-    """Start salt-master; it serves a few seconds later."""
+    """Start salt-master; it is ready a few seconds later."""
     _configure(host, "/etc/salt/master", config or master_config())
     host.spawn([salt_program("salt-master")], "/var/log/salt/master.out")
 
 
 def start_minion(host: Host, master: str, config: dict[str, object] | None = None) -> None:
-    """Start salt-minion; it finds its master by itself, also a later one."""
+    """Start salt-minion; it keeps trying until its master is ready."""
     _configure(host, "/etc/salt/minion", config or minion_config(host.name, master))
     host.spawn([salt_program("salt-minion")], "/var/log/salt/minion.out")
 
 
 def wait_for_minions(master: Host, minions: Sequence[Host], timeout: float) -> None:
-    """Wait until every one of these minions answers its master."""
+    """Wait until all of these minions answer their master."""
     names = sorted(minion.name for minion in minions)
     for minion in minions:
         known = minion.path("/etc/salt/pki/minion/minion_master.pub")
         wait_until(
             known.exists,
-            f"Minion {minion.name} did not find its master (see {minion.name}:/var/log/salt)",
+            f"Minion {minion.name} did not find its master (see /var/log/salt there)",
             timeout=timeout,
         )
 
@@ -166,22 +165,22 @@ def wait_for_minions(master: Host, minions: Sequence[Host], timeout: float) -> N
 
 
 def salt_program(name: str) -> str:
-    """The path of a Salt program, those of the Python that runs the lab first."""
+    """The path of a Salt program; first choice is the environment that runs the lab."""
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
         raise LabError(
-            f"There is no {name} beside {sys.executable}: install Salt there with "
-            "pip install salt, or raise the lab with --no-salt."
+            f"There is no {name} beside {sys.executable}. Fix: install Salt there with "
+            "pip install salt, or start the lab with --no-salt"
         )
     return found
 
 
 def _configure(host: Host, path: str, config: dict[str, object]) -> None:
-    # JSON is YAML, and needs no package that a fresh machine lacks.
+    # JSON is valid YAML, and needs no package.
     host.path(path).write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _tail(host: Host) -> str:
     lines = host.path(_FIREWALLD_LOG).read_text(errors="replace").strip().splitlines()
-    return " ".join(lines[-3:]) or "it printed nothing"
+    return " ".join(lines[-3:]) or "without output"

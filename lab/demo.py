@@ -1,7 +1,7 @@
-"""The product's work on a living cluster: ``python -m lab.demo`` shows it step by step.
+"""``python -m lab.demo``: show what k3sfw does, step by step, on a cluster that looks alive.
 
-Every step is printed as the command that a reader would type. What the steps are, and what must
-come of each, is told by ``lab.demo_steps``; here they are carried out and shown.
+Each step is printed as the command that a reader would type. ``demo_steps`` has the steps and what
+must come of them; here they are carried out.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from lab.errors import LabError
 from lab.k3s.start import pod_address, start
 from lab.lab_folder import DEFAULT_NAME
 
-# Where the lab's master remembers what needs no repetition.
+# On the lab's master: the parts that a later run can leave out.
 DONE = "/var/lib/k3sfw-demo"
+# Seconds for one step, with all hosts on one slow core.
+PATIENCE = 900
 
 
 def main() -> int:
-    """Show everything; the lab stands afterwards."""
+    """Run the demo; the lab stays up."""
     began = time.monotonic()
     try:
         demo = Demo(_standing_lab())
@@ -36,7 +38,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nInterrupted. The lab stands: make demo begins again, make stop ends it.")
+        print("\nInterrupted. make demo starts again, make stop ends the lab.")
         return 130
     print(f"\n{END.format(seconds=round(time.monotonic() - began))}")
     return 0
@@ -52,10 +54,10 @@ def _standing_lab() -> Lab:
 
 
 class Demo:
-    """The steps on one lab; remembers the fix that was printed last."""
+    """Carries out steps on one lab, and remembers the fix that was printed last."""
 
     def __init__(self, lab: Lab) -> None:
-        """Prepare the lab for a first run, or for another one."""
+        """Prepare the lab for a run."""
         self._lab = lab
         self._fix = ""
         site = lab.master.path(SITE_FILE)
@@ -66,11 +68,11 @@ class Demo:
                     f"Fix: move it away with lab/on m mv {SITE_FILE} /root, or end the lab with "
                     "make stop"
                 )
-            # A demo that was interrupted left it.
+            # Left by a demo that was interrupted.
             site.unlink()
 
     def show(self, part: Part) -> None:
-        """Carry out the steps of one part, unless they are to be taken once and were."""
+        """Carry out the steps of one part, unless a run before did what is done once."""
         if part.once and self._done().get(part.title) == _version_of_code():
             return
         show.title(part.title)
@@ -85,23 +87,25 @@ class Demo:
             self._lab.master.path(DONE).write_text(json.dumps(done))
 
     def _done(self) -> dict[str, str]:
-        """The parts that need not be taken again, each with the code for which it was."""
+        """The parts that were done, each with the version of the code."""
         try:
             return dict(json.loads(self._lab.master.path(DONE).read_text()))
         except FileNotFoundError:
             return {}
 
     def take(self, step: Step) -> None:
-        """Carry out one step and show what came of it."""
+        """Carry out one step and show its result."""
         command = step.command
         if step.types_fix:
-            # Typed as it was printed; the master's shell is where an operator would type it.
+            # Exactly as it was printed, in a shell on the master, where an operator would type it.
             command = ("sh", "-c", self._fix)
         if step.text:
             show.text(step.text)
         show.command(["lab/on", step.host, *(self._fix.split() if step.types_fix else command)])
         with show.waiting():
-            done = self._lab.host(step.host).run(_for_machines(command), check=False)
+            done = self._lab.host(step.host).run(
+                _for_machines(command), check=False, timeout=PATIENCE
+            )
         if step.expected is Expected.SUCCESS:
             if done.returncode:
                 raise LabError(f"This failed: {done.stdout}{done.stderr}")
@@ -117,7 +121,7 @@ class Demo:
             start(self._lab)
 
     def _send_packets(self) -> None:
-        """Open a connection for each line of the table, and show whether it was allowed."""
+        """Open a connection for each packet of the list, and show whether it was allowed."""
         wrong = []
         for number, packet in enumerate(PACKETS):
             address = packet.address or pod_address(self._lab, packet.pod_of)
@@ -131,11 +135,11 @@ class Demo:
             if is_open is not packet.is_allowed:
                 wrong.append(f"{packet.source} -> {packet.target}:{packet.port}")
         if wrong:
-            raise LabError(f"These went otherwise than the tables say: {', '.join(wrong)}")
+            raise LabError(f"These did not go as the tables say: {', '.join(wrong)}")
 
 
 def _version_of_code() -> str:
-    """Changes with every file that minions get from this checkout."""
+    """A digest that changes with every file that minions get from this checkout."""
     folders = (CHECKOUT / name for name in ("_grains", "_modules", "_states", "_utils"))
     files = (file for folder in folders for file in folder.rglob("*.py"))
     text = "\n".join(sorted(f"{file} {file.stat().st_mtime_ns}" for file in files))
@@ -143,7 +147,7 @@ def _version_of_code() -> str:
 
 
 def _for_machines(command: tuple[str, ...]) -> list[str]:
-    """The same command of Salt with its whole answer as data; of other programs as it is."""
+    """The command as it is run: Salt's answer as JSON, other programs as they are."""
     options = ["--out=json", "--static"]
     if command[0] == "salt":
         return ["salt", *options, *command[1:]]

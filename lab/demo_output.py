@@ -1,9 +1,8 @@
-"""How the demo looks on a terminal of 80 columns or fewer."""
+"""Print the demo's steps and results, for a terminal of 80 columns or fewer."""
 
 from __future__ import annotations
 
 import contextlib
-import re
 import shlex
 import shutil
 import sys
@@ -14,33 +13,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 INDENT = "       "
-# Long enough that a quick step leaves no trace of it.
+# Quick steps show no counter.
 PATIENCE = 2.0
 
 
 def title(text: str) -> None:
-    """A line above the steps of a part."""
+    """Print the title of a part."""
     print(f"\n== {text}", flush=True)
 
 
 def text(sentence: str) -> None:
-    """A sentence between two steps."""
+    """Print a sentence between two steps."""
     print(f"\n{sentence}", flush=True)
 
 
 def command(words: Sequence[str]) -> None:
-    """A command as a reader would type it at the top of the checkout."""
+    """Print a command as a reader would type it at the top of the checkout."""
     print(f"\n{_broken(words)}", flush=True)
 
 
 def packet(source: str, target: str, is_open: bool, why: str) -> None:
-    """One connection and what became of it."""
+    """Print one connection and its result."""
     print(f"  {source:<10} -> {target:<15} {'open' if is_open else 'refused':<8} {why}", flush=True)
 
 
 @contextlib.contextmanager
 def waiting() -> Iterator[None]:
-    """Count seconds at a terminal while the block takes long."""
+    """Count seconds on a terminal while the block runs."""
     over = threading.Event()
 
     def count() -> None:
@@ -63,7 +62,7 @@ def waiting() -> Iterator[None]:
 
 
 def answers(found: Mapping[str, Any]) -> list[str]:
-    """Show what every node answered, a line each and its problems; return the problems."""
+    """Print each node's answer, a line and its problems; return the problems."""
     said: list[str] = []
     for name, answer in found.items():
         status, summary, problems = _shortened(answer)
@@ -79,8 +78,8 @@ def answers(found: Mapping[str, Any]) -> list[str]:
 
 
 def divided(problem: str) -> tuple[str, str]:
-    """What a problem says, and the command that fixes it; empty if it names none."""
-    sentence, _, fix = re.sub("Mend: ", "Fix: ", problem).partition("Fix: ")
+    """Split a problem into its text and its fix, which may be empty."""
+    sentence, _, fix = problem.partition("Fix: ")
     return sentence.strip(), fix.strip()
 
 
@@ -94,7 +93,7 @@ def is_good(answer: Any) -> bool:
 
 
 def _shortened(answer: Any) -> tuple[str, str, Sequence[str]]:
-    """A word, a summary and the problems, of a report or of a run of states."""
+    """The status, a summary and the problems of a report or of a state run."""
     if not isinstance(answer, dict):
         return "FAIL", "no answer that can be read", [str(answer)]
     if "status" in answer:
@@ -124,7 +123,7 @@ def _wrapped(line: str, indent: str) -> str:
 
 
 def _broken(words: Sequence[str]) -> str:
-    """A command, broken into lines that a shell takes for one."""
+    """Break a command into lines that a shell reads as one command."""
     done, line = "", "#"
     for piece in (piece for word in words for piece in _pieces(word)):
         first, _, rest = piece.partition("\n")
@@ -137,7 +136,7 @@ def _broken(words: Sequence[str]) -> str:
 
 
 def _pieces(word: str) -> list[str]:
-    """A word as it is typed; one too long for a line in pieces, between which a line may end."""
+    """Quote a word; if it is too long for a line, in pieces between which a line may end."""
     if len(word) + len(INDENT) < _width() or set(word) & set('"$`\\\n'):
         return [shlex.quote(word)]
     return f'"{word}"'.split(" ")

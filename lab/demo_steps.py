@@ -1,4 +1,4 @@
-"""What the demo shows, as data: parts of steps, and what must come of each."""
+"""The demo as data: its parts, their steps, and what must come of each step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lab.spec import DEFAULT_HOSTS
 
 
 class Expected(enum.Enum):
-    """What a step must end with; else the demo stops."""
+    """The result that a step must have; otherwise the demo stops."""
 
     SUCCESS = "return code 0"
     GOOD = "every node is fine"
@@ -20,7 +20,7 @@ class Expected(enum.Enum):
 
 @dataclass(frozen=True)
 class Step:
-    """One command on a host; instead of a command of its own, the fix that was printed last."""
+    """One command on a host; without a command, the fix that was printed last."""
 
     host: str
     command: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class Step:
 
     @property
     def types_fix(self) -> bool:
-        """Whether the command is the fix that the steps before it printed."""
+        """Whether the command is the fix that an earlier step printed."""
         return not self.command
 
 
@@ -39,7 +39,7 @@ class Part:
 
     title: str
     steps: tuple[Step, ...] = ()
-    # Taken again only where the code of this checkout has changed.
+    # Repeated only after the code of this checkout has changed.
     once: bool = False
     starts_k3s: bool = False
     sends_packets: bool = False
@@ -47,7 +47,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Packet:
-    """A new connection and whether the tables allow it; to an address, or to the pod of a node."""
+    """A new connection to an address or to the pod of a node, and whether the tables allow it."""
 
     host: str
     target: str
@@ -147,7 +147,7 @@ PARTS = (
 )
 
 END = """\
-That was all, in {seconds} s. The cluster stands until you stop it. Go on:
+That was all, in {seconds} s. The cluster runs until you stop it. Look around:
   lab/on m bash                              a shell on the master: salt ...
   lab/on m salt a1 k3sfw.explain source=192.0.2.99 port=6379
   lab/on m salt s1 k3sfw.history

@@ -1,4 +1,4 @@
-"""What can go wrong in a lab, as sentences that say how to mend it."""
+"""Errors of a lab, as messages that say how to fix them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import subprocess
 
 
 class LabError(Exception):
-    """One sentence for the person at the terminal: what is wrong, and the mend."""
+    """What is wrong, for the terminal, and how to fix it."""
 
 
 class CommandFailed(subprocess.CalledProcessError):
-    """A command inside a host failed; the message shows what it printed.
+    """A command inside a host failed; the message shows its output.
 
-    ``CalledProcessError`` hides the output, which is all a reader wants to know.
+    The message of ``CalledProcessError`` leaves the output out.
     """
 
     def __str__(self) -> str:
-        """Name the exit code, the command and its output."""
+        """Show the exit code, the command and its output."""
         printed = "\n".join(text.strip() for text in (self.stdout, self.stderr) if text)
         return f"exit code {self.returncode} from {self.cmd}:\n{printed}"

@@ -1,4 +1,4 @@
-"""One host of a lab: who it is, what runs in it on its own, and its end.
+"""One host of a lab: its specification, its daemons, and its end.
 
 Knows nothing of the other hosts or of how a lab is put together.
 """
@@ -19,7 +19,7 @@ from lab.wait import wait_until
 
 @dataclass(frozen=True)
 class Host(Namespaces):
-    """A host that stands; ``folder`` holds what it writes, and its lock."""
+    """A running host; ``folder`` holds its files and its lock."""
 
     spec: HostSpec
     folder: Path
@@ -31,19 +31,19 @@ class Host(Namespaces):
 
     @property
     def alive(self) -> bool:
-        """Whether the host stands."""
+        """Whether the host is running."""
         return lock.holder(self.folder / "lock") is not None
 
     @property
     def pid(self) -> int:
-        """Pid 1 of the host as seen from outside; asked anew, so never a stale one."""
+        """The id of the host's pid 1 as seen from outside; read each time, so it is never stale."""
         pid = lock.holder(self.folder / "lock")
         if pid is None:
-            raise LabError(f"Host {self.name} is down: take the lab down and raise it again.")
+            raise LabError(f"Host {self.name} is down. Fix: take the lab down and up again")
         return pid
 
     def spawn(self, argv: Sequence[str], log: str) -> None:
-        """Start a daemon that outlives its starter; ``log`` gets what it prints."""
+        """Start a daemon that outlives its starter, with its output in ``log``."""
         target = self.path(log)
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("ab") as output:
@@ -54,7 +54,7 @@ class Host(Namespaces):
                 stderr=output,
                 check=True,
             )
-        # Until it has become the daemon, nobody would find that one by its name.
+        # Until setsid has become the daemon, the daemon cannot be found by its name.
         wait_until(
             lambda: all(process.name != "setsid" for process in self.processes()),
             f"{argv[0]} did not start on {self.name}",
@@ -63,7 +63,7 @@ class Host(Namespaces):
         )
 
     def daemons(self) -> list[str]:
-        """The names of what runs on its own here: the children of pid 1."""
+        """The names of the daemons: the children of pid 1."""
         first = self.pid
         return sorted({p.name for p in self.processes() if p.parent == first})
 
@@ -72,18 +72,18 @@ class Host(Namespaces):
         daemons.start_dbus(self)
 
     def start_firewalld(self, *, state: str = "RUNNING") -> None:
-        """Start firewalld and wait until it says that it is in this state."""
+        """Start firewalld and wait until it reports this state."""
         daemons.start_firewalld(self, state)
 
     def stop_firewalld(self) -> None:
-        """End firewalld as its service would, and wait until it is gone."""
+        """Stop firewalld as its service would, and wait until it has ended."""
         daemons.stop(self, "firewalld")
 
     def restart_firewalld(self, *, state: str = "RUNNING") -> None:
-        """End firewalld and start it again."""
+        """Stop firewalld and start it again."""
         self.stop_firewalld()
         self.start_firewalld(state=state)
 
     def kill_host(self) -> None:
-        """Take the whole host down at once, like a power failure."""
+        """Kill the whole host at once, like a power failure."""
         kill_hosts.kill(lambda: kill_hosts.first_processes(self.folder))

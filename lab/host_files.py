@@ -1,7 +1,7 @@
-"""What a new host finds in its files before anything runs there.
+"""The files of a new host, written before anything runs there.
 
-Writes into the host's folder only, before it is laid over the machine's files; on a
-host that stands one writes through ``Host.path``.
+Writes only to the host's folder, before it is mounted over the machine's files. On a running host,
+write through ``Host.path``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lab.spec import HostSpec
 
-# Folders that begin empty, whatever the machine has in its own.
+# Folders that start empty, whatever they hold on the machine.
 EMPTY = (
     "etc/NetworkManager",
     "etc/firewalld",
@@ -27,16 +27,16 @@ EMPTY = (
     "var/lib/rancher",
     "var/log",
 )
-# As the package makes them.
+# As the package creates them.
 FIREWALLD_FOLDERS = ("helpers", "icmptypes", "ipsets", "policies", "services", "zones")
 
 
 def furnish(folder: Path, spec: HostSpec, everyone: Iterable[HostSpec]) -> None:
-    """Fill the folder of a host that does not stand yet."""
+    """Fill the folder of a host that has not been started."""
     files = folder / "files"
     for name in EMPTY:
         empty(files / name)
-    _name_it(files / "etc", spec, everyone)
+    _write_names(files / "etc", spec, everyone)
     _stock_firewalld(files / "etc/firewalld")
     if spec.is_node:
         _k3s(files, spec)
@@ -45,7 +45,7 @@ def furnish(folder: Path, spec: HostSpec, everyone: Iterable[HostSpec]) -> None:
 
 
 def hosts_file(everyone: Iterable[HostSpec]) -> str:
-    """An /etc/hosts with every host of the lab."""
+    """The content of /etc/hosts, with every host of the lab."""
     lines = ["127.0.0.1 localhost", "::1 localhost"]
     for spec in everyone:
         lines += [f"{spec.ipv4} {spec.name}", f"{spec.ipv6} {spec.name}"]
@@ -53,28 +53,28 @@ def hosts_file(everyone: Iterable[HostSpec]) -> str:
 
 
 def empty(folder: Path) -> None:
-    """Make a folder in which nothing of the machine's is seen."""
+    """Create a folder that hides the machine's folder of the same name."""
     folder.mkdir(parents=True)
-    # overlayfs's mark for a folder that hides the one of the same name below it.
+    # overlayfs does not show the lower folder below one that has this attribute.
     os.setxattr(folder, "trusted.overlay.opaque", b"y")
 
 
-def _name_it(etc: Path, spec: HostSpec, everyone: Iterable[HostSpec]) -> None:
+def _write_names(etc: Path, spec: HostSpec, everyone: Iterable[HostSpec]) -> None:
     (etc / "hostname").write_text(f"{spec.name}\n")
     (etc / "hosts").write_text(hosts_file(everyone))
     (etc / "machine-id").write_text(f"{uuid.uuid4().hex}\n")
-    # Nobody to ask: a look-up fails at once and does not wait for a time-out.
+    # No name servers: a lookup fails at once and does not wait for a timeout.
     (etc / "resolv.conf").write_text("")
 
 
 def _stock_firewalld(target: Path) -> None:
-    """Lay out firewalld's configuration as its package does on a new machine."""
+    """Write the firewalld configuration of a newly installed package."""
     target.chmod(0o750)
     for name in FIREWALLD_FOLDERS:
         (target / name).mkdir()
     for path, digest in _package_files().items():
-        # One that the machine's operator changed is left out: firewalld's built-in
-        # values are those of the package's file.
+        # A file that was changed on this machine is left out: the defaults built into
+        # firewalld are those of the package's file.
         if hashlib.md5(path.read_bytes()).hexdigest() == digest:
             shutil.copy2(path, target / path.name)
 
@@ -95,9 +95,9 @@ def _package_files() -> dict[Path, str]:
 
 
 def _k3s(files: Path, spec: HostSpec) -> None:
-    """Leave the traces by which a K3s node is known; K3s itself is not there."""
+    """Write the files by which a host is recognised as a K3s node."""
     data = files / "var/lib/rancher/k3s"
-    # A server is an agent too, and has both folders.
+    # A server is also an agent, and has both folders.
     (data / "agent").mkdir(parents=True)
     if spec.role == "server":
         (data / "server/db").mkdir(parents=True, mode=0o700)

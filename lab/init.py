@@ -1,11 +1,11 @@
-"""Pid 1 of a host: makes the namespaces, reaps what dies, and does nothing else.
+"""Pid 1 of a host: create the namespaces, reap orphans, and do nothing else.
 
-Started as a script with the host's lock file, its name, and (not for the switch) its
-folder and the checkout. It imports nothing of the lab, so that it starts at once, and
-knows nothing of networks or daemons; those are brought in from outside.
+Started as a script with the host's lock file, its name, and (except for the switch) its folder and
+the checkout. It imports nothing of the lab, so that it starts at once. It knows nothing of networks
+or daemons; these are added from outside.
 
-The kernel ends every process of a pid namespace with its pid 1, and the other
-namespaces with their last process. So whoever ends this one has taken the host down.
+The kernel ends all processes of a pid namespace with its pid 1, and the other namespaces with
+their last process. So killing this process takes the host down.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ MS_BIND = 4096
 MS_REC = 16384
 MS_SLAVE = 1 << 19
 
-# What a host may change as if it were its own; the rest of the machine's files it sees
-# as they are. /usr is among them so that a test can take a program away from one host.
+# Folders of which each host has a copy of its own to change. /usr is among them so that a test can
+# remove a program from one host. The rest of the machine's files is shared with it.
 OVERLAID = ("etc", "usr", "var")
 
 READY = b"ready\n"
@@ -45,14 +45,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(argv: list[str]) -> None:
-    """Become pid 1 of a new host, say so on stdout, and stay until told otherwise."""
+    """Become pid 1 of a new host, report it on stdout, and stay until told otherwise."""
     lock, name, *rest = argv
     try:
         _check(_libc.unshare(_namespaces(with_files=bool(rest))), "unshare")
         if os.fork():
-            # A pid namespace begins with the next child; this process never enters it.
+            # A new pid namespace starts with the next child; this process never enters it.
             os._exit(0)
-        # Without this, zombies would stay: nobody else collects orphans in here.
+        # Without this, zombies would stay: nothing else in here reaps orphans.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         _hold(Path(lock))
@@ -61,11 +61,11 @@ def main(argv: list[str]) -> None:
             _mount_files(Path(rest[0]), Path(rest[1]))
         os.write(1, READY)
     except OSError as error:
-        # Where nobody reads any more, there is nobody to be told.
+        # The reader may have ended.
         with contextlib.suppress(OSError):
             os.write(1, f"{error}\n".encode())
         os._exit(1)
-    _let_go_of_the_terminal()
+    _detach_from_terminal()
     _stay()
 
 
@@ -75,15 +75,15 @@ def _namespaces(with_files: bool) -> int:
 
 
 def _hold(lock: Path) -> None:
-    """Lock the file for this process's life; ``lab.lock`` tells others who holds it."""
+    """Lock the file for the life of this process; ``lab.lock`` tells which process holds it."""
     fcntl.lockf(os.open(lock, os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _mount_files(folder: Path, checkout: Path) -> None:
-    """Give this mount namespace its own files, out of the host's folder."""
-    # Opened before an overlay may cover it, where changes made later would not show.
+    """Mount the host's own files, which are in its folder."""
+    # Opened before an overlay may cover it: changes that are made later would not show.
     opened = os.open(checkout, os.O_PATH)
-    # Slave, not private: what the machine unmounts later is let go of here as well.
+    # Slave, not private: what the machine unmounts later is unmounted here too.
     _mount("none", "/", None, MS_REC | MS_SLAVE)
     for top in OVERLAID:
         upper, work = folder / "files" / top, folder / "work" / top
@@ -101,7 +101,7 @@ def _mount_files(folder: Path, checkout: Path) -> None:
     Path("/run/dbus").mkdir()
     Path("/run/lock").mkdir()
     Path("/run/lock").chmod(0o1777)
-    # Inherited from the machine otherwise, where another program may have set it.
+    # Otherwise inherited from the machine, where another program may have set it.
     Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
 
 
@@ -122,7 +122,7 @@ def _check(result: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def _let_go_of_the_terminal() -> None:
+def _detach_from_terminal() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
@@ -130,10 +130,10 @@ def _let_go_of_the_terminal() -> None:
 
 
 def _stay() -> None:
-    """Live on while stdin is open, or for good once the one byte says so.
+    """Run while stdin is open, or for good after one byte on it.
 
-    The other end of stdin is in the process that raises the lab. If that is killed,
-    the kernel closes the pipe: nothing has to be left in charge of cleaning up.
+    The other end of stdin is in the process that starts the lab. If that process is killed, the
+    kernel closes the pipe, so no cleanup is needed.
     """
     if os.read(0, 1) == KEEP:
         while True:

@@ -1,4 +1,4 @@
-"""Ending hosts for certain: nothing else is hit, and nothing of them is left after.
+"""Find the first processes of hosts and kill them: only these, and all of them.
 
 Knows processes only, not what a lab consists of.
 """
@@ -16,14 +16,14 @@ from lab.errors import LabError
 
 
 def kill(find: Callable[[], set[int]], timeout: float = 30) -> None:
-    """Kill the processes that ``find`` names, all at once, and wait until all ended.
+    """Kill the processes that ``find`` names, all at once, and wait until all have ended.
 
-    The end of a pid namespace's first process comes after the end of all others in it.
+    The first process of a pid namespace ends after all others in it.
     """
     handles = {pid: handle for pid in find() for handle in _handle(pid)}
     try:
-        # Asked again: a number named before and after its handle was opened is, in the
-        # handle, the process that was meant, and no later one of that number.
+        # Found twice, before and after its handle was opened: so the handle is of the process
+        # that was found, and not of a later one with the same id.
         for pid in find() & set(handles):
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handles[pid], signal.SIGKILL)
@@ -36,10 +36,9 @@ def kill(find: Callable[[], set[int]], timeout: float = 30) -> None:
 
 
 def first_processes(folder: Path) -> set[int]:
-    """The first processes of all hosts below a folder, by their command lines.
+    """Find the first processes of all hosts below a folder, by their command lines.
 
-    Finds also those that have not got to their lock yet, or whose lock file somebody
-    deleted: what nobody could enter any more must still be possible to end.
+    Locks would not do: a host may not have taken its lock yet, or its lock file may be deleted.
     """
     found = set()
     for entry in Path("/proc").iterdir():

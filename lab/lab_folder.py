@@ -1,7 +1,6 @@
-"""The folder of a lab on disk: where everything lies, and the record of what it is.
+"""The folder of a lab on disk: its paths, and the record of its hosts.
 
-The folder holds all that a lab writes anywhere. Whether a host is alive is not written
-down; its lock tells (``lab.lock``).
+A lab writes nowhere else. Whether a host is alive is not recorded; its lock tells (``lab.lock``).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 @dataclass(frozen=True)
 class Record:
-    """What a lab was raised with."""
+    """What a lab was started with."""
 
     specs: tuple[HostSpec, ...]
     salt: bool
@@ -47,23 +46,23 @@ class Folder:
 
     @property
     def switch_lock(self) -> Path:
-        """Held by the switch while it is alive."""
+        """Locked by the switch while it is alive."""
         return self.path / "switch.lock"
 
     def host(self, name: str) -> Path:
-        """All that one host writes, and its lock."""
+        """The folder with all files that one host writes, and its lock."""
         return self.path / "hosts" / name
 
     def host_lock(self, name: str) -> Path:
-        """Held by a host's pid 1 while it is alive."""
+        """Locked by a host's pid 1 while it is alive."""
         return self.host(name) / "lock"
 
     def alive(self) -> set[int]:
-        """The first processes of the hosts that stand, and of the switch."""
+        """The first processes of all running hosts, and of the switch."""
         return kill_hosts.first_processes(self.path)
 
     def read(self) -> Record:
-        """The record of the lab that lies here."""
+        """Read the record of this lab."""
         try:
             data = json.loads((self.path / "lab.json").read_text())
         except (FileNotFoundError, ValueError):
@@ -72,14 +71,14 @@ class Folder:
         return Record(specs=specs, salt=data["salt"])
 
     def write(self, record: Record) -> None:
-        """Write the record in one step, so that nobody reads half of it."""
+        """Write the record atomically."""
         data = {"hosts": [asdict(spec) for spec in record.specs], "salt": record.salt}
         fresh = self.path / "lab.json.new"
         fresh.write_text(json.dumps(data, indent=2) + "\n")
         fresh.rename(self.path / "lab.json")
 
     def make_host(self, name: str) -> Path:
-        """Make the empty folder of a host."""
+        """Create the empty folder of a host."""
         folder = self.host(name)
         for part in ("srv", *(f"files/{top}" for top in OVERLAID)):
             (folder / part).mkdir(parents=True)
@@ -90,7 +89,7 @@ class Folder:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """Keep other processes from raising, changing or ending this lab meanwhile."""
+        """Keep other processes from starting, changing or ending this lab during the block."""
         self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
         busy = self.path / "busy"
         try:
@@ -98,13 +97,13 @@ class Folder:
                 yield
         except BlockingIOError:
             other = lock.holder(busy)
-            mend = f"or end it with kill {other}" if other else "and try again"
+            fix = f"wait for it, or kill {other}" if other else "wait for it, and try again"
             raise LabError(
-                f"Lab {self.name} is being raised or ended by another process: wait for it, {mend}."
+                f"Another process is starting or ending lab {self.name}. Fix: {fix}"
             ) from None
 
     def remove(self) -> None:
-        """Remove the folder, and the common one if this was the last lab."""
+        """Remove the folder, and its parent if this was the last lab."""
         remove_tree(self.path)
         if self.path.parent == Path(DEFAULT_ROOT):
             with contextlib.suppress(OSError):
@@ -115,25 +114,25 @@ def folder_of(name: str) -> Folder:
     """The folder of the lab with this name, whether it exists or not."""
     if not _NAME.fullmatch(name):
         raise LabError(
-            f"{name!r} cannot name a lab: use up to 40 lower-case letters, digits and hyphens."
+            f"{name!r} cannot name a lab. Fix: use up to 40 lower-case letters, digits and hyphens"
         )
     root = Path(os.environ.get("K3SFW_LAB_DIR") or DEFAULT_ROOT).resolve()
     for top in OVERLAID:
-        # overlayfs refuses to lay a folder over the one that contains it.
+        # overlayfs refuses to mount a folder over the one that contains it.
         if Path("/", top) in (root, *root.parents):
             raise LabError(
-                f"A lab cannot lie below /{top}: set K3SFW_LAB_DIR to a folder elsewhere."
+                f"A lab cannot be below /{top}. Fix: set K3SFW_LAB_DIR to a folder elsewhere"
             )
     return Folder(root / name)
 
 
 def not_up(name: str) -> str:
-    """The sentence for a lab that is needed and does not stand."""
-    return f"Lab {name} is not up: raise it with python -m lab --name {name} up."
+    """The message for a lab that is not up."""
+    return f"Lab {name} is not up. Fix: .venv/bin/python -m lab --name {name} up"
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder that a dying host may still write to for an instant."""
+    """Remove a folder that an ending host may still write to for a moment."""
     for attempts_left in reversed(range(20)):
         if not path.exists():
             return

@@ -1,8 +1,8 @@
-"""Who holds a lock file, asked of the kernel.
+"""Ask the kernel which process holds a lock file.
 
-A process id written to disk can be stale, or meanwhile belong to another process. The
-holder of a lock is alive by definition, and the kernel names it in the asker's terms
-even when it lives in another pid namespace.
+A process id on disk can be stale, or belong to another process by now. The holder of a lock is
+alive by definition, and the kernel gives its id as the asking process sees it, even if the holder
+is in another pid namespace.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FLOCK = "hhqqi4x"
 
 
 def holder(lock: Path) -> int | None:
-    """The id of the process that holds the lock, or none."""
+    """The id of the process that holds the lock, or None."""
     try:
         descriptor = os.open(lock, os.O_RDWR)
     except FileNotFoundError:
@@ -40,7 +40,7 @@ def held(lock: Path) -> Iterator[None]:
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not os.fstat(descriptor).st_nlink:
-            # The one who had it removed the file meanwhile: this lock binds nobody.
+            # The last holder removed the file, so this lock protects nothing.
             raise BlockingIOError
         yield
     finally:

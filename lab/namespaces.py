@@ -1,6 +1,6 @@
-"""What is inside of somebody's namespaces: running things there, its files, its processes.
+"""Run commands in the namespaces of a process, read its files, find its processes.
 
-Knows nothing of what made the namespaces or of what they are for.
+Independent of what created the namespaces and of what they are for.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lab.spec import HostSpec
 
 BIN = Path(sys.executable).parent
 PATH = f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Would lead out of the host, or make its programs behave unlike a service's.
+# These point out of the host, or make programs behave unlike services.
 UNSET = (
     "DBUS_SESSION_BUS_ADDRESS",
     "DBUS_STARTER_ADDRESS",
@@ -39,7 +39,7 @@ UNSET = (
 
 @dataclass(frozen=True)
 class Process:
-    """A process of a host; ``pid`` is its number outside."""
+    """A process of a host; ``pid`` is its id outside."""
 
     pid: int
     parent: int
@@ -47,9 +47,9 @@ class Process:
 
 
 class HostProcess(subprocess.Popen[str]):
-    """A process inside a host. Signals reach it, and not the nsenter that waits for it.
+    """A process inside a host. Signals go to it and not to the nsenter that waits for it.
 
-    nsenter gives back what its one child returns, so ``wait`` is about that child too.
+    nsenter returns what its one child returns, so ``wait`` waits for that child too.
     """
 
     def send_signal(self, sig: int) -> None:
@@ -64,19 +64,19 @@ class HostProcess(subprocess.Popen[str]):
 
 
 class Namespaces(abc.ABC):
-    """The namespaces of one process."""
+    """The namespaces of one process, which is the first process of a host."""
 
-    # Options of nsenter: which of its namespaces are its own.
+    # nsenter options: the namespaces to enter.
     namespaces: ClassVar[tuple[str, ...]] = ("--mount", "--net", "--pid", "--uts", "--ipc")
-    # Options of setpriv: what nothing inside may do.
+    # setpriv options: what commands inside may not do.
     limits: ClassVar[tuple[str, ...]] = ()
 
-    # Who it is.
+    # The host's specification.
     spec: HostSpec
 
     @property
     def name(self) -> str:
-        """Its name, which is also its hostname and, with a minion, the minion's id."""
+        """The name of the host; also its hostname, and the id of its minion."""
         return self.spec.name
 
     @property
@@ -92,23 +92,23 @@ class Namespaces(abc.ABC):
     @property
     @abc.abstractmethod
     def pid(self) -> int:
-        """Its first process as seen from outside."""
+        """The id of the first process, as seen from outside."""
 
     @property
     def root(self) -> Path:
-        """Its ``/`` as seen from outside."""
+        """The host's ``/``, as seen from outside."""
         return Path(f"/proc/{self.pid}/root")
 
     @property
     def prefix(self) -> list[str]:
-        """What to write before a command so that it runs inside, in ``/``."""
+        """What goes before a command to run it inside, in ``/``."""
         return [
             *("nsenter", f"--target={self.pid}"),
             *self.namespaces,
             "--",
-            # An nsenter that is killed must not leave what it started behind.
+            # The command must end when its nsenter is killed.
             *("setpriv", "--pdeathsig", "TERM", *self.limits),
-            # A caller that ignores ^C to let the command have it must not pass that on.
+            # A caller may ignore ^C so that the command gets it; the command must not inherit that.
             *("env", "--default-signal=INT,QUIT"),
             *(f"--unset={name}" for name in UNSET),
             f"PATH={PATH}",
@@ -122,7 +122,7 @@ class Namespaces(abc.ABC):
         check: bool = True,
         input: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end; with ``check``, a failure raises CommandFailed."""
+        """Run a command and wait for it; with ``check``, a failure raises CommandFailed."""
         process = self.popen(
             argv,
             stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
@@ -133,7 +133,7 @@ class Namespaces(abc.ABC):
             try:
                 out, err = process.communicate(input, timeout=timeout)
             except BaseException as error:
-                # The whole group: what the command has started holds the pipes open.
+                # The whole group: children of the command keep the pipes open.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 if isinstance(error, subprocess.TimeoutExpired):
@@ -151,15 +151,15 @@ class Namespaces(abc.ABC):
         return HostProcess([*self.prefix, *argv], **options)
 
     def path(self, path: str | os.PathLike[str]) -> Path:
-        """The path outside of a path inside; links are followed inside the host."""
+        """Translate a path inside to one outside; links are followed inside the host."""
         return self.root / _follow(self.root, Path(path)).relative_to("/")
 
     def processes(self) -> list[Process]:
-        """All processes of the host, but for the dead that wait for their parent."""
+        """All processes of the host except zombies."""
         namespace = Path(f"/proc/{self.pid}/ns/pid").readlink()
         found = []
         for entry in Path("/proc").iterdir():
-            # ValueError: no process at all; OSError: one that ended meanwhile.
+            # ValueError: not a process; OSError: it has just ended.
             with contextlib.suppress(OSError, ValueError):
                 pid = int(entry.name)
                 if (entry / "ns/pid").readlink() == namespace:
@@ -167,10 +167,10 @@ class Namespaces(abc.ABC):
         return sorted(found, key=lambda process: process.pid)
 
     def kill(self, which: str | int, sig: int = signal.SIGTERM) -> None:
-        """Signal every process of this name, or the one with this outside number."""
+        """Signal every process of this name, or the one with this id outside."""
         found = [p.pid for p in self.processes() if which in (p.name, p.pid)]
         if not found:
-            raise LabError(f"Nothing called {which} runs on {self.name}.")
+            raise LabError(f"No process {which} runs on {self.name}.")
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, sig)
@@ -187,7 +187,7 @@ def _process(pid: int) -> list[Process]:
 
 
 def _name(words: list[bytes]) -> str:
-    """The program's name: for a script its own, and not its interpreter's."""
+    """The name of the program; of a script, not of its interpreter."""
     names = [Path(word.decode(errors="replace")).name for word in words]
     if names and names[0].startswith("python"):
         names = [name for name in names[1:] if not name.startswith("-")]
@@ -197,7 +197,7 @@ def _name(words: list[bytes]) -> str:
 def _follow(root: Path, path: Path) -> Path:
     """Follow links as a process inside would.
 
-    The kernel would take an absolute link, such as /var/run, from our own root.
+    The kernel would resolve an absolute link, such as /var/run, in our own root.
     """
     done, ahead = Path("/"), list(path.parts[1:])
     for _ in range(1000):
@@ -214,7 +214,7 @@ def _follow(root: Path, path: Path) -> Path:
             done, ahead = Path("/"), [*link.parts[1:], *ahead]
         else:
             ahead = [*link.parts, *ahead]
-    raise LabError(f"{path} goes round in circles of links.")
+    raise LabError(f"{path} is a loop of links.")
 
 
 def _link(path: Path) -> Path | None:

@@ -1,7 +1,7 @@
-"""The wires of a lab: a switch in a namespace of its own, and a cable to each host.
+"""The network of a lab: a bridge in a namespace of its own, and a veth pair to each host.
 
-Both ends of a cable are made in their namespaces at once; the machine's own network
-never holds any part of it.
+Both ends of a pair are created directly in their namespaces, so the machine's own network never
+holds any part of it.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import subprocess
 from lab.errors import LabError
 from lab.host import Host
 
-# The underscore keeps it apart from the hosts, whose names the cables' ends bear.
+# The veth ends are named after the hosts, and no host name has an underscore.
 BRIDGE = "lab_switch"
 
 
 def make_switch(switch: int) -> None:
-    """Make the bridge in the switch's namespace."""
+    """Create the bridge in the switch's namespace."""
     _ip(
         switch,
-        # Snooping would need a querier to keep IPv6's neighbour discovery alive.
+        # With snooping, IPv6 neighbour discovery would need a multicast querier.
         f"link add name {BRIDGE} type bridge forward_delay 0 mcast_snooping 0",
         f"link set dev {BRIDGE} addrgenmode none up",
     )
 
 
 def plug_in(switch: int, hosts: list[Host]) -> None:
-    """Run a cable from the switch to each host and give the host its addresses."""
+    """Connect each host to the switch and set its addresses."""
     cables = []
     for host in hosts:
         cables += [
@@ -39,7 +39,7 @@ def plug_in(switch: int, hosts: list[Host]) -> None:
             host.pid,
             "link set dev lo up",
             f"addr add {host.ipv4}/24 dev eth0",
-            # Without nodad the address could not be used for the first second or two.
+            # Without nodad the address cannot be used for the first second or two.
             f"addr add {host.ipv6}/64 dev eth0 nodad",
             "link set dev eth0 up",
         )
@@ -48,7 +48,7 @@ def plug_in(switch: int, hosts: list[Host]) -> None:
 def _ip(pid: int, *commands: str) -> None:
     """Run commands of ip in the network namespace of a process."""
     result = subprocess.run(
-        # The network only: the numbers of processes stay the machine's.
+        # Only the network namespace: the process ids must be those of the machine.
         ["nsenter", f"--target={pid}", "--net", "--", "ip", "-batch", "-"],
         input="\n".join(commands) + "\n",
         check=False,
@@ -56,4 +56,4 @@ def _ip(pid: int, *commands: str) -> None:
         text=True,
     )
     if result.returncode:
-        raise LabError(f"The lab's network cannot be made: {result.stderr.strip()}")
+        raise LabError(f"The lab's network cannot be created: {result.stderr.strip()}")

@@ -1,4 +1,4 @@
-"""Waiting for something to become so, with an end."""
+"""Wait for a condition, with a timeout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lab.errors import LabError
 def wait_until(
     happened: Callable[[], bool], missing: str, *, timeout: float, every: float = 0.1
 ) -> None:
-    """Ask until the answer is yes; the error says that ``missing`` never came."""
+    """Wait until ``happened`` returns true; a timeout is an error that says ``missing``."""
     end = time.monotonic() + timeout
     while not happened():
         if time.monotonic() > end:

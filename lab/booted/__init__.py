@@ -1,5 +1,6 @@
 """A host that systemd boots, for what only systemd does: units in order, timers, a reboot.
 
-``machine.BootedHost`` is what tests use. Nothing of the machine below can be changed from
-inside by accident: every file system there is the host's own, or read-only.
+Tests use ``booted_host.BootedHost``. It starts a ``keeper``, the process that holds the host's
+``disk`` and starts its first process, in a ``root`` and a ``cgroup`` of its own. Nothing of the
+machine can be changed from inside: each file system is the host's own, or read-only.
 """

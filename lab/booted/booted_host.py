@@ -1,4 +1,4 @@
-"""A host booted by systemd, as a test uses it."""
+"""A host booted by systemd, as tests use it."""
 
 from __future__ import annotations
 
@@ -25,26 +25,25 @@ SPEC = HostSpec("s1", "server", 11)
 
 
 class Neighbour(Namespaces):
-    """A network namespace at the other end of the host's cable; its files are the machine's."""
+    """The network namespace at the other end of the host's veth pair, with the machine's files."""
 
     namespaces: ClassVar[tuple[str, ...]] = ("--net",)
     spec = keeper.NEIGHBOUR
 
     def __init__(self, pid: int) -> None:
-        """Be the network of this process."""
+        """Take the network namespace of this process."""
         self._pid = pid
 
     @property
     def pid(self) -> int:
-        """A process whose network it is."""
+        """A process in this network namespace."""
         return self._pid
 
 
 class BootedHost(Namespaces):
-    """A host with a disk of its own; it stands for the block, and is off at first.
+    """A host with a disk of its own. It exists for the block, and is off at first.
 
-    While it is off, ``path`` is on its disk as well: what the first boot shall find can
-    be written before it.
+    ``path`` works while it is off, too: a test can write files for the first boot.
     """
 
     namespaces: ClassVar[tuple[str, ...]] = (*Namespaces.namespaces, "--cgroup")
@@ -54,7 +53,7 @@ class BootedHost(Namespaces):
     )
 
     def __init__(self, spec: HostSpec = SPEC, first: tuple[str, ...] = SYSTEMD) -> None:
-        """Prepare nothing yet; ``first`` is the command line of the first process."""
+        """Describe the host; ``first`` is the command line of its first process."""
         self.spec = spec
         self._first = first
         self._keeper: subprocess.Popen[bytes] | None = None
@@ -62,7 +61,7 @@ class BootedHost(Namespaces):
         self._on: int | None = None
 
     def __enter__(self) -> BootedHost:
-        """Make the disk."""
+        """Create the disk."""
         self._keeper = subprocess.Popen(
             [
                 *(sys.executable, "-m", keeper.__name__),
@@ -72,7 +71,7 @@ class BootedHost(Namespaces):
             cwd=keeper.CHECKOUT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # ^C is for us, who tell the keeper.
+            # ^C must reach only this process, which then stops the keeper.
             start_new_session=True,
         )
         try:
@@ -88,7 +87,7 @@ class BootedHost(Namespaces):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Take the host away, and wait until nothing of it is left."""
+        """Remove the host, and wait until nothing of it is left."""
         running = self._running
         with contextlib.suppress(BrokenPipeError):
             self._pipe(running.stdin).close()
@@ -109,40 +108,40 @@ class BootedHost(Namespaces):
     def pid(self) -> int:
         """Pid 1 of the host as seen from outside."""
         if not self.on:
-            raise LabError(f"Host {self.name} is off. Fix: boot().")
+            raise LabError(f"Host {self.name} is off. Fix: boot()")
         assert self._on is not None
         return self._on
 
     @property
     def root(self) -> Path:
-        """The host's ``/`` as seen from outside; while it is off, that of its disk."""
+        """The host's ``/`` as seen from outside; while it is off, its disk."""
         if self.on:
             return super().root
         return Path(f"/proc/{self._running.pid}/root") / keeper.DISK.relative_to("/")
 
     @property
     def neighbour(self) -> Neighbour:
-        """Who is at the other end of the host's cable."""
+        """The other end of the host's veth pair."""
         return Neighbour(self._running.pid)
 
     def switch_on(self) -> None:
-        """Execute the first process, and do not wait for what it does."""
+        """Execute the first process without waiting for what it does."""
         if self.on:
             raise LabError(f"Host {self.name} is on already.")
         self._ask(keeper.ON)
         self._hear("on", timeout=30)
 
     def boot(self, timeout: float = 60) -> str:
-        """Switch on and wait until systemd has started all; ``running`` or ``degraded``.
+        """Switch on and wait until systemd has started all units: ``running`` or ``degraded``.
 
-        To systemd firewalld is active once it is on the bus, half a second before its
-        rules are there: who needs them asks ``firewall-cmd --state``, which waits.
+        systemd calls firewalld active half a second before its rules are loaded. A test that needs
+        them calls ``firewall-cmd --state``, which waits.
         """
         self.switch_on()
         end = time.monotonic() + timeout
         wait_until(
             self.path("/run/systemd/private").exists,
-            f"Host {self.name} has no systemd that listens",
+            f"systemd on host {self.name} does not answer",
             timeout=timeout,
             every=0.01,
         )
@@ -165,8 +164,8 @@ class BootedHost(Namespaces):
         return self.boot()
 
     def shut_down(self, how: str = "poweroff", timeout: float = 120) -> None:
-        """Have systemd stop all services in order; the host stays off."""
-        # Its own end may come before the answer.
+        """Ask systemd to stop all services in order; the host stays off."""
+        # The command may be killed before it can answer.
         self.run(["systemctl", how], check=False)
         self._hear("off", timeout=timeout)
 
@@ -178,7 +177,7 @@ class BootedHost(Namespaces):
     @property
     def _running(self) -> subprocess.Popen[bytes]:
         if self._keeper is None:
-            raise LabError("A booted host stands only in its with block.")
+            raise LabError("A booted host exists only in its with block.")
         return self._keeper
 
     def _ask(self, command: bytes) -> None:
@@ -187,7 +186,7 @@ class BootedHost(Namespaces):
         pipe.flush()
 
     def _hear(self, wanted: str, timeout: float) -> None:
-        """Take what the keeper says until it says the wanted word."""
+        """Read reports of the keeper until the wanted one."""
         end = time.monotonic() + timeout
         while True:
             word = self._take(self._line(end - time.monotonic()))

@@ -1,4 +1,4 @@
-"""A booted host's own branch of the machine's tree of cgroups."""
+"""The cgroup of a booted host: a branch of the machine's tree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PREFIX = "k3sfw-booted-"
 
 
 def tree() -> Path:
-    """Where the machine has its cgroups of version 2, which systemd wants."""
+    """Where the machine's cgroup2 is mounted, which systemd needs."""
     for mount in syscalls.mounts():
         if mount.kind == "cgroup2" and not mount.read_only:
             return mount.point
@@ -24,19 +24,19 @@ def tree() -> Path:
 
 
 def branches() -> list[Path]:
-    """The branches of all booted hosts; a name ends with the id of the host's keeper."""
+    """The branches of all booted hosts; each name ends with the process id of its keeper."""
     return sorted(tree().glob(f"{_PREFIX}*"))
 
 
 def make() -> Path:
-    """A branch of this process's."""
+    """Create the branch of this process."""
     branch = tree() / f"{_PREFIX}{os.getpid()}"
     branch.mkdir()
     return branch
 
 
 def remove(branch: Path, timeout: float = 10) -> None:
-    """Remove a branch whose processes have ended; there is no call that does it at once."""
+    """Remove a branch whose processes have ended, from its leaves to the top."""
     end = time.monotonic() + timeout
     for folder in _leaves_first(branch):
         while True:
@@ -46,17 +46,17 @@ def remove(branch: Path, timeout: float = 10) -> None:
             except FileNotFoundError:
                 break
             except OSError as error:
-                # What has ended is counted for a moment yet.
+                # Processes that have just ended still count for a moment.
                 if error.errno != errno.EBUSY or time.monotonic() > end:
                     raise
             time.sleep(0.005)
 
 
 def sweep() -> None:
-    """Remove the branches whose keepers were killed before they could do it."""
+    """Remove the branches of keepers that were killed."""
     for branch in branches():
         if not _is_kept(branch):
-            # Busy: what was in it is just about to end, and the next sweep comes.
+            # Busy: its processes are still ending. The next sweep removes it.
             with contextlib.suppress(OSError):
                 remove(branch, timeout=0)
 
@@ -64,7 +64,7 @@ def sweep() -> None:
 def _is_kept(branch: Path) -> bool:
     keeper = Path("/proc") / branch.name[len(_PREFIX) :]
     try:
-        # Of a process that has ended and waits for its parent this is empty.
+        # Empty for a zombie.
         return b"lab.booted.keeper" in (keeper / "cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return False

@@ -1,4 +1,4 @@
-"""What a booted host finds on its disk: the lab's files, and the units that it starts."""
+"""The disk of a booted host: the lab's files, and the units that systemd starts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lab.spec import HostSpec
 
 UNITS = Path("usr/lib/systemd/system")
 OWN_UNITS = Path("etc/systemd/system")
-# All that is started at boot; the machine's choice counts for nothing.
+# All units that are started at boot, whatever is enabled on the machine.
 STARTED = {
     "multi-user.target": ("dbus.service", "firewalld.service"),
     "sockets.target": (
@@ -19,7 +19,7 @@ STARTED = {
     ),
     "sysinit.target": ("systemd-journald.service",),
 }
-# Would be pulled in by others or asked for over D-Bus, and set up more than there is.
+# Other units or D-Bus would start these, and they set up what does not exist here.
 MASKED = (
     "systemd-logind.service",
     "systemd-networkd.service",
@@ -35,11 +35,11 @@ MASKED = (
 
 
 def lay_out(folder: Path, spec: HostSpec) -> None:
-    """Fill the folder of a host that has not been booted yet."""
+    """Fill the folder of a host that has not been booted."""
     (folder / "srv").mkdir()
     host_files.furnish(folder, spec, [spec])
     files = folder / "files"
-    # Units of the machine's operator, and what makes units of the machine's disks.
+    # Hide the units of this machine's administrator, and generators of units for its disks.
     host_files.empty(files / OWN_UNITS)
     host_files.empty(files / "usr/lib/systemd/system-generators")
     for wants in (Path("/") / UNITS).glob("*.wants"):

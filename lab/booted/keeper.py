@@ -1,11 +1,11 @@
-"""Keeps one booted host: its disk while it is off, its first process while it is on.
+"""The process that keeps one booted host: its disk while it is off, and its first process.
 
-Started as a program with the host's spec and the command line of its first process. It
-does what single bytes on stdin say, and tells on stdout, a line each, what became of
-the host. The other end of stdin is in the process that wants the host: if that is
-killed, the kernel closes the pipe, and all of this is taken down.
+Started with the host's spec and the command line of its first process. Single bytes on stdin are
+its commands; it reports the host's state on stdout, one line each. The other end of stdin is in the
+process that uses the host. If that is killed, the kernel closes the pipe, and the keeper takes
+everything down.
 
-The disk is in memory and mounted for this process only, so it ends with it.
+The disk is in memory and mounted for this process only, so it disappears with it.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ ON = b"1"
 OFF = b"0"
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-# Hides nothing but for this process.
+# Covered for this process only.
 FOLDER = Path("/mnt")
 DISK = FOLDER / "disk"
-# Who is at the other end of the host's cable: the network namespace of the keeper.
+# The other end of the host's veth pair is in the network namespace of the keeper.
 NEIGHBOUR = DEFAULT_HOSTS[-1]
-# How systemd knows that it has no machine of its own to set up.
+# By this systemd knows that it runs in a container.
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "container": "k3sfw",
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> None:
 
 @dataclass
 class Keeper:
-    """One host and what it is made of; ``machine`` are the devices it must not touch."""
+    """One host and its resources; ``machine`` are the devices that it must not touch."""
 
     spec: HostSpec
     first: list[str]
@@ -76,7 +76,7 @@ class Keeper:
     shown: list[Path] = field(default_factory=list)
 
     def set_up(self) -> None:
-        """Make the disk, and a place for the other end of the cable."""
+        """Create the disk, and a network namespace for the other end of the veth pair."""
         cgroup.sweep()
         syscalls.unshare(CLONE_NEWNS | CLONE_NEWNET)
         syscalls.mount("none", "/", "", MS_REC | syscalls.MS_PRIVATE)
@@ -86,12 +86,12 @@ class Keeper:
         disk.lay_out(FOLDER, self.spec)
         layers = f"lowerdir=/,upperdir={FOLDER}/files,workdir={FOLDER}/work"
         syscalls.mount("overlay", DISK, "overlay", MS_NODEV, layers)
-        # Python of a checkout may be a link to that of another one.
+        # The checkout's .venv may be a link to that of another checkout.
         self.shown = [CHECKOUT, *{Path(sys.prefix).resolve()} - {CHECKOUT / ".venv"}]
         _ip("link set lo up")
 
     def serve(self) -> None:
-        """Do what is asked for, and tell when the host goes off by itself."""
+        """Carry out commands, and report when the host goes off by itself."""
         try:
             while True:
                 heard = [0] if self.handle is None else [0, self.handle]
@@ -116,7 +116,7 @@ class Keeper:
         outside = os.open("/proc/self/ns/pid", os.O_RDONLY)
         keeper = os.pidfd_open(os.getpid())
         listen, tell = os.pipe()
-        # The next child is the first process of the new namespace.
+        # The next child becomes the first process of the new namespace.
         syscalls.unshare(CLONE_NEWPID)
         self.pid = os.fork()
         if self.pid == 0:
@@ -126,21 +126,21 @@ class Keeper:
         self.handle = os.pidfd_open(self.pid)
         for descriptor in (outside, keeper, tell):
             os.close(descriptor)
-        # Closed by a successful execve, else it brings the reason.
+        # A successful execve closes it; otherwise the reason arrives.
         with os.fdopen(listen) as telling:
             reason = telling.read()
         if reason:
             self._ended()
             _say(f"failed {reason}")
             return
-        _ip(*_cable_end(NEIGHBOUR))
+        _ip(*_veth_end(NEIGHBOUR))
         _say(f"on {self.pid}")
 
     def _become_host(self, keeper: int, tell: int) -> NoReturn:
         try:
             syscalls.die_with_parent(signal.SIGKILL)
             if select.select([keeper], [], [], 0)[0]:
-                # Ended before we could say that we go with it.
+                # The keeper ended before this process asked to end with it.
                 os._exit(1)
             assert self.branch is not None
             (self.branch / "cgroup.procs").write_text("0")
@@ -148,14 +148,14 @@ class Keeper:
             syscalls.unshare(
                 CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | syscalls.CLONE_NEWCGROUP
             )
-            # Were both ends of the same number, the kernel would take it for no hurry and
-            # let packets pass up to a second later.
+            # With the same index at both ends, the kernel would report the link up to a second
+            # later.
             near = "link add eth0 index 100 type veth"
             far = f"peer name eth0 netns /proc/self/fd/{network}"
-            _ip(f"{near} {far}", *_cable_end(self.spec), pass_on=network)
+            _ip(f"{near} {far}", *_veth_end(self.spec), pass_on=network)
             root.enter(DISK, FOLDER / "srv", self.shown, self.branch, self.machine)
             os.setsid()
-            # Ignored signals would stay so.
+            # Ignored signals would stay ignored.
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             nowhere = os.open(os.devnull, os.O_RDWR)
             for descriptor in (0, 1, 2):
@@ -169,22 +169,22 @@ class Keeper:
             os._exit(1)
 
     def _ended(self) -> None:
-        """Clear away what is left of a host that is off, and tell it."""
+        """Remove the rest of a host that is off, and report it."""
         assert self.pid is not None and self.handle is not None and self.branch is not None
         _, status = os.waitpid(self.pid, 0)
         os.close(self.handle)
         self.pid = self.handle = None
-        # Goes with the host's namespace too, but at the kernel's leisure.
+        # The kernel removes it with the host's namespace as well, but some time later.
         subprocess.run(["ip", "link", "del", "eth0"], check=False, stderr=subprocess.DEVNULL)
         cgroup.remove(self.branch)
         _say(f"off {os.waitstatus_to_exitcode(status)}")
 
 
-def _cable_end(spec: HostSpec) -> list[str]:
+def _veth_end(spec: HostSpec) -> list[str]:
     four, six = (network.split("/")[1] for network in (IPV4_NETWORK, IPV6_NETWORK))
     return [
         f"addr add {spec.ipv4}/{four} dev eth0",
-        # Nobody else is there who could have it.
+        # No other host could have this address.
         f"addr add {spec.ipv6}/{six} dev eth0 nodad",
         "link set eth0 up",
     ]
@@ -203,7 +203,7 @@ def _ip(*commands: str, pass_on: int | None = None) -> None:
 
 
 def _say(line: str) -> None:
-    # Where nobody reads any more, stdin is closed as well, and that is heeded.
+    # If the reader has ended, stdin is closed too, which ends the keeper.
     with contextlib.suppress(BrokenPipeError):
         os.write(1, f"{' '.join(line.split())}\n".encode())
 

@@ -1,8 +1,8 @@
-"""The root of a booted host: its own files and nothing else of the machine's.
+"""The root of a booted host: its own files, and nothing that it could change of the machine.
 
-systemd empties /tmp and sets /dev up when it boots. So no folder of the machine may be
-there in the first place: what was mounted is let go of, not covered, and before
-anything is executed the kernel's table of mounts has to show it.
+systemd empties /tmp and sets up /dev when it boots. So the machine's folders must not be there in
+the first place: they are unmounted, not covered, and the kernel's table of mounts must show it
+before anything is executed.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from lab.init import (
     MS_REMOUNT,
 )
 
-# Must be the host's own, whatever else is.
+# Folders that must be the host's own.
 OWN = ("/", "/dev", "/dev/shm", "/etc", "/home", "/root", "/run", "/srv", "/tmp", "/usr", "/var")
 DEVICES = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}
 # The folder that systemd-tmpfiles empties, and where a folder of the machine's is mounted
 # instead of in it.
 EMPTIED = Path("/tmp")
 SHOWN = Path("mnt/machine")
-# What is the whole machine's in /proc.
+# The parts of /proc that belong to the whole machine.
 MACHINES = ("acpi", "bus", "fs", "irq", "sys", "sysrq-trigger")
 # CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_TIME, CAP_MKNOD, CAP_AUDIT_CONTROL, CAP_SYSLOG,
-# CAP_WAKE_ALARM: what reaches the machine although no file of it is there.
+# CAP_WAKE_ALARM: these reach the machine without any of its files.
 GIVEN_UP = {
     "sys_module": 16,
     "sys_rawio": 17,
@@ -46,18 +46,18 @@ GIVEN_UP = {
 
 
 def devices() -> frozenset[str]:
-    """The devices of all that is mounted for this process."""
+    """The devices of all mounts of this process."""
     return frozenset(mount.device for mount in syscalls.mounts())
 
 
 def enter(disk: Path, srv: Path, shown: list[Path], cgroups: Path, machine: frozenset[str]) -> None:
-    """Make the disk the root of this process, in namespaces that it has begun before.
+    """Make the disk the root of this process, which is in new namespaces already.
 
-    ``shown`` are folders of the machine that are seen read-only at their own places,
-    ``machine`` the devices that nothing here may be able to write to.
+    ``shown`` are folders of the machine that appear read-only at their own paths, ``machine`` the
+    devices that nothing in here may write to.
     """
     branch = cgroups.stat().st_ino
-    # First of all: else every mount from here on would be the machine's as well.
+    # First of all: otherwise each mount below would appear on the machine too.
     syscalls.mount("none", "/", "", MS_REC | syscalls.MS_PRIVATE)
     syscalls.mount(str(srv), disk / "srv", "", MS_BIND)
     syscalls.mount("tmpfs", disk / "tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
@@ -71,20 +71,20 @@ def enter(disk: Path, srv: Path, shown: list[Path], cgroups: Path, machine: froz
     syscalls.change_root(disk)
     refuse_what_is_shared(machine)
     if Path("/sys/fs/cgroup").stat().st_ino != branch:
-        raise LabError("The cgroups in here are the machine's: nothing is started.")
+        raise LabError("The cgroups in here are the machine's: nothing is started")
     for number in GIVEN_UP.values():
         syscalls.give_up_capability(number)
 
 
 def refuse_what_is_shared(machine: frozenset[str]) -> None:
-    """Raise if anything that can be written here is on one of the machine's devices."""
+    """Raise an error if anything writable in here is on one of the machine's devices."""
     mounts = syscalls.mounts()
     for name in OWN:
         lies_on = _mount_of(Path(name), mounts)
         if lies_on.device in machine:
             raise LabError(f"{name} in here is the machine's: nothing is started.")
     for mount in mounts:
-        # All cgroups are one device; which branch of it this is has been seen to.
+        # All cgroups are one device; enter() has checked which branch this is.
         if mount.device in machine and not mount.read_only and mount.kind != "cgroup2":
             raise LabError(f"{mount.point} in here is the machine's: nothing is started.")
 
@@ -134,15 +134,15 @@ def _proc(proc: Path) -> None:
         if (proc / name).exists():
             syscalls.mount(str(proc / name), proc / name, "", MS_BIND)
             syscalls.mount("none", proc / name, "", MS_BIND | MS_REMOUNT | MS_RDONLY | plain)
-    # The values in there are those of the network namespace, which is the host's own.
+    # These values belong to the network namespace, which is the host's own.
     syscalls.mount(f"/proc/self/fd/{network}", proc / "sys/net", "", MS_BIND)
     os.close(network)
-    # Inherited from the machine otherwise, where another program may have set it.
+    # Otherwise inherited from the machine, where another program may have set it.
     (proc / "sys/net/ipv4/ip_forward").write_text("0")
 
 
 def _sys(sys: Path) -> None:
     plain = MS_NOSUID | MS_NODEV | MS_NOEXEC
     syscalls.mount("sysfs", sys, "sysfs", plain | MS_RDONLY)
-    # In a new namespace of cgroups its root is the branch that this process is in.
+    # In a new cgroup namespace, the root is the branch of this process.
     syscalls.mount("cgroup2", sys / "fs/cgroup", "cgroup2", plain, "nsdelegate")

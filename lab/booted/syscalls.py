@@ -1,4 +1,4 @@
-"""The calls of the kernel that Python 3.9 has no functions for, and the table of mounts."""
+"""System calls that Python 3.9 lacks, and the table of mounts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Mount:
 
 
 def mounts() -> list[Mount]:
-    """What is mounted for this process; what is later in the list covers what is earlier."""
+    """Read what is mounted for this process; later mounts cover earlier ones."""
     found = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         here, _, source = line.partition(" - ")
@@ -40,7 +40,7 @@ def mounts() -> list[Mount]:
 
 
 def mount(source: str, target: str | Path, kind: str, flags: int, options: str = "") -> None:
-    """Mount a file system; without a kind, change or repeat what is mounted."""
+    """Mount a file system; without a kind, change or bind an existing mount."""
     result = _libc.mount(
         source.encode(),
         str(target).encode(),
@@ -52,31 +52,31 @@ def mount(source: str, target: str | Path, kind: str, flags: int, options: str =
 
 
 def unshare(flags: int) -> None:
-    """Begin new namespaces."""
+    """Create new namespaces for this process."""
     _check(_libc.unshare(flags), "unshare")
 
 
 def enter(namespace: int, kind: int) -> None:
-    """Go into the namespace of a descriptor."""
+    """Enter the namespace of a file descriptor."""
     _check(_libc.setns(namespace, kind), "setns")
 
 
 def change_root(new: Path) -> None:
-    """Make a mount the root, and let go of the old root with all that is mounted there."""
+    """Make a mount the root, and unmount the old root with everything in it."""
     os.chdir(new)
     _check(_libc.pivot_root(b".", b"."), f"pivot_root to {new}")
-    # The old root now lies over the new one.
+    # The old root is now mounted over the new one.
     _check(_libc.umount2(b".", MNT_DETACH), "umount of the old root")
     os.chdir("/")
 
 
 def die_with_parent(signal: int) -> None:
-    """Have this process signalled when its parent ends."""
+    """Ask the kernel to signal this process when its parent ends."""
     _check(_libc.prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0), "prctl")
 
 
 def give_up_capability(number: int) -> None:
-    """Give a capability up for good, also for what is executed later."""
+    """Give up a capability for good, also for programs that are executed later."""
     _check(_libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0), "prctl")
 
 

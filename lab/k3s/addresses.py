@@ -1,4 +1,4 @@
-"""The addresses of pods and services by the number of their node, and ``ip`` inside a host."""
+"""Addresses of pods and services, by the number of their node, and ``ip`` inside a host."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from lab.namespaces import Namespaces
 
-# An IPv4 and an IPv6 pattern each: the node's number, then that of the pod or service. A service
-# has no node, but a test that sends from its addresses needs a network on each.
+# An IPv4 and an IPv6 pattern each, for the number of a node and of a pod or service on it. Services
+# do not belong to nodes, but tests that send from their addresses need some on each node.
 POD = ("10.42.{}.{}", "fd42::{}:{}")
 SERVICE = ("10.43.{}.{}", "fd43::{}:{}")
 ALL_PODS = {4: "10.42.0.0/16", 6: "fd42::/56"}
@@ -20,7 +20,7 @@ def addresses(patterns: tuple[str, str], number: int, last: int) -> tuple[str, s
 
 
 def node_network(family: int, number: int) -> str:
-    """The network from which the pods of one node get their addresses."""
+    """The network of one node's pods."""
     return f"10.42.{number}.0/24" if family == 4 else f"fd42::{number}:0/112"
 
 
@@ -30,10 +30,10 @@ def with_length(address: str) -> str:
 
 
 def no_wait(address: str) -> str:
-    """Options that make a new address usable at once: IPv6 would look for duplicates first."""
+    """Options to use a new address at once: IPv6 looks for duplicates first."""
     return "nodad" if ":" in address else ""
 
 
 def ip(host: Namespaces, *commands: str, inside: Sequence[str] = ()) -> None:
-    """Run commands of ``ip`` on a host; ``inside`` is what enters one of its namespaces."""
+    """Run ``ip`` commands on a host; ``inside`` is a prefix that enters one of its namespaces."""
     host.run([*inside, "ip", "-batch", "-"], input="\n".join(commands) + "\n")

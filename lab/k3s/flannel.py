@@ -27,7 +27,7 @@ CONFIGURATION = "/var/lib/rancher/k3s/agent/etc/flannel/net-conf.json"
 
 @contextmanager
 def vxlan(host: Namespaces, number: int, peers: Peers) -> Iterator[None]:
-    """Make this node's end of the overlay for the length of the block."""
+    """Set up this node's end of the overlay for the block."""
     host.run(["sh", "-ec", vxlan_script(host, number, peers)])
     try:
         forward(host, 1)
@@ -38,7 +38,7 @@ def vxlan(host: Namespaces, number: int, peers: Peers) -> Iterator[None]:
 
 
 def vxlan_script(host: Namespaces, number: int, peers: Peers) -> str:
-    """What flannel does when it starts: it keeps what is right and adds the rest.
+    """The commands of flannel's start, which keeps what is right and adds the rest.
 
     https://github.com/flannel-io/flannel/blob/master/pkg/backend/vxlan/vxlan_network.go
     """
@@ -58,7 +58,7 @@ def vxlan_script(host: Namespaces, number: int, peers: Peers) -> str:
 
 
 def vxlan_v6_script(host: Namespaces, number: int, peers: Peers) -> str:
-    """The IPv6 half of a dual-stack flannel, which has a device of its own."""
+    """The commands for the IPv6 half of dual-stack flannel, which has a device of its own."""
     commands = [
         f"ip link add flannel-v6.1 address {mac(100 + number)} type vxlan id 1 local {host.ipv6} "
         "dev eth0 dstport 8472 nolearning 2>/dev/null || ip link show flannel-v6.1 >/dev/null",
@@ -77,7 +77,7 @@ def vxlan_v6_script(host: Namespaces, number: int, peers: Peers) -> str:
 
 @contextmanager
 def host_gw(host: Namespaces, peers: Peers) -> Iterator[None]:
-    """Make the routes of the backend host-gw for the length of the block."""
+    """Set the routes of the backend host-gw for the block."""
     ip(
         host,
         *(
@@ -96,9 +96,9 @@ def host_gw(host: Namespaces, peers: Peers) -> Iterator[None]:
 
 @contextmanager
 def wireguard(hosts: Mapping[int, Namespaces]) -> Iterator[None]:
-    """Make WireGuard devices between these hosts, one in each family.
+    """Connect these hosts with WireGuard for the block, one device in each family.
 
-    In user space, as not every kernel has it.
+    In user space, as not every kernel has WireGuard.
     https://github.com/flannel-io/flannel/blob/master/pkg/backend/wireguard/device.go
     """
     with ExitStack() as stack:
@@ -133,7 +133,7 @@ def _wireguard_device(host: Namespaces, device: str) -> Iterator[None]:
 
 
 def _make_key(host: Namespaces, device: str) -> str:
-    """Give the device a key of its own and return the public one."""
+    """Set a new private key on the device and return its public key."""
     script = f"umask 077; wg genkey > /run/key; wg set {device} private-key /run/key; rm /run/key"
     host.run(["sh", "-ec", script])
     return host.run(["wg", "show", device, "public-key"]).stdout.strip()
@@ -160,7 +160,7 @@ def _wireguard_script(number: int, device: str, peers: Peers, public: Mapping[in
 
 
 def subnet_file(number: int, *, mtu: int, dual_stack: bool) -> str:
-    """What flannel writes down on this node; the addresses are those of the bridge.
+    """The content of flannel's file on this node; the addresses are those of the bridge.
 
     https://github.com/flannel-io/flannel/blob/master/pkg/subnet/subnet.go (WriteSubnetFile)
     """
@@ -172,7 +172,7 @@ def subnet_file(number: int, *, mtu: int, dual_stack: bool) -> str:
 
 
 def write_files(host: Namespaces, number: int) -> None:
-    """Write the files of a node with the backend vxlan and IPv4 pods."""
+    """Write the files of a node with the backend vxlan and IPv4 only."""
     configuration = {
         "Network": ALL_PODS[4],
         "EnableIPv6": False,
@@ -190,10 +190,10 @@ def write_files(host: Namespaces, number: int) -> None:
 
 
 def mac(number: int) -> str:
-    """The address of a node's overlay device."""
+    """The hardware address of a node's overlay device."""
     return f"02:00:00:00:00:{number:02x}"
 
 
 def forward(host: Namespaces, value: int) -> None:
-    """Let the host forward IPv4 packets, or not."""
+    """Switch IPv4 forwarding of the host on (1) or off (0)."""
     host.run(["sh", "-c", f"echo {value} > /proc/sys/net/ipv4/ip_forward"])

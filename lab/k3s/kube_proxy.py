@@ -24,8 +24,8 @@ Mode = Literal["nftables", "iptables"]
 class Redirection:
     """Packets to a port of a service address, or of the node itself, go to a backend.
 
-    ``address`` is empty for the node's own; then answers must come back through the node, unless
-    the backend is on it (``masked``).
+    An empty ``address`` means the addresses of the node. Then answers must come back through the
+    node (``masked``), unless the backend is on it.
     """
 
     address: str
@@ -47,7 +47,7 @@ def redirect(host: Namespaces, redirections: Sequence[Redirection], *, how: Mode
 
 
 def stop_redirecting(host: Namespaces, *, how: Mode) -> None:
-    """Remove them, whatever is left of them."""
+    """Remove these NAT rules, as far as they exist."""
     table = {"nftables": "kube-proxy", "iptables": "nat"}[how]
     for name in ("ip", "ip6"):
         host.run(["nft", f"add table {name} {table}; delete table {name} {table}"])

@@ -19,7 +19,7 @@ Addresses = dict[str, tuple[str, ...]]
 
 
 def inside_of(pod: str) -> tuple[str, ...]:
-    """What to write before a command so that it runs in the pod of this name."""
+    """What goes before a command to run it in the pod of this name."""
     return ("ip", "netns", "exec", pod)
 
 
@@ -33,7 +33,7 @@ def behind_a_bridge(
     names: Sequence[str] = ("pod",),
     patterns: Sequence[tuple[str, str]] = (POD,),
 ) -> Iterator[Addresses]:
-    """Make pods for the length of the block; yield the addresses of each by its name."""
+    """Create pods for the block; yield the addresses of each by its name."""
     try:
         yield make(host, number, names, patterns)
     finally:
@@ -46,7 +46,7 @@ def make(
     names: Sequence[str] = ("pod",),
     patterns: Sequence[tuple[str, str]] = (POD,),
 ) -> Addresses:
-    """Make the bridge and the pods; each pod has an address of every pattern and family."""
+    """Create the bridge and the pods; each pod gets an address of every pattern and family."""
     gateways = [each for pattern in patterns for each in addresses(pattern, number, 1)]
     ip(
         host,
@@ -85,7 +85,7 @@ def remove(host: Namespaces, names: Sequence[str] = ("pod",)) -> None:
 def by_cni_plugins(
     host: Namespaces, number: int, names: Sequence[str] = ("pod", "pod2")
 ) -> Iterator[Addresses]:
-    """The same made by the CNI's own plugins, as kubelet calls them."""
+    """Create pods by the CNI's own plugins, as kubelet calls them."""
     network = {
         "cniVersion": "0.4.0",
         "name": "cbr0",
@@ -115,7 +115,7 @@ def by_cni_plugins(
 
 
 def _call_plugin(host: Namespaces, command: str, name: str, network: dict[str, object]) -> Any:
-    """The answer of this network's plugin.
+    """Run the plugin of this network and return its answer.
 
     https://github.com/containernetworking/cni/blob/main/SPEC.md
     """

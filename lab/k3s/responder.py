@@ -1,7 +1,7 @@
-"""Answers on ports of this host, TCP and UDP, with its own name; run inside a host of a lab.
+"""A program that answers on ports of its host, TCP and UDP, with its own name.
 
 Its argument is JSON: ``{"name": ..., "addresses": [...], "ports": [...]}``. It prints ``ready``
-when every port is open, and runs until it is ended. It must not know what a test expects.
+when every port is open, and runs until it is killed. It must not know what a test expects.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What listens on a node, one process for each service, under the names that real ones have.
+"""The services that listen on a node, one process each, under the names of the real ones.
 
-etcd and redis are real. The others are ``stand_in``: they listen and answer, and do no work.
+etcd and redis are real. The others are copies of ``stand_in``: they listen and answer, no more.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 from lab.host import Host
 from lab.k3s import stand_in
 
-# The API, kubelet and spegel are parts of the one program k3s.
+# K3s itself listens for the API, kubelet and spegel. Its processes have these names.
 K3S = {
     "server": ("k3s-server", "6443/tls", "10250/tls", "5001/tls"),
     "agent": ("k3s-agent", "10250/tls"),
 }
-# On every node. An ingress with the node's own network, as without ServiceLB.
+# On every node. The ingress listens on the node itself, as where ServiceLB is disabled.
 EVERYWHERE = (
     ("traefik", "80", "443/tls"),
     ("longhorn-manager", "9500", "8500"),
@@ -31,13 +31,13 @@ REDIS = ("redis-server", "--bind", "*", "-::*", "--protected-mode", "no", "--sav
 REDIS_PORT = "6379"
 ETCD_DATA = "/var/lib/rancher/k3s/server/db/etcd"
 ETCD_PORTS = ("2379", "2380")
-# In a pod, whose ports are its own affair.
+# In a pod. No row is about its port.
 POD_SERVER, POD_PORT = "web", 8080
 BIN = "/usr/local/bin"
 
 
 def start(host: Host, servers: Sequence[Host]) -> None:
-    """Start on a node what does not run there yet; it may not listen yet when this returns."""
+    """Start the services that do not run on a node yet, without waiting until they listen."""
     stand_ins = (K3S[host.role], *EVERYWHERE)
     _install(host, [name for name, *_ports in stand_ins])
     commands = [list(each) for each in stand_ins] + [list(REDIS)]
@@ -57,11 +57,11 @@ def start_in_pod(host: Host, inside: Sequence[str]) -> None:
 
 
 def stop(host: Host) -> None:
-    """End every service of a node, and remove what they wrote."""
+    """Kill all services of a node, and remove their files."""
     names = {name for name, *_ports in (K3S[host.role], *EVERYWHERE)}
     names |= {POD_SERVER, REDIS[0], "etcd"}
     for name in sorted(names & {process.name for process in host.processes()}):
-        # At once: what they would save goes too.
+        # Nothing of theirs is kept, so they need not save anything.
         host.kill(name, signal.SIGKILL)
     host.run(["rm", "-rf", ETCD_DATA, *(f"{BIN}/{name}" for name in names)])
 
@@ -82,7 +82,7 @@ def wait(host: Host) -> None:
 def _install(host: Host, names: Sequence[str]) -> None:
     program = Path(stand_in.__file__).read_text()
     for name in names:
-        # The kernel names a script's process after its file.
+        # The kernel names the process of a script after its file.
         target = host.path(f"{BIN}/{name}")
         target.write_text(program)
         target.chmod(0o755)
@@ -101,7 +101,7 @@ fi
 
 
 def _detached(command: Sequence[str], name: str) -> str:
-    """A line of shell that starts a service which outlives the shell."""
+    """A shell command that starts a service which outlives the shell."""
     return f"setsid --fork {shlex.join(command)} </dev/null >>/var/log/{name}.log 2>&1"
 
 

@@ -1,9 +1,8 @@
 #!/usr/bin/python3 -IS
-"""Stands in for one service of a cluster; run inside a host, under the service's own name.
+"""A program that stands in for a service: it listens, and answers requests with its name.
 
-Its arguments are the ports on which the service listens, with TLS where it has it: ``6443/tls
-5001``. A client that sends a request gets a page that says what it has reached. So ``ss``, ``ps``
-and a browser see what they would see of the real service.
+It runs inside a host under the name of the service, so ``ss`` and ``ps`` show that name. Its
+arguments are ports, with ``/tls`` where the service speaks TLS: ``6443/tls 5001``.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def _serve(port: int, with_tls: bool, answer: str) -> None:
     if with_tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(CERTIFICATE)
-    # IPv4 as well, as Go's programs listen.
+    # For IPv4 too, as programs in Go listen.
     server = socket.create_server(
         ("", port), family=socket.AF_INET6, backlog=128, dualstack_ipv6=True
     )
@@ -44,7 +43,7 @@ def _serve(port: int, with_tls: bool, answer: str) -> None:
 
 
 def _answer(connection: socket.socket, context: ssl.SSLContext | None, answer: str) -> None:
-    # Most clients here only connect, to see whether they can.
+    # Most clients only connect and close.
     with contextlib.suppress(OSError), connection:
         connection.settimeout(PATIENCE)
         if context:

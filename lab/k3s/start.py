@@ -7,9 +7,9 @@ from lab.host import Host
 from lab.k3s import flannel, kube_proxy, pods, services
 from lab.k3s.addresses import POD, addresses, ip
 
-# A node without a default route cannot run K3s. Nothing of the lab forwards to other networks.
+# K3s needs a default route. The master's host does not forward to other networks.
 GATEWAY = "192.0.2.10"
-# What VXLAN leaves of 1500 bytes.
+# 1500 bytes less the overhead of VXLAN.
 MTU = 1450
 # The first service of a cluster: the Kubernetes API, as pods know it.
 API_SERVICE, API_PORT, API_NODE_PORT = "10.43.0.1", 443, 6443
@@ -19,7 +19,7 @@ SYSCTLS = ("net/ipv4/conf/all/forwarding", "net/bridge/bridge-nf-call-iptables")
 
 
 def start(lab: Lab) -> None:
-    """Bring the overlay, a pod and all services to every node, and wait until they listen."""
+    """Start the overlay, a pod and all services on every node, and wait until they listen."""
     nodes = dict(enumerate(k3s_nodes(lab), 1))
     numbers = {host.name: number for number, host in nodes.items()}
     servers = [host for host in nodes.values() if host.role == "server"]
@@ -34,12 +34,12 @@ def start(lab: Lab) -> None:
 
     hosts = list(nodes.values())
     together(bring_up, hosts)
-    # Only now: a member of etcd does not listen before it has found the others.
+    # Only now: a member of etcd listens for clients after it has found the others.
     together(services.wait, hosts)
 
 
 def stop(lab: Lab) -> None:
-    """Remove all of it again."""
+    """Stop the services and remove the pods and overlay of every node."""
     together(_tear_down, k3s_nodes(lab))
 
 
@@ -79,7 +79,7 @@ def _overlay(host: Host, number: int, peers: flannel.Peers) -> None:
 
 
 def _pod(host: Host, number: int) -> None:
-    """Make the node's pod with a web server in it, anew unless it is complete."""
+    """Create the node's pod, unless it is complete, and start a web server in it."""
     has_route = [*pods.INSIDE, "ip", "route", "show", "default"]
     if "default" not in host.run(has_route, check=False).stdout:
         host.run(["sh", "-c", "ip netns delete pod; ip link delete cni0"], check=False)
@@ -90,7 +90,7 @@ def _pod(host: Host, number: int) -> None:
 
 
 def _redirect(host: Host, server: Host) -> None:
-    """Write kube-proxy's rules, unless they are there: at a reload firewalld 1.3 drops them."""
+    """Write kube-proxy's rules if they are missing: firewalld 1.3 drops them at a reload."""
     if host.run(["iptables", "-t", "nat", "-S", "KUBE-SERVICES"], check=False).returncode:
         api = kube_proxy.Redirection(
             API_SERVICE, API_PORT, server.ipv4, API_NODE_PORT, protocols=("tcp",)
