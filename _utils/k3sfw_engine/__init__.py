@@ -1,11 +1,20 @@
-"""The engine of k3sfw: port tables in, firewalld objects and verdicts out.
+"""The engine of k3sfw: port tables in, firewalld rules and verdicts about packets out.
 
-It knows no Salt: the execution module and the states translate between Salt and this package.
-The parts, in the order of the data: ``tables`` (what is wanted, as typed rows), ``desired`` (the
-firewalld objects of one node), ``firewalld`` (what is there), ``plan`` (the difference),
-``transaction`` (the change). ``inspection`` proves it by packets: ``peers`` knows what to ask and
-what an answer means, ``probe`` and ``witness`` do the asking. ``routes`` judges what ``network``
-and ``host_facts`` have read.
+It knows no Salt; ``_modules/k3sfw.py`` and ``_states/k3sfw.py`` translate. Each package may import
+those below it in this list, and says in its ``__init__.py`` which file is for what.
+
+commands       one file for each verb: apply, check_ports, rollback, ...
+transaction    a change that proves itself, or is undone by the run, a watchdog or the next run
+healing        damage that a killed firewalld or a full disk left, found and repaired
+firewalld      firewalld's D-Bus interface, its files and its nft table; nothing else talks to it
+probes         packets sent to peers, and packets recorded in the kernel
+checks         facts in, verdicts out: ports, routes, zones, lockout (pure)
+host           this host: programs, files, connections, routes, NAT
+plan           rows to firewalld objects, their difference to what is there, steps (pure)
+port_tables    the pillar, read into rows and nodes, or every fault at once (pure)
+model          the data that all of these share: rows, addresses, objects, packets (pure)
+standalone     programs for firewalld's own Python, which import nothing of the engine
+errors         a problem with its fix, and an error class for each cause
 """
 
 __version__ = "0.2.0"

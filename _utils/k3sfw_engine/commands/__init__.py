@@ -1,1 +1,16 @@
-"""TODO map."""
+"""One file for each verb of ``k3sfw.*``: it puts the other packages together and returns data.
+
+apply, remove        change firewalld to match the tables; take all of it away
+prepare              write the rules for a firewalld that is not running yet
+adopt                close what the source's example script opened zone-wide
+confirm, rollback    keep a change that waits for confirmation; go back to before a change
+history              the changes of this node
+heal                 repair what a killed firewalld or a full disk left
+check_ports          layers, listeners, and packets to peers
+check_routes         the routes to nodes, pods, services and clients
+check_zones          the zone of every interface, and what lets in more than the rows
+explain              which row decides about a packet
+firewall_cmd_script  the same rules as firewall-cmd lines
+
+No file here imports another.
+"""

@@ -1,1 +1,24 @@
-"""TODO map."""
+"""The data that all packages share, and arithmetic on it. Pure: no files, no D-Bus, no clock.
+
+rows                   rows, roles, sources, nodes and tables, as the pillar names them
+row_sources            which networks and ipsets the source column of a row names
+addresses              networks and addresses, read strictly
+port_ranges            ranges of ports, compared and subtracted
+source_script          what the example script of the source document opens
+firewall_objects       ipsets, zones and policies, as firewalld's D-Bus interface has them
+rich_rules             rich rules, ours and those of others
+difference             how one object differs from another
+zone_bindings          the interfaces and sources that firewalld's zones are bound to
+zones                  zones and services as they were read
+rule_matches_packet    whether a rich rule of ours accepts a packet
+interfaces_and_routes  interfaces, routes, neighbors and forwarding entries of the kernel
+kubernetes_names       the names of Kubernetes' interfaces, overlay devices and ports
+sysctl_names           the sysctls that decide about forwarded packets
+host_facts             other facts about a host: zones of interfaces, base chains, managers
+listeners              listening sockets
+live_connections       connections that an apply must not close
+nat                    ports that destination NAT redirects
+packet_question        a packet to send, and what came back
+echo                   ICMP echoes, and what came back
+run_result             what a run changed, for the operator
+"""

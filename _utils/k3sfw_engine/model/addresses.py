@@ -1,4 +1,4 @@
-"""Address arithmetic for the tables: strict reading, families, containment. Pure; on netaddr."""
+"""Networks and addresses, read strictly and compared. Pure; uses netaddr."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Iterable
 
 import netaddr
 
+Networks = tuple[netaddr.IPNetwork, ...]
+
 FAMILIES = (4, 6)
 
-# netaddr also reads netmasks, host masks and integers; in a table they are typing errors.
+# netaddr also reads netmasks, host masks and integers; in a table these are spelling errors.
 _NETWORK = re.compile(r"[0-9A-Fa-f:.]+(/[0-9]{1,3})?\Z")
 _LONGEST_NETWORK = len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128")
 
-# "This network", loopback, link-local, multicast and beyond: no peer sees a node by one of these.
+# "This network", loopback, link-local, multicast and beyond: peers cannot reach a node at these.
 _UNUSABLE = tuple(
     netaddr.IPNetwork(text)
     for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")
@@ -43,7 +45,7 @@ def parse_network(text: object) -> netaddr.IPNetwork:
 
 
 def parse_address(text: object) -> netaddr.IPAddress:
-    """Read one address of a node: no prefix, and one that a peer can come from.
+    """Read one address of a node: without a prefix length, and reachable for peers.
 
     Raises ``ValueError`` with a sentence that names the value.
     """
@@ -52,7 +54,7 @@ def parse_address(text: object) -> netaddr.IPAddress:
         raise ValueError(f"{text!r} is a network; a node has single addresses")
     address = network.ip
     if any(address in unusable for unusable in _UNUSABLE):
-        raise ValueError(f"{text!r} is no address by which peers can see a node")
+        raise ValueError(f"{text!r} is not an address at which peers can reach a node")
     return address
 
 
@@ -65,10 +67,9 @@ def entry(network: netaddr.IPNetwork) -> str:
 def without_contained(networks: Iterable[netaddr.IPNetwork]) -> tuple[netaddr.IPNetwork, ...]:
     """Drop every network that another one contains; sorted, one family after the other.
 
-    Overlapping entries are refused by firewalld at runtime, and break its next reload when they
-    stand in the permanent configuration. Neighbours are *not* merged into a shorter prefix: a node
-    that joins would otherwise replace an entry of others, and a replacement closes them for a
-    moment.
+    firewalld refuses overlapping entries at runtime, and in the permanent configuration they break
+    its next reload. Adjacent networks are *not* merged into a shorter prefix: a node that joins
+    would then replace an entry of others, and a replacement closes it for a moment.
     """
     kept: list[netaddr.IPNetwork] = []
     # Sorted, a network comes directly before all that it contains.
@@ -77,6 +78,3 @@ def without_contained(networks: Iterable[netaddr.IPNetwork]) -> tuple[netaddr.IP
             continue
         kept.append(network)
     return tuple(kept)
-
-
-Networks = tuple[netaddr.IPNetwork, ...]

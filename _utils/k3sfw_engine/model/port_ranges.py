@@ -1,4 +1,4 @@
-"""Arithmetic of port ranges. Pure."""
+"""Ranges of ports: read, intersected, subtracted. Pure."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ EVERY_PORT = PortRange(1, 65535)
 
 
 def common(one: PortRange, other: PortRange) -> PortRange | None:
-    """The ports of both, if they have any in common."""
+    """The intersection of two ranges, or ``None``."""
     low, high = max(one.low, other.low), min(one.high, other.high)
     return PortRange(low, high) if low <= high else None
 
 
 def in_common(ones: Iterable[PortRange], others: Iterable[PortRange]) -> tuple[PortRange, ...]:
-    """The ports that stand in a range of each side."""
+    """The intersection of two sets of ranges."""
     others = tuple(others)
     found = (common(one, other) for one in ones for other in others)
     return tuple(sorted(each for each in found if each))
 
 
 def without(span: PortRange, taken: Iterable[PortRange]) -> tuple[PortRange, ...]:
-    """What is left of a range."""
+    """What is left of a range without others."""
     left = []
     low = span.low
     for each in sorted(taken):
@@ -44,7 +44,7 @@ def parse_span(text: str, dash: str = "-") -> PortRange:
 
 @dataclass(frozen=True, order=True)
 class ZonePort:
-    """Ports that a zone opens to everybody; ``str`` writes them as ``firewall-cmd`` does."""
+    """Ports of one protocol that a zone opens; ``str`` writes them as ``firewall-cmd`` does."""
 
     protocol: Protocol
     ports: PortRange
@@ -61,7 +61,7 @@ class ZonePort:
         )
 
     def lies_in(self, other: ZonePort) -> bool:
-        """Whether the other one has all of its ports."""
+        """Whether the other contains all of its ports."""
         return (
             self.protocol is other.protocol
             and other.ports.low <= self.ports.low
@@ -70,7 +70,6 @@ class ZonePort:
 
 
 def parse_port(text: str) -> ZonePort:
-    """Read ``2379-2380/tcp``. Raises ``ValueError`` for what the tables have no word for."""
+    """Read ``2379-2380/tcp``. Raises ``ValueError`` for protocols that the tables do not know."""
     span, _slash, protocol = text.partition("/")
-    low, _dash, high = span.partition("-")
-    return ZonePort(Protocol(protocol), PortRange(int(low), int(high or low)))
+    return ZonePort(Protocol(protocol), parse_span(span))

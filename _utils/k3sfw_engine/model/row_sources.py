@@ -1,4 +1,4 @@
-"""The source column of a row: which networks and ipsets it names. Pure."""
+"""The source column of a row: which networks and ipsets it names. The only place that knows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import netaddr
 from k3sfw_engine.model.addresses import Networks
 from k3sfw_engine.model.rows import Protocol, Role, Row, Source, SourceKind, Tables
 
-# The ipsets whose entries are nodes, by the word of the source column.
+# The ipsets of nodes, by the keyword of the source column.
 NODE_SETS: Mapping[SourceKind, str] = {
     SourceKind.SERVER: "server",
     SourceKind.AGENT: "agent",
@@ -18,14 +18,14 @@ NODE_SETS: Mapping[SourceKind, str] = {
 
 
 def is_pod_row(row: Row) -> bool:
-    """Whether the row lets pods or services in as such: every protocol, no other source."""
+    """Whether the row is for pods or services as such: every protocol, and no other source."""
     return row.protocol is Protocol.ANY and all(
         source.kind in (SourceKind.PODS, SourceKind.SERVICES) for source in row.sources
     )
 
 
 def networks_of_source(source: Source, tables: Tables) -> Networks:
-    """The networks that a name of the source column stands for."""
+    """The networks that an entry of the source column stands for."""
     if source.kind in NODE_SETS:
         return tuple(
             netaddr.IPNetwork(address)

@@ -1,4 +1,4 @@
-"""The vocabulary of the port tables: rows, sources, nodes. Frozen, checked by ``tables``. Pure."""
+"""The vocabulary of the port tables: rows, roles, sources, nodes. Checked by ``port_tables``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Protocol(str, Enum):
 
 
 class Role(str, Enum):
-    """What a node is for K3s."""
+    """The role of a node in K3s."""
 
     SERVER = "server"
     AGENT = "agent"
@@ -35,7 +35,7 @@ class Destination(str, Enum):
     ANY = "any"
 
     def includes(self, role: Role) -> bool:
-        """Whether a node of this role is opened by the row."""
+        """Whether the row opens nodes of this role."""
         return self is Destination.ANY or self.value == role.value
 
 
@@ -49,14 +49,14 @@ class FlannelBackend(str, Enum):
 
 
 class PodsFrom(str, Enum):
-    """By what a packet is known to come from a pod: an address can be claimed from outside."""
+    """How a packet from a pod is recognised; an address can be spoofed from outside."""
 
     INTERFACES = "interfaces"
     ADDRESSES = "addresses"
 
 
 class SourceKind(str, Enum):
-    """Who may be named in the source column."""
+    """The kinds of names in the source column."""
 
     SERVER = "server"
     AGENT = "agent"
@@ -115,8 +115,8 @@ class Node:
     """One node of the cluster.
 
     pod_cidrs
-        The network of its pods in each family, as far as it is known. A minion says so of itself,
-        so checks may ask by it and judge by it, and no firewall rule may ever come of it.
+        The network of its pods in each family, if known. A minion claims it itself, so checks may
+        use it, but no firewall rule may ever come of it.
     """
 
     name: str
@@ -131,16 +131,23 @@ class Node:
 
 @dataclass(frozen=True)
 class Tables:
-    """Everything that pillar says about the firewall, checked.
+    """Everything that the pillar says about the firewall, checked.
 
-    ``rows`` open this node. ``peer_rows`` are those that only nodes of the other role open, or
-    ``None`` where pillar does not tell them, as it does on request only.
-    ``unsure`` gives the reasons for which more nodes may belong to the cluster than are listed.
-    ``expected_nodes`` is the number of nodes that an operator vouches for, if he does.
-    ``allow_lockout`` closes what must never be closed after all.
-    ``pods_by_address`` lets pods reach the host from every interface, by the address they claim.
-    ``notices`` are sentences about what was left out without refusing the rest: claims of a minion
-    about itself that cannot be believed.
+    rows
+        The rows that open this node.
+    peer_rows
+        The rows that open only nodes of the other role; ``None`` where the pillar does not have
+        them, as they are rendered on request only.
+    unsure
+        Reasons why the cluster may have more nodes than are listed.
+    notices
+        Sentences about claims of minions that were ignored without refusing the rest.
+    pods_by_address
+        Whether pods reach the host on every interface, recognised by their address.
+    expected_nodes
+        The number of nodes that the operator vouches for.
+    allow_lockout
+        Whether an apply may close connections that it otherwise refuses to close.
     """
 
     cluster: str
@@ -162,7 +169,7 @@ class Tables:
         return tuple(row for row in self.rows if row.destination.includes(role))
 
 
-# Where pillar is not asked.
+# For changes that do not read the pillar.
 NO_TABLES = Tables(
     cluster="",
     flannel_backend=FlannelBackend.NONE,

@@ -36,4 +36,4 @@ def test_a_run_that_does_not_end_is_told_and_where_to_look_for_it(tmp_path):
         pass
     assert DEADLINE <= time.monotonic() - began < 10 * DEADLINE
     assert f"another run of k3sfw has held {lock} for more than" in str(refused.value)
-    assert f"Fix: see which process has it open (fuser {lock})" in str(refused.value)
+    assert f"Fix: find the process (fuser {lock})" in str(refused.value)

@@ -287,7 +287,7 @@ def test_a_bad_port_is_refused_with_its_pillar_path(port, path, problem):
         ("nodes:s2:addresses", [], "is empty"),
         ("nodes:s2:addresses", None, "type NoneType is not an address"),
         ("nodes:s2:addresses", "192.0.2.0/24", "is a network; a node has single addresses"),
-        ("nodes:s2:addresses", "127.0.0.1", "no address by which peers can see a node"),
+        ("nodes:s2:addresses", "127.0.0.1", "not an address at which peers can reach a node"),
         ("nodes:with space", {"role": "server", "addresses": ["192.0.2.9"]}, "not a minion id"),
         ("typo", 1, "is not known"),
     ],
