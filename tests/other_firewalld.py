@@ -15,3 +15,8 @@ def put_on(host):
         host.stop_firewalld()
         host.run(["cp", "-a", f"{FOLDER}/.", "/"])
         host.start_firewalld()
+
+
+def library():
+    """What a Python that is started outside of the host needs to find its library."""
+    return {"PYTHONPATH": f"{FOLDER}/usr/lib/python3/dist-packages"} if FOLDER else {}
