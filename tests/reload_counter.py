@@ -1,6 +1,7 @@
 """Count the reloads of a host's firewalld."""
 
 import time
+from contextlib import ExitStack, contextmanager
 
 
 class ReloadCounter:
@@ -45,3 +46,11 @@ class ReloadCounter:
         while not condition():
             assert time.monotonic() < deadline, "dbus-monitor shows nothing"
             time.sleep(0.02)
+
+
+@contextmanager
+def counting_reloads(hosts):
+    """Give what tells how often each of these hosts, by name, has reloaded in the block."""
+    with ExitStack() as stack:
+        counters = {name: stack.enter_context(ReloadCounter(host)) for name, host in hosts.items()}
+        yield lambda: {name: counter.count() for name, counter in counters.items()}

@@ -20,6 +20,7 @@ from tests.cluster.packets.tables import (
     is_listed,
     ports_of,
 )
+from tests.reload_counter import counting_reloads
 
 pytestmark = pytest.mark.cluster
 
@@ -88,19 +89,26 @@ def test_the_tables_hold_after_a_restart_of_firewalld(applied, places):
     check(places.pairs())
 
 
-def test_the_tables_hold_when_a_node_has_joined_and_when_it_has_left(applied, places):
-    joined = applied.join(HostSpec("a3", "agent", 23))
-    applied.converge()
-    with reach.responding(joined, PORTS):
-        assert {"a3"} < {target.name for _source, target in places.pairs()}
-        check(places.pairs())
-
-    applied.leave("a3")
-    with places.claimed([joined.ipv4, joined.ipv6]) as claiming:
-        # Until the others are told, whoever has its address is taken for it; so this sees it.
-        check(places.pairs_from(replace(claiming, kind="agent")))
+def test_a_node_that_joined_is_let_in_and_one_that_left_is_not_by_one_apply_without_a_reload(
+    applied, places
+):
+    with counting_reloads(applied.nodes) as reloads:
+        joined = applied.join(HostSpec("a3", "agent", 23))
+        as_node = reach.host_as_source(joined)
+        check(places.pairs_from(replace(as_node, kind="outsider")))
         applied.converge()
-        check([*places.pairs(), *places.pairs_from(claiming)])
+        with reach.responding(joined, PORTS):
+            assert {"a3"} < {target.name for _source, target in places.pairs()}
+            check([*places.pairs(), *places.pairs_from(as_node)])
+
+        applied.leave("a3")
+        with places.claimed([joined.ipv4, joined.ipv6]) as claiming:
+            # A host with its address is taken for it until the others are told: this sees it.
+            check(places.pairs_from(replace(claiming, kind="agent")))
+            applied.converge()
+            check([*places.pairs(), *places.pairs_from(claiming)])
+        assert set(applied.salt(["s1"], "k3sfw.nodes")["s1"]) == set(applied.nodes)
+        assert set(reloads().values()) == {0}
 
 
 @pytest.fixture

@@ -205,5 +205,6 @@ def test_routes_into_wireguard_are_judged_for_each_peer_and_mended(wireguard):
         assert problem.startswith(words), problem
         program, node, function, typed = shlex.split(problem.partition("Fix: ")[2])
         assert (program, node, function) == ("salt", "s1", "cmd.run")
+        # That it is mended shows by the next question: there is one problem then, another one.
         host.run(["sh", "-ec", typed])
-        assert problems(wireguard, "check_routes") == {}, cut
+    assert problems(wireguard, "check_routes") == {}

@@ -8,6 +8,7 @@ import pytest
 
 from lab.daemons import salt_program
 from lab.k3s import flannel
+from lab.k3s.addresses import ip
 from lab.wait import wait_until
 from tests.cluster.packets.reach import responding
 from tests.cluster.packets.tables import LISTED
@@ -254,17 +255,39 @@ def test_a_node_behind_a_left_over_drop_table_gives_no_answer_to_anybody(cluster
         f"add rule inet firewalld_policy_drop filter_{hook} ct state established,related accept; "
         for hook in ("input", "output", "forward")
     )
-    host.run(["nft", f"add table inet firewalld_policy_drop; {chains}"])
     others = ["s1", "s2", "s3", "a1"]
-    try:
+    with contextlib.ExitStack() as stack:
+        for name in others:
+            stack.enter_context(knowing_each_other(cluster_ok.host(name), host))
+        stack.callback(host.run, ["nft", "delete table inet firewalld_policy_drop"])
+        host.run(["nft", f"add table inet firewalld_policy_drop; {chains}"])
         # Its own answer would be a new connection to the master.
         found = problems(cluster_ok, others)
-    finally:
-        host.run(["nft", "delete table inet firewalld_policy_drop"])
     assert set(found) == set(others)
     for name in others:
         assert all(f"{name} -> a2" in sentence for sentence in found[name]), found[name]
         assert {sentence.split()[0] for sentence in found[name]} == {"no_answer"}
+
+
+@contextlib.contextmanager
+def knowing_each_other(*hosts):
+    """Neighbours in IPv6, whatever is dropped.
+
+    That table drops neighbour discovery too, so a host whose entry has aged is taken for one that
+    is down.
+    """
+    for host, other in (hosts, hosts[::-1]):
+        ip(host, f"neighbour replace {other.ipv6} lladdr {mac_of(other)} dev eth0 nud permanent")
+    try:
+        yield
+    finally:
+        for host, other in (hosts, hosts[::-1]):
+            ip(host, f"neighbour delete {other.ipv6} dev eth0")
+
+
+def mac_of(host):
+    (link,) = json.loads(host.run(["ip", "-json", "link", "show", "eth0"]).stdout)
+    return link["address"]
 
 
 def test_what_should_be_closed_and_is_open_is_exposed_by_its_node(cluster_ok):

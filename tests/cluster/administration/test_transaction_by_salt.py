@@ -267,7 +267,7 @@ def _text_of(path):
 @pytest.fixture
 def in_use(applied):
     """s1 with live sessions of ssh and of a minion, by rows that pillar does not have any more."""
-    host, client = applied.host("s1"), applied.host("a2")
+    host, client = applied.host("s1"), applied.host("a1")
     with applied.site(OPENED):
         applied.converge("s1")
     with ExitStack() as stack:
@@ -311,13 +311,13 @@ def a_minion_connected(host, client):
 
 
 def test_an_apply_that_would_close_ssh_or_salt_to_who_uses_them_is_refused_as_foretold(in_use):
-    host, client = in_use.host("s1"), in_use.host("a2").ipv4
+    host, client = in_use.host("s1"), in_use.host("a1").ipv4
     before, known = everything(host), outcomes(in_use)
     foretold = in_use.apply("s1", test=True)["s1"]
     refused = in_use.apply("s1")["s1"]
     assert (refused["result"], refused["changes"]) == (False, {})
-    assert f"close tcp/{SSH} to {client} (a2, agent), which has a live ssh" in refused["comment"]
-    assert f"close tcp/{MASTER} to {client} (a2, agent), which has a live" in refused["comment"]
+    assert f"close tcp/{SSH} to {client} (a1, agent), which has a live ssh" in refused["comment"]
+    assert f"close tcp/{MASTER} to {client} (a1, agent), which has a live" in refused["comment"]
     assert (foretold["result"], foretold["comment"]) == (False, refused["comment"])
     assert everything(host) == before
     assert outcomes(in_use) == known

@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"),
 ]
 
-NODE = "a2"
+NODE = "a1"
 EVERY_TWO_SECONDS = {"k3s": {"schedule": {"interval": 2, "splay": 0}}}
 HEALING = {"k3s": {"schedule": {"interval": 86400, "splay": 0, "heal": 2}}}
 OFF = {"k3s": {"schedule": {"enabled": False}}}
@@ -174,7 +174,7 @@ def test_a_scheduled_run_gives_way_to_a_state_run_and_makes_up_for_it_later(appl
 
 
 def test_five_applies_at_once_follow_one_another_and_all_succeed(applied):
-    host = applied.host("s3")
+    host = applied.host("s2")
     take_redis_rule(host)
     with Callers(host) as callers:
         calls = [

@@ -5,17 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from lab.spec import HostSpec
 from lab.wait import wait_until
 from tests.cluster.packets import reach
 from tests.cluster.packets.tables import PORTS, ROWS, is_listed, opened_by
-from tests.reload_counter import ReloadCounter
+from tests.reload_counter import counting_reloads
 
 pytestmark = pytest.mark.cluster
 
 # The server and the agent that are asked.
 ASKED = ("s1", "a1")
-JOINING = HostSpec("a3", "agent", 23)
 
 
 def test_every_node_knows_the_nodes_of_the_cluster_and_no_others(applied):
@@ -26,25 +24,9 @@ def test_every_node_knows_the_nodes_of_the_cluster_and_no_others(applied):
     assert applied.salt("*", "k3sfw.nodes") == dict.fromkeys(everyone, everyone)
 
 
-def test_a_node_that_joins_is_let_in_by_one_apply_without_a_reload(applied, packets):
-    with counting_reloads(applied) as reloads:
-        joined = applied.join(JOINING)
-        as_node = reach.host_as_source(joined)
-        as_outsider = replace(as_node, kind="outsider")
-        packets.check(is_listed, as_outsider)
-
-        applied.converge()
-        packets.check(is_listed, as_node)
-
-        applied.leave("a3")
-        applied.converge()
-        assert set(applied.salt(["s1"], "k3sfw.nodes")["s1"]) == set(applied.nodes)
-        assert set(reloads().values()) == {0}
-
-
 def test_a_minion_of_another_cluster_is_no_node_of_this_one(applied, packets):
     with claimed(applied, "a2", "k3s_cluster", "other"):
-        applied.converge()
+        applied.converge(*ASKED, "a2")
         known = applied.salt(["s1", "a2"], "k3sfw.nodes")
         assert set(known["s1"]) == set(applied.nodes) - {"a2"}
         assert set(known["a2"]) == {"a2"}
@@ -55,7 +37,7 @@ def test_a_minion_of_another_cluster_is_no_node_of_this_one(applied, packets):
 def test_a_node_that_claims_another_role_than_its_pin_gains_nothing_and_is_told(applied, packets):
     pin = {"k3s": {"nodes": {"a2": {"role": "agent"}}}}
     with applied.site(pin), claimed(applied, "a2", "k3s_role", "server"):
-        returned = applied.apply()
+        returned = applied.apply([*ASKED, "a2"])
         refused = returned.pop("a2")
         assert refused["result"] is False
         assert refused["changes"] == {}
@@ -115,20 +97,10 @@ class Packets:
 @contextmanager
 def applied_with(cluster, k3s):
     """This in the operator's pillar file, applied without a reload on the nodes that are asked."""
-    with cluster.site({"k3s": k3s}), counting_reloads(cluster) as reloads:
+    with cluster.site({"k3s": k3s}), counting_reloads(cluster.nodes) as reloads:
         cluster.converge(*ASKED)
         assert set(reloads().values()) == {0}
         yield
-
-
-@contextmanager
-def counting_reloads(cluster):
-    """Counts the reloads of firewalld on each node that there is by now."""
-    with ExitStack() as stack:
-        counters = {
-            name: stack.enter_context(ReloadCounter(host)) for name, host in cluster.nodes.items()
-        }
-        yield lambda: {name: counter.count() for name, counter in counters.items()}
 
 
 @contextmanager

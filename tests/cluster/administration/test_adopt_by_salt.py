@@ -11,7 +11,7 @@ from tests.cluster.salt_views import everything
 
 pytestmark = pytest.mark.cluster
 
-SCRIPT = Path(__file__).parents[2] / "bench/source_script.sh"
+SCRIPT = Path(__file__).parents[3] / "bench/source_script.sh"
 ZONE_FILE = "/etc/firewalld/zones/public.xml"
 PORTS = {2379, 6379, 6443, 10250}
 
@@ -45,7 +45,7 @@ def scripted(applied):
 
 def test_what_the_script_opened_to_everybody_closes_to_all_but_those_of_the_tables(scripted):
     sources = [reach.host_as_source(scripted.host(name)) for name in ("s2", "a1", "out")]
-    targets = [scripted.host(name) for name in ("s1", "a2")]
+    targets = [scripted.host(name) for name in ("s1", "a1")]
     pairs = reach.pairs(sources, targets)
     with reach.responding(targets[0], PORTS), reach.responding(targets[1], PORTS):
         reach.check(pairs, PORTS, lambda question: question.protocol == "tcp")

@@ -1,0 +1,19 @@
+"""The cluster of the tests of the checks: minions with installed modules."""
+
+import pytest
+
+from tests.cluster.salt_cluster import INSTALLED, standing
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """Nothing of ours is applied yet."""
+    with standing("checks", INSTALLED) as raised:
+        yield raised
+
+
+@pytest.fixture(scope="session")
+def applied(cluster):
+    """The cluster with ``k3s.firewall`` applied on every node."""
+    cluster.apply_first()
+    return cluster
