@@ -1,25 +1,63 @@
-"""What may run beside what: a cluster's tests share it, and a module's tests share their hosts."""
+"""Which tests share a process, and what is shown while they run."""
 
+import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# These take as long as all the others of a cluster together.
-OF_THE_SECOND_CLUSTER = ("test_check_ports.py", "test_paths.py", "test_wireguard.py")
-# Those that raise hosts for themselves.
-OF_NO_CLUSTER = ("test_lab.py", "test_salt_first_start.py")
+from tests.progress import Progress
+
+# Of these, each test raises the hosts that it needs.
+HOSTS_PER_TEST = (
+    "test_adopt.py",
+    "test_apply.py",
+    "test_booted.py",
+    "test_bound_pods.py",
+    "test_drift.py",
+    "test_foreign.py",
+    "test_guards_on_a_host.py",
+    "test_healing.py",
+    "test_shadow.py",
+    "test_unavailable.py",
+)
+
+
+def _shared_by(nodeid):
+    """What a test shares with others that then run in the same process, in their order."""
+    file = nodeid.split("::")[0]
+    folder, _, name = file.rpartition("/")
+    if folder.startswith("tests/cluster/"):
+        # Each of these folders has a cluster.
+        return folder
+    return nodeid if folder == "tests/functional" and name in HOSTS_PER_TEST else file
+
+
+def _turn(nodeid):
+    """The longest first, and last what can be shared out most evenly."""
+    shared = _shared_by(nodeid)
+    order = ("tests/cluster/", "tests/functional/", "tests/")
+    place = next((at for at, start in enumerate(order) if nodeid.startswith(start)), len(order))
+    return (shared == nodeid, place, shared.endswith(".py"))
+
+
+def pytest_collection_modifyitems(items):
+    """Put them in the order in which they are handed out."""
+    items.sort(key=lambda item: _turn(item.nodeid))
 
 
 class ByHosts(LoadScopeScheduling):
-    """With several processes, what shares hosts runs in one of them, in its order."""
+    """Tests that share hosts run in one process."""
 
     def _split_scope(self, nodeid):
-        file = nodeid.split("::")[0]
-        if not file.startswith("tests/cluster/") or file.endswith(OF_NO_CLUSTER):
-            return file
-        return "second cluster" if file.endswith(OF_THE_SECOND_CLUSTER) else "cluster"
+        return _shared_by(nodeid)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Replace all of xdist's own ways to hand tests out."""
-    # As they are collected the longest come first; by their number it would be the shortest.
     config.option.loadscopereorder = False
     return ByHosts(config, log)
+
+
+def pytest_configure(config):
+    """Tell the progress of tests that run in several processes, unless each is named anyway."""
+    if config.getoption("numprocesses", 0) and config.get_verbosity() <= 0:
+        config.pluginmanager.register(Progress(config), "k3sfw-progress")
