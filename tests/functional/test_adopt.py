@@ -258,12 +258,17 @@ def iptables_backend(node, pillar):
     "unproven",
     [
         runtime_rule_lost,
-        permanent_file_lost,
         kernel_rule_lost,
-        nothing_applied,
         a_node_is_missing,
-        zone_file_just_edited,
-        iptables_backend,
+        *(
+            pytest.param(each, marks=pytest.mark.exhaustive)
+            for each in (
+                permanent_file_lost,
+                nothing_applied,
+                zone_file_just_edited,
+                iptables_backend,
+            )
+        ),
     ],
 )
 def test_without_proof_nothing_is_touched_in_test_mode_neither(scripted, pillar, unproven):
@@ -330,7 +335,10 @@ def test_a_refused_runtime_step_gives_back_what_went_before(scripted, pillar):
     assert adopt(scripted, pillar)["changes"] == {"permanent": GONE, "runtime": GONE}
 
 
-def test_wherever_it_is_killed_the_zone_is_what_it_was_or_all_of_it_is_taken(scripted, pillar):
+@pytest.mark.parametrize("stride", [2, pytest.param(1, marks=pytest.mark.exhaustive)])
+def test_wherever_it_is_killed_the_zone_is_what_it_was_or_all_of_it_is_taken(
+    scripted, pillar, stride
+):
     host = TransactionNode(scripted.host)
     before = (permanently(host), in_zone(host)[:2])
     at, answer = 1, {"died": 1}  # Before that nobody watches, and nothing is changed.
@@ -342,7 +350,7 @@ def test_wherever_it_is_killed_the_zone_is_what_it_was_or_all_of_it_is_taken(scr
             if now != before:  # It was killed after its last step.
                 assert ports(host) == []
                 break
-        at += 1
+        at += stride
         # firewalld takes note of its files with a delay, and before that nothing is adopted.
         host.firewall_cmd("--reload")
     assert at > 4

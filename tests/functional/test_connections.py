@@ -8,7 +8,7 @@ def test_a_stream_of_new_connections_loses_none_while_nodes_rows_and_groups_chan
 ):
     node.call("apply", pillar)
     with stream(outsider, node.host, 6379) as connections:
-        for change in range(8):
+        for change in range(5):
             pillar["nodes"][f"n{change}"] = {
                 "role": "agent",
                 "addresses": [f"198.51.100.{change + 1}"],

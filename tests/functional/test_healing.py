@@ -179,7 +179,7 @@ def test_the_table_of_a_reload_that_is_going_on_is_never_removed(served, pillar)
             reload = served.host.popen(["firewall-cmd", "--reload"], stdout=-3, stderr=-3)
             while not has_drop_table(served.host):
                 assert reload.poll() is None
-            time.sleep(random.uniform(0, 0.8))
+            time.sleep(random.uniform(0, 0.3))
             assert served.call("heal") == NOTHING
             assert reload.wait(20) == 0
     finally:

@@ -23,6 +23,15 @@ def node(raised, pillar):
     return host
 
 
+def half_of(ones, others):
+    """Each of two with each of two; that every one is there once is enough for ``make test``."""
+    return [
+        pytest.param(one, other, marks=pytest.mark.exhaustive if place != at else [])
+        for place, one in enumerate(ones)
+        for at, other in enumerate(others)
+    ]
+
+
 @contextlib.contextmanager
 def small_disk(node, folder):
     """The folder on a disk of its own, with little room."""
@@ -60,8 +69,9 @@ def knocking_at_what_is_closed(raised):
     assert begun > 20 and through == 0
 
 
-@pytest.mark.parametrize("folder", ["/etc/firewalld", "/var/lib/k3sfw"])
-@pytest.mark.parametrize("way", ["fill", "read-only"])
+@pytest.mark.parametrize(
+    ("way", "folder"), half_of(("fill", "read-only"), ("/etc/firewalld", "/var/lib/k3sfw"))
+)
 def test_a_disk_that_takes_nothing_more_leaves_the_node_old_or_new(
     node, pillar, new_row, folder, way
 ):
@@ -78,8 +88,7 @@ def test_a_disk_that_takes_nothing_more_leaves_the_node_old_or_new(
             assert node.state() == old
 
 
-@pytest.mark.parametrize("function", ["apply", "remove"])
-@pytest.mark.parametrize("way", ["fill", "read-only"])
+@pytest.mark.parametrize(("way", "function"), half_of(("fill", "read-only"), ("apply", "remove")))
 def test_a_disk_that_takes_nothing_more_in_a_first_apply_or_a_removal_leaves_it_old_or_new(
     raised, node, pillar, function, way
 ):
@@ -116,8 +125,10 @@ def test_nothing_is_begun_where_it_cannot_be_written(node, new_row, folder):
     assert sorted(kernel.splitlines()) == sorted(before[2].splitlines())
 
 
-@pytest.mark.parametrize("function", ["apply", "remove"])
-@pytest.mark.parametrize("file", ["policies/k3s-rows.xml", "zones/operators.xml"])
+@pytest.mark.parametrize(
+    ("file", "function"),
+    half_of(("policies/k3s-rows.xml", "zones/operators.xml"), ("apply", "remove")),
+)
 def test_a_file_that_is_cut_short_in_mid_change_opens_nothing_and_leaves_the_node_old_or_new(
     raised, node, pillar, function, file
 ):
