@@ -11,10 +11,10 @@ import tempfile
 import threading
 from pathlib import Path
 
-from lab.booted.machine import Booted
+from lab.booted.booted_host import BootedHost
 from lab.daemons import salt_program
 from lab.errors import CommandFailed
-from lab.inside import PATH, UNSET
+from lab.namespaces import PATH, UNSET
 from lab.wait import wait_until
 from tests import other_firewalld
 
@@ -76,7 +76,7 @@ def _start(name, python, modules, environment):
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             # Of all hosts, those that systemd boots may do least.
-            ["setpriv", *Booted.limits, python, str(SERVER), str(path), *modules],
+            ["setpriv", *BootedHost.limits, python, str(SERVER), str(path), *modules],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

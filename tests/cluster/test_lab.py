@@ -23,9 +23,9 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"),
 ]
 
-FULL = "test-full"
-SECOND = "test-second"
-KILLED = "test-killed"
+FULL = f"test-full{os.getpid()}"
+SECOND = f"test-second{os.getpid()}"
+KILLED = f"test-killed{os.getpid()}"
 Spaces = Mapping[str, IO[Any]]
 # Each further minion would cost seconds, and prove nothing more.
 HOSTS = {"m", "s1", "s2", "a1", "out"}
@@ -130,7 +130,7 @@ def test_exec_hands_input_output_and_exit_code_through(lab: Lab) -> None:
     assert lab.host("a1").alive
     result = cli("exec", "a1", "--", "sh", "-c", "cat; hostname; exit 7", text="in\n")
     assert (result.stdout, result.returncode) == ("in\na1\n", 7)
-    assert cli("exec", "nobody", "true").stderr.startswith("Lab test-full has no host")
+    assert cli("exec", "nobody", "true").stderr.startswith(f"Lab {FULL} has no host")
 
 
 def test_salt_commands_take_options_of_their_own(lab: Lab) -> None:

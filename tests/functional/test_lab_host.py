@@ -49,7 +49,7 @@ def python(code: str, *arguments: str) -> list[str]:
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     specs = (NODE, PLAIN, OTHER)
-    with Lab("test-host", specs, salt=False, ephemeral=True) as standing:
+    with Lab(f"test-host{os.getpid()}", specs, salt=False, ephemeral=True) as standing:
         yield standing
 
 
@@ -230,33 +230,33 @@ def test_a_dead_host_is_named_and_can_be_replaced(lab: Lab) -> None:
 
 
 def test_a_lab_ends_with_the_process_that_raised_it(tmp_path: Path) -> None:
-    script = tmp_path / "raise.py"
+    script, name = tmp_path / "raise.py", f"test-orphan{os.getpid()}"
     script.write_text(
         textwrap.dedent("""
-        import time
+        import sys, time
         from lab.cluster import Lab
         from lab.spec import HostSpec
         specs = (HostSpec("p1", "plain", 1, firewalld=False),)
-        with Lab("test-orphan", specs, salt=False, ephemeral=True) as lab:
+        with Lab(sys.argv[1], specs, salt=False, ephemeral=True) as lab:
             lab.host("p1").spawn(["sleep", "985"], "/var/log/sleep")
             print("up", flush=True)
             time.sleep(60)
         """)
     )
     holder = subprocess.Popen(
-        [sys.executable, script],
+        [sys.executable, script, name],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(daemons.CHECKOUT)},
     )
     with holder:
         assert holder.stdout and holder.stdout.readline() == "up\n"
-        folder = lab_folder.folder_of("test-orphan")
+        folder = lab_folder.folder_of(name)
         first = kill_hosts.first_processes(folder.path)
         assert len(first) == 2
         holder.kill()
     wait_for(lambda: not any(lives(pid) for pid in first))
-    Lab("test-orphan").down()
+    Lab(name).down()
     assert not folder.path.exists()
 
 
@@ -272,13 +272,13 @@ def test_what_is_missing_is_said_with_its_mend(
     else:
         monkeypatch.setattr(shutil, "which", lambda program, path: None)
     with pytest.raises(LabError, match=says):
-        Lab("test-missing", (PLAIN,), salt=False).up()
-    assert not lab_folder.folder_of("test-missing").path.exists()
+        Lab(f"test-missing{os.getpid()}", (PLAIN,), salt=False).up()
+    assert not lab_folder.folder_of(f"test-missing{os.getpid()}").path.exists()
 
 
 def test_a_lab_of_the_same_name_is_not_raised_twice(lab: Lab) -> None:
     with pytest.raises(LabError, match=r"is up already.*down"):
-        Lab("test-host", (PLAIN,), salt=False).up()
+        Lab(f"test-host{os.getpid()}", (PLAIN,), salt=False).up()
     assert lab.host("s1").alive
 
 
@@ -287,7 +287,7 @@ def test_two_hosts_never_share_a_name_or_an_address(
     specs: tuple[HostSpec, ...],
 ) -> None:
     with pytest.raises(LabError, match="Two hosts"):
-        Lab("test-double", specs, salt=False).up()
+        Lab(f"test-double{os.getpid()}", specs, salt=False).up()
 
 
 def lives(pid: int) -> bool:
