@@ -148,7 +148,7 @@ def test_each_layer_loses_only_what_it_has(scripted, pillar):
     assert ports(scripted, "--permanent") == []
 
 
-def test_what_a_disabled_row_gives_up_stays_until_it_is_closed_as_told(scripted, pillar):
+def test_what_a_disabled_row_gives_up_stays_until_the_fix_closes_it(scripted, pillar):
     pillar["ports"]["manager"]["kafka"] = {"enabled": False}
     scripted.call("apply", pillar)
     (notice,) = adopt(scripted, pillar)["notices"]
@@ -160,7 +160,7 @@ def test_what_a_disabled_row_gives_up_stays_until_it_is_closed_as_told(scripted,
     assert adopt(scripted, pillar) == NOTHING
 
 
-def test_a_range_that_somebody_widened_stays_until_its_part_is_closed_as_told(scripted, pillar):
+def test_a_range_that_was_widened_stays_until_the_fix_closes_its_part(scripted, pillar):
     scripted.firewall_cmd("--permanent", "--add-port=9080-9092/tcp")
     scripted.firewall_cmd("--reload")
     (notice,) = adopt(scripted, pillar)["notices"]
@@ -198,7 +198,7 @@ def test_ports_of_ssh_are_never_touched(scripted, pillar):
     assert "ssh" in scripted.firewall_cmd("--zone=public", "--list-services")
 
 
-def test_rules_go_as_well_where_pods_come_in_by_somebodys_zone(scripted, pillar):
+def test_rules_go_too_where_pods_come_in_by_a_zone_of_the_operator(scripted, pillar):
     scripted.call("remove")
     scripted.firewall_cmd("--permanent", "--add-interface=cni0")
     scripted.firewall_cmd("--add-interface=cni0")
@@ -271,7 +271,7 @@ def iptables_backend(node, pillar):
         ),
     ],
 )
-def test_without_proof_nothing_is_touched_in_test_mode_neither(scripted, pillar, unproven):
+def test_without_proof_nothing_is_touched_in_test_mode_either(scripted, pillar, unproven):
     told = unproven(scripted, pillar)
     before = scripted.everything()
     predicted = refusal(scripted, pillar, test=True)
@@ -357,7 +357,7 @@ def test_wherever_it_is_killed_the_zone_is_what_it_was_or_all_of_it_is_taken(
     assert adopt(host, pillar)["changes"] == {}
 
 
-def test_its_rollback_is_told_as_commands_and_not_made(scripted, pillar):
+def test_its_rollback_is_shown_as_commands_and_not_made(scripted, pillar):
     adopt(scripted, pillar)
     (refused,) = scripted.try_call("rollback", pillar)["refused"]
     assert "k3sfw puts nothing into it. Fix: firewall-cmd --permanent --zone=public" in refused

@@ -55,7 +55,7 @@ def test_test_mode_touches_nothing_and_predicts_the_real_run(node, pillar):
     assert node.call("apply", pillar) == predicted
 
 
-def test_what_is_in_force_stays_in_force_after_a_reload_and_a_restart_by_somebody(node, pillar):
+def test_what_is_in_force_stays_in_force_after_a_reload_and_a_restart(node, pillar):
     node.call("apply", pillar)
     node.firewall_cmd("--reload")
     assert node.call("compare", pillar)["changes"] == {}
@@ -159,7 +159,7 @@ def test_a_group_that_comes_and_goes_leaves_nothing_behind(node, pillar):
     ]
 
 
-def test_an_incomplete_peer_list_lets_new_nodes_in_and_nobody_out(node, pillar):
+def test_an_incomplete_peer_list_adds_new_nodes_and_removes_none(node, pillar):
     node.call("apply", pillar)
     del pillar["nodes"]["s2"]
     pillar["nodes"]["a2"] = {"role": "agent", "addresses": ["192.0.2.22"]}
@@ -190,7 +190,7 @@ def test_a_thousand_nodes_are_let_in_and_read_back(node, pillar):
     assert node.call("apply", pillar) == {"changes": {}, "reloads": [], "notices": []}
 
 
-def test_interfaces_that_somebody_bound_elsewhere_stay_there(node, pillar):
+def test_interfaces_that_are_bound_elsewhere_stay_there(node, pillar):
     node.firewall_cmd("--permanent", "--zone=trusted", "--add-interface=cni0")
     node.firewall_cmd("--zone=trusted", "--add-interface=cni0")
     outcome = node.call("apply", pillar)

@@ -79,7 +79,7 @@ def test_what_is_bound_only_permanently_stays_so_and_pods_come_in_by_our_zone(
     assert node.call("apply", pillar)["changes"] == {}
 
 
-def test_an_interface_with_a_wildcard_in_that_zone_is_no_lost_rule(with_office, pillar):
+def test_an_interface_with_a_wildcard_in_that_zone_is_not_a_lost_rule(with_office, pillar):
     node = with_office
     bind(node, "interface=cni0")
     bind(node, "interface=tun+")

@@ -31,7 +31,7 @@ def booted():
 
 
 @pytest.mark.parametrize("enabled", [["timer"], ["service"], ["timer", "service"]])
-def test_an_enabled_nm_cloud_setup_is_seen_and_its_mend_ends_it(booted, enabled):
+def test_an_enabled_nm_cloud_setup_is_seen_and_the_fix_disables_it(booted, enabled):
     def seen():
         return booted.run([sys.executable, "-c", READ]).stdout
 

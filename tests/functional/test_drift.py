@@ -118,7 +118,7 @@ def kernel_rules_twice(node):
         (kernel_rules_twice, "kernel"),
     ],
 )
-def test_drift_is_seen_in_its_layer_and_mended(node, pillar, drift, layer):
+def test_drift_is_seen_in_its_layer_and_fixed(node, pillar, drift, layer):
     node.call("apply", pillar)
     drift(node)
     seen = node.call("compare", pillar)
@@ -137,7 +137,7 @@ def test_drift_is_seen_in_its_layer_and_mended(node, pillar, drift, layer):
     assert node.call("compare", pillar)["changes"] == {}
 
 
-def test_check_ports_names_who_listens_and_what_nobody_serves(node, pillar):
+def test_check_ports_names_the_listener_and_what_has_none(node, pillar):
     node.call("apply", pillar)
     server = node.host.popen(["python3", "-m", "http.server", "6379"])
     try:

@@ -94,7 +94,9 @@ POLICY = ("policy k3s-rows", ["--new-policy=k3s-rows"])
         ),
     ],
 )
-def test_a_strangers_object_of_our_name_is_named_and_left_alone(node, pillar, name, make, active):
+def test_another_owners_object_of_our_name_is_named_and_left_alone(
+    node, pillar, name, make, active
+):
     node.firewall_cmd("--permanent", *make)
     if active:
         node.firewall_cmd("--reload")
@@ -106,7 +108,7 @@ def test_a_strangers_object_of_our_name_is_named_and_left_alone(node, pillar, na
     assert node.everything() == before
 
 
-def test_a_strangers_k3s_object_of_another_name_survives(node, pillar):
+def test_a_k3s_object_of_another_owner_survives(node, pillar):
     node.firewall_cmd("--permanent", "--new-zone=k3s-operators")
     node.firewall_cmd("--permanent", "--zone=k3s-operators", "--add-port=4444/tcp")
     node.firewall_cmd("--reload")

@@ -86,7 +86,7 @@ def test_the_row_of_a_live_ssh_session_does_not_go(node, outsider, tables, famil
         assert node.call("apply", tables)["changes"] == {}
 
 
-def test_the_row_of_a_live_ssh_session_goes_if_somebody_allows_it(node, outsider, tables):
+def test_the_row_of_a_live_ssh_session_goes_where_it_is_allowed(node, outsider, tables):
     node.call("apply", tables)
     with session(node.host, outsider, 2222):
         del tables["ports"]["manager"]["ssh"]
@@ -249,7 +249,7 @@ def test_a_first_start_of_what_is_not_installed_yet_keeps_ssh(node, outsider, pi
 # -- a list that is suddenly much smaller ---------------------------------------------------------
 
 
-def test_a_peer_list_that_is_suddenly_much_smaller_lets_nobody_go(node, pillar):
+def test_a_peer_list_that_suddenly_shrinks_removes_no_node(node, pillar):
     for number in range(30, 36):
         pillar["nodes"][f"a{number}"] = {"role": "agent", "addresses": [f"192.0.2.{number}"]}
     node.call("apply", pillar)

@@ -110,9 +110,7 @@ def test_a_host_cut_off_by_a_firewalld_that_died_in_a_reload_is_reached_again(
 NOTHING = {"changes": {}, "reloads": [], "notices": []}
 
 
-def test_a_dead_firewalld_whose_own_rules_are_gone_is_told_and_the_host_not_opened(
-    served, outsider
-):
+def test_a_dead_firewalld_without_its_rules_is_reported_and_the_host_stays_closed(served, outsider):
     kill_firewalld_in_a_reload(served.host)
     outcome = served.call("heal")
     assert outcome["changes"] == {}
@@ -124,7 +122,7 @@ def test_a_dead_firewalld_whose_own_rules_are_gone_is_told_and_the_host_not_open
     assert "firewalld" not in served.host.daemons()
 
 
-def test_a_dead_firewalld_whose_own_rules_stand_keeps_nobody_out_that_they_let_in(served, outsider):
+def test_a_dead_firewalld_whose_rules_stand_still_lets_in_what_they_allow(served, outsider):
     kill_firewalld_in_a_reload(served.host)
     served.host.start_firewalld()
     kill_firewalld(served.host)
@@ -159,7 +157,7 @@ def test_a_wanted_panic_stays_also_on_top_of_what_a_reload_left(served, outsider
         assert answer(outsider, served) == "open"
 
 
-def test_a_panic_that_a_new_firewalld_does_not_know_of_is_told_and_stays(served, outsider):
+def test_a_panic_that_a_new_firewalld_does_not_know_is_reported_and_stays(served, outsider):
     served.firewall_cmd("--panic-on")
     kill_firewalld(served.host)
     served.host.start_firewalld()
@@ -246,7 +244,7 @@ def test_a_file_of_ours_is_put_back_while_firewalld_is_stopped_and_it_is_not_sta
     served.host.start_firewalld()
 
 
-def test_a_spoilt_file_that_k3sfw_never_wrote_is_told_and_not_touched(served, pillar):
+def test_a_damaged_file_that_k3sfw_never_wrote_is_reported_and_not_touched(served, pillar):
     policy_file(served, "k3s-something").write_bytes(b"")
     before = served.everything()
     outcome = served.call("heal")
@@ -327,7 +325,7 @@ def test_a_heal_that_was_killed_before_its_reload_is_made_up_for(served, outside
         ("ipsets/broken.xml", NOT_STARTED, "conflicting intervals"),
     ],
 )
-def test_a_firewalld_failed_by_somebody_elses_file_is_told_and_nothing_is_touched(
+def test_a_firewalld_that_another_owners_file_broke_is_reported_and_nothing_is_touched(
     served, outsider, pillar, path, content, words
 ):
     served.path(
@@ -348,7 +346,7 @@ def test_a_firewalld_failed_by_somebody_elses_file_is_told_and_nothing_is_touche
     assert answer(outsider, served) == "refused"
 
 
-def test_our_file_and_somebody_elses_spoilt_ours_is_put_back_and_theirs_told(served):
+def test_of_two_damaged_files_ours_is_restored_and_the_other_is_reported(served):
     truncated(served)
     served.path("/etc/firewalld/zones/broken.xml").write_text(NOT_LOADED)
     start_failed(served)
@@ -377,7 +375,7 @@ def test_on_a_sound_node_nothing_is_found_and_nothing_touched(served):
     assert served.everything() == before
 
 
-def test_a_stopped_firewalld_is_not_started_and_no_ailment(node):
+def test_a_stopped_firewalld_is_not_started_and_not_damage(node):
     node.host.stop_firewalld()
     assert node.call("heal") == NOTHING
     assert "firewalld" not in node.host.daemons()

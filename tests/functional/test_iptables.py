@@ -73,7 +73,7 @@ def test_rules_of_iptables_are_there_after_a_first_start_of_firewalld(kubernetes
     assert rules(node) == after
 
 
-def test_rules_that_were_kept_too_long_ago_are_told_once_and_not_put_back(kubernetes, pillar):
+def test_rules_that_were_kept_too_long_ago_are_reported_once_and_not_restored(kubernetes, pillar):
     node = kubernetes
     node.call("apply", pillar)
     kept = node.path("/run/k3sfw-iptables/iptables")

@@ -264,7 +264,7 @@ def test_a_lab_ends_with_the_process_that_raised_it(tmp_path: Path) -> None:
     ("name", "says"),
     [("geteuid", "needs root.*sudo"), ("which", "apt-get install .*iproute2")],
 )
-def test_what_is_missing_is_said_with_its_mend(
+def test_what_is_missing_is_named_with_its_fix(
     name: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if name == "geteuid":

@@ -112,6 +112,6 @@ def test_hundreds_of_addresses_are_asked_as_truly_as_one(host, outsider):
     assert took < 5
 
 
-def test_who_is_not_root_is_told_so(host):
+def test_a_user_that_is_not_root_is_refused(host):
     answers, _took = probed(host, "setpriv", "--bounding-set=-all", **{OUT[0]: 1500})
     assert answers is None

@@ -230,7 +230,7 @@ def leftover_drop_table(target):
 
 
 @pytest.mark.parametrize("make", [drop_zone, panic, leftover_drop_table])
-def test_silence_is_told_as_silence_and_never_as_open(make, asker, target):
+def test_silence_is_reported_as_silence_and_never_as_open(make, asker, target):
     opened(target, LISTENED)
     make(target)
     answer = asker.ask(*both(of(target), LISTENED if make is not drop_zone else UNUSED))
@@ -245,7 +245,7 @@ def test_a_host_that_is_down_is_known_within_four_seconds(asker):
 
 
 @pytest.mark.parametrize("kind", ["", "prohibit", "blackhole", "unreachable"])
-def test_a_dead_route_is_told_at_once_and_by_its_type(kind, asker):
+def test_an_unusable_route_is_reported_at_once_with_its_type(kind, asker):
     networks = ("203.0.113.0/24", "2001:db8:dead::/48")
     if kind:
         _ip(asker.host, *(f"route add {kind} {network}" for network in networks))
@@ -286,13 +286,13 @@ def test_a_router_that_rejects_is_blamed_and_not_the_host_behind_it(lab, asker):
     assert {answer["sender"] for answer in answers} == {*of(router)}
 
 
-def test_a_host_that_is_down_behind_a_router_is_told_by_the_router(lab, asker):
+def test_a_host_that_is_down_behind_a_router_is_reported_by_the_router(lab, asker):
     answers = asker.answers(("198.51.100.77", TCP, LISTENED), ("2001:db8:f::77", TCP, LISTENED))
     assert outcomes(answers) == [DOWN] * 2
     assert {answer["sender"] for answer in answers} == {*of(lab.host("router"))}
 
 
-def test_a_router_without_a_route_is_told_from_a_route_that_lacks_here(lab, asker):
+def test_a_router_without_a_route_is_told_from_a_route_that_is_missing_here(lab, asker):
     router = lab.host("router")
     beyond = ("203.0.113.9", "2001:db8:bad::9")
     vias = dict(zip(("203.0.113.0/24", "2001:db8:bad::/48"), of(router)))

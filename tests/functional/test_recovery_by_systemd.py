@@ -49,7 +49,7 @@ def test_an_apply_that_ends_leaves_no_timer(node, more):
     assert timers(node) == []
 
 
-def test_a_timer_that_somebody_stopped_does_not_spoil_a_change_that_ended(node, more):
+def test_a_timer_that_was_stopped_does_not_spoil_a_change_that_ended(node, more):
     steps = node.drive(99, "kill", more)["steps"]
     node.call("rollback", more)
     answer = node.drive(steps.index("permanent"), "stop-timer", more)
@@ -71,7 +71,7 @@ def test_a_run_that_dies_is_undone_by_a_timer_that_was_armed_before_it_changed_a
     assert timers(node) == []
 
 
-def test_a_timer_undoes_what_nobody_confirms(node, more):
+def test_a_timer_undoes_an_unconfirmed_change(node, more):
     old = node.state()
     began = time.monotonic()
     node.call("apply", more, confirm_within=36)

@@ -42,7 +42,7 @@ def knows(node, address):
     )
 
 
-def test_a_change_that_nobody_confirms_is_undone_in_time(shared, more):
+def test_an_unconfirmed_change_is_undone_in_time(shared, more):
     began = time.monotonic()
     shared.call("apply", more, confirm_within=2)
     assert knows(shared, "192.0.2.22") == (True, False)
@@ -103,7 +103,7 @@ def test_a_confirmed_change_stays_over_a_reload(shared, more):
     assert entry["outcome"] == "kept"
 
 
-def test_a_reload_by_anybody_undoes_what_is_not_confirmed(shared, more):
+def test_any_reload_undoes_what_is_not_confirmed(shared, more):
     shared.call("apply", more, confirm_within=30)
     shared.firewall_cmd("--reload")
     assert knows(shared, "192.0.2.22") == (False, False)
@@ -136,7 +136,7 @@ def test_a_rollback_that_comes_too_late_does_not_say_that_it_went_back(shared, m
     assert knows(shared, "192.0.2.22")[0]
 
 
-def test_a_rollback_of_what_nobody_confirmed_in_time_goes_back_no_further(shared, more):
+def test_a_rollback_of_what_was_not_confirmed_in_time_goes_back_no_further(shared, more):
     shared.call("apply", more)
     confirmable = {**more, "nodes": {**more["nodes"], **A3}}
     shared.call("apply", confirmable, confirm_within=30)

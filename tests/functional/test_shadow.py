@@ -85,7 +85,7 @@ def networks(node):
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=NAMES)
-def test_what_somebody_elses_file_would_do_to_a_reload_is_refused_before_it(node, fault):
+def test_what_another_owners_file_would_do_to_a_reload_is_refused_before_it(node, fault):
     write(node, fault)
     answer = node.try_call("try_out")
     if "refused" in answer:
@@ -167,7 +167,7 @@ def test_a_caller_that_is_killed_in_the_middle_leaves_nothing(node, after):
 HANGS = "#!/bin/sh\nsleep 600 &\nsleep 600\n"
 
 
-def test_one_that_hangs_is_ended_and_is_no_verdict(node):
+def test_a_trial_that_hangs_is_ended_and_gives_no_verdict(node):
     hanging = node.path("/run/hanging")
     hanging.write_text(HANGS)
     hanging.chmod(0o755)
@@ -183,14 +183,14 @@ def test_one_that_hangs_is_ended_and_is_no_verdict(node):
     assert traces(node) == before
 
 
-def test_a_python_without_the_library_is_no_verdict(node):
+def test_a_python_without_the_library_gives_no_verdict(node):
     use_interpreter(node, "/usr/bin/nonesuch")
     answer = node.call("try_out", contents=GOOD)
     assert not answer["tried"]
     assert "the Python that firewalld runs with is not found" in answer["notices"][0]
 
 
-def test_a_host_that_may_not_make_namespaces_is_no_verdict(node):
+def test_a_host_that_may_not_make_namespaces_gives_no_verdict(node):
     """As in a container that lacks CAP_SYS_ADMIN."""
     given = json.dumps({"options": {"contents": GOOD}})
     done = node.host.run(

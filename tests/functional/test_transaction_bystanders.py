@@ -57,7 +57,7 @@ def is_running(node, name):
 
 @pytest.mark.parametrize("function", ["apply", "remove"])
 @pytest.mark.parametrize("seconds", [0.05, 0.15])
-def test_firewalld_killed_in_a_reload_cuts_nobody_off_for_long(
+def test_firewalld_killed_in_a_reload_does_not_cut_peers_off_for_long(
     raised, node, pillar, function, seconds
 ):
     if function == "apply":
@@ -122,7 +122,9 @@ def go_on_after(node, seconds):
 
 
 @pytest.mark.parametrize("step", ["execute"])
-def test_a_bus_that_dies_is_told_and_undone_when_it_is_back(node, pillar, new_row, step):
+def test_a_bus_that_dies_is_reported_and_the_change_is_undone_when_it_is_back(
+    node, pillar, new_row, step
+):
     steps, old, new = steps_of(node, pillar, new_row)
     answer = node.drive(steps.index(step), "kill-bus", new_row)
     assert "the system D-Bus hung up" in answer["refused"][0]

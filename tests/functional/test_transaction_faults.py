@@ -69,7 +69,7 @@ def test_a_run_that_freezes_is_ended_and_undone(node, new_row, step):
     node.assert_nothing_is_left()
 
 
-def test_a_run_that_is_at_work_is_not_told_as_broken_off(node, new_row):
+def test_a_run_that_is_at_work_is_not_reported_as_interrupted(node, new_row):
     frozen = threading.Thread(target=node.drive, args=(1, "freeze", new_row), kwargs={"within": 12})
     frozen.start()
     folder = node.path("/var/lib/k3sfw/transaction")

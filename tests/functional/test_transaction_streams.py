@@ -8,7 +8,7 @@ from tests.functional.knocking import CLOSED, OPEN, knocking
 from tests.functional.transactions import TransactionNode
 
 
-def test_who_knocks_is_heard_where_it_is_open(raised, node):
+def test_new_connections_get_through_where_the_port_is_open(raised, node):
     with knocking(raised.host("out"), raised.host("s1"), OPEN) as counts:
         node.firewall_cmd("--state")
     assert counts[1] > 5

@@ -61,9 +61,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("make", "sentence"), CASES, ids=[make.__name__ for make, _s in CASES])
-def test_one_sentence_with_the_mend_within_20_seconds_and_nothing_done(
-    node, pillar, make, sentence
-):
+def test_one_problem_with_its_fix_within_20_seconds_and_nothing_done(node, pillar, make, sentence):
     make(node)
     files = node.files()
     # All three ask in the same way, and each waits eight seconds for a frozen one.
@@ -85,7 +83,7 @@ def test_a_wanted_panic_is_never_lifted(node, pillar):
     assert node.run("firewall-cmd", "--query-panic").strip() == "yes"
 
 
-def test_a_reload_that_somebody_elses_file_would_make_fail_is_not_tried(node, pillar):
+def test_a_reload_that_another_owners_file_would_break_is_not_tried(node, pillar):
     broken = "<zone><service name='nonesuch'/></zone>"
     node.path("/etc/firewalld/zones/broken.xml").write_text(broken)
     before = node.everything()

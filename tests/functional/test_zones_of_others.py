@@ -169,7 +169,7 @@ DEEDS = {
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-def test_what_somebody_did_is_found_and_its_mend_mends(host, deed):
+def test_what_an_operator_changed_is_found_and_the_fix_fixes_it(host, deed):
     commands, begins, rest = DEEDS[deed]
     host.shell(*commands)
     try:
@@ -183,7 +183,7 @@ def test_what_somebody_did_is_found_and_its_mend_mends(host, deed):
         host.shell(*rest)
 
 
-def test_what_the_documents_script_opened_is_told_with_its_mend(host):
+def test_what_the_documents_script_opened_is_reported_with_its_fix(host):
     # As it will be after the reload at the end.
     host.shell("firewall-cmd -q --reload")
     before = host.runtime()
@@ -256,7 +256,7 @@ def redirecting(host, listening):
     host.shell("nft delete table ip theirs")
 
 
-def test_a_row_cannot_keep_anybody_out_of_what_is_redirected_and_that_is_told(host, redirecting):
+def test_a_row_cannot_deny_what_is_redirected_and_that_is_reported(host, redirecting):
     assert reaches(host.outsider, 2379)
     (problem,) = host.problems()
     assert problem.startswith(
@@ -268,7 +268,7 @@ def test_a_row_cannot_keep_anybody_out_of_what_is_redirected_and_that_is_told(ho
     assert host.problems() == []
 
 
-def test_with_strict_forward_ports_firewalld_decides_and_that_is_told(host, redirecting):
+def test_with_strict_forward_ports_firewalld_decides_and_that_is_reported(host, redirecting):
     conf = host.path("/etc/firewalld/firewalld.conf")
     before = conf.read_text()
     if "StrictForwardPorts=no" not in before:
@@ -294,7 +294,7 @@ REDIRECTED = (
 )
 
 
-def test_what_kube_proxy_and_portmap_do_with_iptables_is_told(host):
+def test_what_kube_proxy_and_portmap_do_with_iptables_is_reported(host):
     host.host.run(["iptables-restore"], input=(DATA / "nat_iptables.txt").read_text())
     rule = "-p udp --dport 514 -j DNAT --to-destination [fd42::9]:514"
     host.shell(f"ip6tables -t nat -A PREROUTING -d 2001:db8::11 {rule}")
@@ -318,7 +318,7 @@ def test_what_kube_proxy_and_portmap_do_with_iptables_is_told(host):
     assert host.problems() == []
 
 
-def test_what_kube_proxy_and_portmap_do_with_nftables_is_told(host):
+def test_what_kube_proxy_and_portmap_do_with_nftables_is_reported(host):
     for name in ("nat_kube_proxy", "nat_portmap"):
         items = json.loads((DATA / f"{name}.json").read_text())["nftables"]
         # In the order in which they can refer to each other.
@@ -340,7 +340,7 @@ def test_what_kube_proxy_and_portmap_do_with_nftables_is_told(host):
     assert host.problems() == []
 
 
-def test_iptables_rules_that_no_program_can_show_are_said_to_be_unread(host):
+def test_iptables_rules_that_no_program_can_show_are_reported_as_unread(host):
     host.shell("iptables -t nat -A PREROUTING -p tcp --dport 81 -j REDIRECT --to-ports 82")
     programs = ("iptables-nft-save", "xtables-nft-multi", "iptables-save")
     paths = [f"/usr/sbin/{name}" for name in programs]

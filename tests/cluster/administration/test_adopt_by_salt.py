@@ -43,7 +43,7 @@ def scripted(applied):
     applied.on_every_node(put_back)
 
 
-def test_what_the_script_opened_to_everybody_closes_to_all_but_those_of_the_tables(scripted):
+def test_what_the_script_opened_to_all_closes_to_all_but_the_sources_of_the_tables(scripted):
     sources = [reach.host_as_source(scripted.host(name)) for name in ("s2", "a1", "out")]
     targets = [scripted.host(name) for name in ("s1", "a1")]
     pairs = reach.pairs(sources, targets)

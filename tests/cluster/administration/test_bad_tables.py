@@ -230,7 +230,7 @@ def test_every_fault_is_named_with_its_path_and_nothing_is_touched(applied, drif
     assert all(path.startswith(("k3s:ports", "k3s:nodes")) for path in named - expected)
 
 
-def test_every_faulty_row_is_named_with_its_mend_and_check_ports_says_the_same(applied, drifted):
+def test_every_faulty_row_is_named_with_its_fix_and_check_ports_says_the_same(applied, drifted):
     with applied.site({"k3s": {"ports": {"cluster": ROWS}}}):
         comment = refusal(applied, drifted)
         report, code = applied.salt_call("s1", "k3sfw.check_ports")
@@ -278,16 +278,14 @@ def test_a_pinned_role_that_contradicts_the_grain_is_refused(applied, drifted):
     assert "pillar says agent and the grain k3s_role of the node says server" in str(said)
 
 
-def test_a_pin_that_makes_no_sense_is_refused_and_not_taken_for_a_claim_of_the_minion(
-    applied, drifted
-):
+def test_an_invalid_pin_is_refused_and_not_taken_for_a_claim_of_the_minion(applied, drifted):
     pins = {"s2": {"addresses": ["192.0.2.999"]}, "a1": {"role": "master", "zone": "public"}}
     with applied.site({"k3s": {"nodes": pins}}):
         said = faults(refusal(applied, drifted))
     assert set(said) == {"k3s:nodes:s2:addresses:0", "k3s:nodes:a1:role", "k3s:nodes:a1:zone"}
 
 
-def test_a_site_file_that_is_no_yaml_stops_the_state_and_touches_nothing(applied, drifted):
+def test_a_site_file_that_is_not_yaml_stops_the_state_and_touches_nothing(applied, drifted):
     before = everything(drifted)
     with pillar_files(applied, **{"k3s/site.sls": "k3s: {"}):
         returned = applied.salt("s1", "state.apply", "k3s.firewall")["s1"]

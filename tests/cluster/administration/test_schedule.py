@@ -104,7 +104,7 @@ def jobs_in_cache(cluster):
     return {path.parent.name for path in cache.glob("*/*/jid")}
 
 
-def test_a_rule_taken_away_by_hand_is_back_without_anybody_applying(applied, scheduled):
+def test_a_rule_removed_by_hand_comes_back_without_an_apply(applied, scheduled):
     with Events(applied.lab.master) as events:
         take_redis_rule(scheduled)
         wait_until(lambda: has_redis_rule(scheduled), "the rule is not back", timeout=60)

@@ -111,7 +111,7 @@ def test_an_event_is_sent_on_a_change_and_never_without_one(cycle):
     assert [cycle[name].events for name in ("predicted", "second", "converged")] == [{}, {}, {}]
 
 
-def test_a_drift_made_by_hand_is_reported_and_mended(applied):
+def test_drift_made_by_hand_is_reported_and_fixed(applied):
     host = applied.host("s1")
     salt_views.lose_address(host, "192.0.2.21")
     lost = {"ipset k3s-node-4": {"entries": {"old": [], "new": ["192.0.2.21"]}}}
@@ -214,7 +214,7 @@ def bystander(applied):
         applied.salt("s2", "schedule.delete", job)
 
 
-def test_what_is_somebody_elses_survives_apply_highstate_and_remove(applied, bystander):
+def test_what_others_own_survives_apply_highstate_and_remove(applied, bystander):
     host = applied.host(bystander)
     for arguments in (
         ["--permanent", "--new-zone=office"],
@@ -295,7 +295,7 @@ def answers(applied):
     return ask(applied, ["s1", "a1"], ASKED)
 
 
-def test_role_and_nodes_tell_who_is_in_the_cluster(applied, answers):
+def test_role_and_nodes_tell_what_is_in_the_cluster(applied, answers):
     nodes = {
         name: {"role": host.role, "addresses": [host.ipv4, host.ipv6]}
         for name, host in applied.nodes.items()
@@ -425,7 +425,7 @@ def test_explain_names_the_row_and_the_rule_or_says_that_there_is_none(applied):
 
 
 @pytest.mark.parametrize("question", [("nobody", 2379), ("192.0.2.21", 70000)])
-def test_explain_refuses_a_question_that_makes_no_sense(applied, question):
+def test_explain_refuses_an_invalid_question(applied, question):
     refused = applied.salt("s1", "k3sfw.explain", *question)["s1"]
     assert isinstance(refused, str), refused
     assert "Fix: give one address, a port from 1 to 65535" in refused

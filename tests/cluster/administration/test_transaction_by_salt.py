@@ -130,7 +130,7 @@ def test_a_rollback_of_what_waits_undoes_it_at_once(changed):
     assert outcomes(changed) == ["undone by the rollback"]
 
 
-def test_a_change_that_nobody_confirms_is_undone_in_time_and_the_next_apply_says_so(changed):
+def test_an_unconfirmed_change_is_undone_in_time_and_the_next_apply_says_so(changed):
     host, within = changed.host("s1"), 10
     began = time.monotonic()
     waiting = changed.salt("s1", "k3sfw.apply", confirm="manual", within=within)["s1"]
@@ -310,7 +310,7 @@ def a_minion_connected(host, client):
         shutil.rmtree(host.path(folder))
 
 
-def test_an_apply_that_would_close_ssh_or_salt_to_who_uses_them_is_refused_as_foretold(in_use):
+def test_an_apply_that_would_close_ssh_or_salt_in_use_is_refused_as_predicted(in_use):
     host, client = in_use.host("s1"), in_use.host("a1").ipv4
     before, known = everything(host), outcomes(in_use)
     foretold = in_use.apply("s1", test=True)["s1"]

@@ -153,7 +153,7 @@ def test_fewer_peers_are_sampled_and_counted(applied):
 # -- one cut, found and blamed on the right node, and nothing else --------------------------------
 
 
-def test_a_rule_that_is_lost_is_blamed_on_its_node_and_the_printed_mend_mends(cluster_ok):
+def test_a_lost_rule_is_blamed_on_its_node_and_the_printed_fix_fixes_it(cluster_ok):
     cluster_ok.host("s1").run(
         ["firewall-cmd", "--policy=k3s-rows", f"--remove-rich-rule={API_RULE}"]
     )
@@ -212,7 +212,7 @@ def test_a_host_that_is_cut_off_is_down_to_all_others_and_nothing_else_is(cluste
         assert {sentence.split()[0] for sentence in found[name]} == {"host_down"}
 
 
-def test_vxlan_that_is_dropped_on_arrival_is_blamed_on_who_drops_it(cluster_ok):
+def test_vxlan_that_is_dropped_on_arrival_is_blamed_on_the_node_that_drops_it(cluster_ok):
     with rule(cluster_ok.host("s2"), "input", f"ip saddr 192.0.2.11 udp dport {VXLAN} drop"):
         found = problems(cluster_ok)
     starting(found, "no_answer udp/8472 s1 -> s2", "blocked udp/8472 s1 -> s2")
@@ -247,7 +247,7 @@ def test_a_rule_of_this_host_that_keeps_packets_in_is_its_own_fault(cluster_ok):
     )
 
 
-def test_a_node_behind_a_left_over_drop_table_gives_no_answer_to_anybody(cluster_ok):
+def test_a_node_behind_a_leftover_drop_table_answers_no_peer(cluster_ok):
     host = cluster_ok.host("a2")
     chains = "".join(
         f"add chain inet firewalld_policy_drop filter_{hook} "
@@ -302,7 +302,7 @@ def test_what_should_be_closed_and_is_open_is_exposed_by_its_node(cluster_ok):
     assert "it lets in what no row allows" in found["a1"][0]
 
 
-def test_ports_that_no_row_names_are_exposed_where_somebody_opens_them(cluster_ok):
+def test_ports_that_no_row_names_are_exposed_where_they_are_opened(cluster_ok):
     host = cluster_ok.host("s2")
     host.run(["firewall-cmd", "--add-port=20000-29999/tcp"])
     try:

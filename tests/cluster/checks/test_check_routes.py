@@ -240,7 +240,7 @@ def states(cluster, name, **options):
 # First, while there is no overlay.
 
 
-def test_a_node_without_k3s_is_neither_fine_nor_broken(bare):
+def test_a_node_without_k3s_is_neither_ok_nor_broken(bare):
     for name, problems in bare.problems().items():
         forwarding, *others = problems
         assert forwarding.startswith(f"bad_setting net.ipv4.ip_forward -> {name}: is 0")
@@ -515,7 +515,9 @@ VARIANTS = {
     "cut",
     [pytest.param(cut, marks=pytest.mark.exhaustive if cut in VARIANTS else []) for cut in CUTS],
 )
-def test_one_cut_is_found_on_its_node_and_nothing_else_is_reported_and_its_mend_mends(overlay, cut):
+def test_one_cut_is_found_on_its_node_and_nothing_else_is_reported_and_the_fix_fixes_it(
+    overlay, cut
+):
     name, commands, words = CUTS[cut]
     if "/bridge/" in commands[0] and not Path("/proc/sys/net/bridge").exists():
         pytest.skip("this kernel has no br_netfilter")
@@ -625,7 +627,7 @@ def test_the_check_answers_through_salt_with_its_return_code(applied, overlay):
         )
 
 
-def test_a_network_manager_that_manages_the_cni_is_named_and_its_mend_takes_it_off(overlay):
+def test_a_network_manager_that_manages_the_cni_is_named_and_the_fix_makes_it_stop(overlay):
     host = overlay.host("a2")
     with network_manager(host):
         assert managed(host) >= {"cni0", "flannel.1", "eth0"}
@@ -638,7 +640,7 @@ def test_a_network_manager_that_manages_the_cni_is_named_and_its_mend_takes_it_o
         assert overlay.problems() == {}
 
 
-def test_an_enabled_ufw_is_one_conflict_and_its_mend_mends(overlay):
+def test_an_enabled_ufw_is_one_conflict_and_the_fix_disables_it(overlay):
     host = overlay.host("s2")
     with overlay.cut("s2", "ufw --force enable"):
         (problem,) = overlay.problems().pop("s2")

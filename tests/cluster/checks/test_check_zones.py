@@ -46,7 +46,7 @@ def in_both(option):
     return [f"firewall-cmd -q {layer} --zone=work {option}" for layer in ("", "--permanent")]
 
 
-def test_zones_are_shown_with_networkmanagers_say_and_what_is_wrong_is_mended(applied, agent):
+def test_zones_are_shown_with_what_networkmanager_says_and_what_is_wrong_is_fixed(applied, agent):
     report, code = checked(applied)
     assert (report["status"], report["problems"], code) == ("OK", [], 0)
     assert report["summary"].endswith("interfaces, 2 zones in use)")

@@ -146,7 +146,7 @@ def test_what_peers_send_in_flows_that_the_asking_node_began_is_not_taken_for_re
     assert returned["s1"]["problems"] == []
 
 
-def test_wireguard_that_is_dropped_on_arrival_is_blamed_on_who_drops_it(wireguard):
+def test_wireguard_that_is_dropped_on_arrival_is_blamed_on_the_node_that_drops_it(wireguard):
     with rule(wireguard.host("s2"), DROPPED):
         found = problems(wireguard)
     assert set(found) == set(MEMBERS)
@@ -194,7 +194,7 @@ CUTS = {
 }
 
 
-def test_routes_into_wireguard_are_judged_for_each_peer_and_mended(wireguard):
+def test_routes_into_wireguard_are_judged_for_each_peer_and_fixed(wireguard):
     assert problems(wireguard, "check_routes") == {}
     host = wireguard.host("s1")
     for cut, (command, words) in CUTS.items():

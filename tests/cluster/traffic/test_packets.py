@@ -29,7 +29,7 @@ def test_before_any_apply_nothing_of_the_tables_is_open(unapplied, places):
     check(places.pairs(), nothing)
 
 
-def test_what_somebody_opens_on_the_nodes_is_seen_from_everywhere(applied, places):
+def test_what_is_opened_on_the_nodes_is_seen_from_everywhere(applied, places):
     """Of the checker: no source is deaf, by neither protocol, in neither family."""
     opened = [f"--add-port={FREE}/{protocol}" for protocol in reach.PROTOCOLS]
     closed = [f"--remove-port={FREE}/{protocol}" for protocol in reach.PROTOCOLS]
@@ -79,7 +79,7 @@ def test_a_pod_or_service_address_claimed_from_outside_opens_nothing(applied, pl
         check(places.pairs_from(claiming))
 
 
-def test_the_tables_hold_after_somebodys_reload(applied, places):
+def test_the_tables_hold_after_a_reload_by_an_operator(applied, places):
     applied.on_every_node(lambda host: host.run(["firewall-cmd", "--reload"]))
     check(places.pairs())
 

@@ -43,7 +43,7 @@ def test_etcd_on_the_servers_is_a_quorum(etcd):
     assert all(answer["health"] for answer in answers)
 
 
-def test_what_one_member_of_etcd_is_told_another_one_knows(etcd):
+def test_what_one_member_of_etcd_stores_another_one_reads(etcd):
     etcd.ctl("s2", "s1", "put", "/k3sfw/told", "to s1")
     (found,) = etcd.ctl("s1", "s3", "get", "/k3sfw/told")["kvs"]
     assert base64.b64decode(found["value"]) == b"to s1"
@@ -94,7 +94,7 @@ def test_an_apply_that_would_cut_a_live_voter_off_is_refused_and_names_it(etcd, 
     assert etcd.is_healthy()
 
 
-def test_a_live_voter_is_cut_off_if_somebody_allows_it_and_the_apply_says_so(etcd, applied):
+def test_a_live_voter_is_cut_off_where_allow_lockout_is_set_and_the_apply_says_so(etcd, applied):
     s3 = applied.host("s3").ipv4
     allowed = {
         "nodes": {"s3": {"role": "agent", "addresses": [s3]}},

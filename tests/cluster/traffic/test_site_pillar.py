@@ -24,7 +24,7 @@ def test_every_node_knows_the_nodes_of_the_cluster_and_no_others(applied):
     assert applied.salt("*", "k3sfw.nodes") == dict.fromkeys(everyone, everyone)
 
 
-def test_a_minion_of_another_cluster_is_no_node_of_this_one(applied, packets):
+def test_a_minion_of_another_cluster_is_not_a_node_of_this_one(applied, packets):
     with claimed(applied, "a2", "k3s_cluster", "other"):
         applied.converge(*ASKED, "a2")
         known = applied.salt(["s1", "a2"], "k3sfw.nodes")
@@ -34,7 +34,9 @@ def test_a_minion_of_another_cluster_is_no_node_of_this_one(applied, packets):
         packets.check(is_listed, as_outsider)
 
 
-def test_a_node_that_claims_another_role_than_its_pin_gains_nothing_and_is_told(applied, packets):
+def test_a_node_that_claims_another_role_than_its_pin_gains_nothing_and_is_refused(
+    applied, packets
+):
     pin = {"k3s": {"nodes": {"a2": {"role": "agent"}}}}
     with applied.site(pin), claimed(applied, "a2", "k3s_role", "server"):
         returned = applied.apply([*ASKED, "a2"])
@@ -63,7 +65,7 @@ def test_the_host_gw_backend_has_no_port_of_its_own(applied, packets):
         packets.check(opened_by(WITHOUT_VXLAN))
 
 
-def test_clients_narrowed_to_networks_close_the_manager_to_everybody_else(applied, packets):
+def test_clients_narrowed_to_networks_close_the_manager_to_all_others(applied, packets):
     nodes_only = ["192.0.2.0/26", "2001:db8::/122"]
     with applied_with(applied, {"groups": {"clients": nodes_only}}):
         packets.check(opened_by(ROWS, clients=("server", "agent")))

@@ -68,9 +68,7 @@ def test_pod_networks_of_nodes_open_nothing():
         (None, "is not an address or CIDR"),
     ],
 )
-def test_an_impossible_pod_network_is_a_notice_if_claimed_and_a_fault_by_hand(
-    networks, problem
-):
+def test_an_impossible_pod_network_is_a_notice_if_claimed_and_a_fault_by_hand(networks, problem):
     tables = parsed(with_pods({"a1": networks, "s2": ["10.42.9.0/24"]}))
     (notice,) = tables.notices
     assert notice.startswith("pillar k3s:nodes:a1:pod_cidrs") and problem in notice
