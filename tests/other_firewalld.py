@@ -10,7 +10,7 @@ FOLDER = os.environ.get("K3SFW_FIREWALLD")
 
 
 def put_on(host):
-    """Have the host run it, if there is one."""
+    """Install it on the host, if one is given."""
     if FOLDER:
         host.stop_firewalld()
         host.run(["cp", "-a", f"{FOLDER}/.", "/"])

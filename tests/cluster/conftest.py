@@ -1,13 +1,13 @@
-"""What a test did to a cluster is put back after it, so that the next one finds it as it was."""
+"""Undoes what a test did to a cluster, so that the next one finds it unchanged."""
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
 def _cluster_put_back(request):
-    """Give the next test the cluster that this one got."""
+    """Restore the cluster that this test got, for the next one."""
     yield
-    # After an interruption there are no arguments any more, and no other test comes next.
+    # After an interruption there are no arguments any more, and no further test.
     cluster = (request.node.funcargs or {}).get("cluster")
     if cluster:
         cluster.put_back()

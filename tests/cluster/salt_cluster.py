@@ -1,4 +1,4 @@
-"""A lab with Salt's real daemons, and what an operator at the master does with both."""
+"""A lab with Salt's real daemons, and what an operator does with both on the master."""
 
 import hashlib
 import json
@@ -22,16 +22,16 @@ from tests.cluster.packets.tables import PORTS
 
 RESERVED = ",".join(map(str, sorted(PORTS)))
 APPLIED = "k3sfw_|-k3s_firewall_|-k3s_firewall_|-managed"
-# Two ways to run minions, and both must do: with the modules synced from their master and a process
-# for each job, as Salt does by itself, and with the modules installed and a thread for each job,
-# which spares most of what a job costs.
+# Two ways to run minions, and both must work: with synced modules and a process for each job, which
+# is Salt's default, and with installed modules and a thread for each job, which saves most of the
+# time of a job.
 SYNCED = {}
 INSTALLED = {"module_dirs": [str(daemons.CHECKOUT)], "multiprocessing": False}
 
 
 @contextmanager
 def standing(name, minion_settings, specs=DEFAULT_HOSTS):
-    """These hosts, every minion connected, nothing of ours synced or applied."""
+    """Start these hosts with every minion connected, and nothing of ours synced or applied."""
     if os.geteuid() != 0:
         pytest.skip("namespaces need root")
     for chatty in ("pytestshellutils", "saltfactories"):
@@ -59,7 +59,7 @@ class _InHost:
         return [*self.host.prefix, *super().cmdline(*arguments)]
 
     def get_check_events(self):
-        # They would be sent to a listener on the machine's localhost, which no host can reach.
+        # Events would go to a listener on the machine's localhost, which no host can reach.
         return []
 
 
@@ -74,7 +74,7 @@ class Minion(_InHost, SaltMinion):
 
 
 class Cluster:
-    """The lab and its Salt, as the operator at the master uses them."""
+    """The lab and its Salt, as an operator uses them on the master."""
 
     def __init__(self, lab, minion_settings):
         self.lab = lab
@@ -92,7 +92,7 @@ class Cluster:
 
     @property
     def is_applied(self):
-        """Whether the rules were applied in this session, so that the next test expects them."""
+        """Whether the rules were applied in this session, and the next test expects them."""
         return self._remembered is not None
 
     def host(self, name):
@@ -131,7 +131,7 @@ class Cluster:
             assert state["result"] is True, f"{minion}: {state['comment']}"
 
     def sync(self, *names):
-        """Bring this checkout's grains, modules and engine to these minions, or to all."""
+        """Sync grains, modules and engine of this checkout to these minions, or to all."""
         if self._minion_settings is not INSTALLED:
             self.salt(names or list(self.nodes), "saltutil.sync_all")
 
@@ -139,12 +139,12 @@ class Cluster:
             grains = self.salt_run("cache.grains", "*")
             return all("k3s_role" in grains.get(name, {}) for name in names or self.nodes)
 
-        # Minions tell their new grains to the master on their own time, after the command's end.
+        # Minions send new grains to the master some time after the command has ended.
         wait_until(are_known, "The master does not know every minion's role", timeout=30, every=0.5)
 
     @contextmanager
     def site(self, mapping):
-        """The operator's own pillar file, k3s/site.sls, within the block."""
+        """Write the operator's own pillar file, k3s/site.sls, for the block."""
         file = self._site_file
         file.parent.mkdir(exist_ok=True)
         # JSON is YAML.
@@ -155,7 +155,7 @@ class Cluster:
             file.unlink()
 
     def join(self, spec, **config):
-        """Let one more node join: host, minion (with this in its configuration), modules."""
+        """Add a node: host, minion (with this in its configuration) and modules."""
         host = self.lab.add_host(spec)
         if spec.firewalld:
             other_firewalld.put_on(host)
@@ -164,7 +164,7 @@ class Cluster:
         return host
 
     def leave(self, name):
-        """Let a node fail for good, and let the master forget it."""
+        """Destroy a node, and make the master forget it."""
         self.lab.remove_host(name)
         self._forget(name)
 
@@ -174,7 +174,7 @@ class Cluster:
         daemons.wait_for_minions(self.lab.master, [host], timeout=60)
 
     def stop_minion(self, host):
-        """End the minion of a host (or of a host that is gone, by its name)."""
+        """Stop the minion of a host, or of a destroyed host by its name."""
         self._daemons.pop(getattr(host, "name", host)).terminate()
 
     def on_every_node(self, act):
@@ -186,7 +186,7 @@ class Cluster:
     def start_daemons(self):
         master = self.lab.master
         _write_config(master, "/etc/salt/master", daemons.master_config())
-        # Open only in what the factory knows: else it would listen for keys that it must accept.
+        # Only the factory believes that it is open: else the factory would wait for keys to accept.
         known = {"id": master.name, "conf_file": "/etc/salt/master", "open_mode": True}
         self._begin(Master, "salt-master", master, known)
         for host in self.nodes.values():
@@ -194,23 +194,23 @@ class Cluster:
         daemons.wait_for_minions(master, list(self.nodes.values()), timeout=90)
 
     def end(self):
-        # The lab first: of daemons that are gone with their hosts nobody waits for the end.
+        # The lab first: the factories then do not wait for daemons that are gone with their hosts.
         self.lab.down()
         while self._daemons:
             self._daemons.popitem()[1].terminate()
 
     def apply_first(self):
-        """Apply on every node; from here on each test finds the firewalls like this."""
+        """Apply on every node; each test from here on finds this state of the firewalls."""
         self.sync()
         self.converge()
         self.remember()
 
     def remember(self):
-        """Take the firewalls as they are for what the next test must find."""
+        """Record the firewalls as the state that the next test must find."""
         self._remembered = self.on_every_node(_fingerprint)
 
     def put_back(self):
-        """Undo what a test changed; without a change this costs a look at every node."""
+        """Undo what a test changed; without a change it only reads every node."""
         with suppress(FileNotFoundError):
             self._site_file.unlink()
         members = self._put_members_back()
@@ -224,7 +224,7 @@ class Cluster:
             self.remember()
 
     def _put_members_back(self):
-        """Tells whether there was anything to do."""
+        """Return whether there was anything to do."""
         expected = self._specs
         strangers = set(self.lab.hosts) - set(expected)
         for name in strangers:
@@ -245,7 +245,7 @@ class Cluster:
         return self.lab.srv / "pillar/k3s/site.sls"
 
     def _forget(self, name):
-        """End what is left of a host that is gone, and give its name up."""
+        """End what is left of a destroyed host, and release its name."""
         if name in self._daemons:
             self.stop_minion(name)
             key = self._on_master(daemons.salt_program("salt-key"), "--yes", "--delete", name)
@@ -255,7 +255,7 @@ class Cluster:
         return self.lab.master.run(list(command), timeout=120, check=False)
 
     def _begin_minion(self, host, config):
-        # A minion's own connection could take a port on which a test is about to listen.
+        # A minion's connection could otherwise use a port that a test is about to listen on.
         reserve = f"echo {RESERVED} > /proc/sys/net/ipv4/ip_local_reserved_ports"
         host.run(["sh", "-c", reserve])
         given = daemons.minion_config(host.name, self.lab.master.ipv4)
@@ -270,7 +270,7 @@ class Cluster:
             config=known,
             script_name=daemons.salt_program(program),
             start_timeout=60,
-            # Nothing is to be saved at the end, and asking first takes seconds.
+            # There is nothing to save, and a graceful end takes seconds.
             slow_stop=False,
         )
         self._daemons[host.name] = daemon
@@ -278,7 +278,7 @@ class Cluster:
 
 
 def _fingerprint(host):
-    """What firewalld keeps on disk and in the kernel, to see whether it is still the same."""
+    """What firewalld keeps on disk and in the kernel, to compare it later."""
     folder = host.path("/etc/firewalld")
     files = {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -298,7 +298,7 @@ def _write_config(host, path, config):
 
 
 def _words(arguments, options):
-    """Arguments as one types them for Salt: it reads each as YAML."""
+    """Arguments as typed for Salt, which reads each as YAML."""
     text = [_text(argument) for argument in arguments]
     return [*text, *(f"{name}={_text(value)}" for name, value in options.items())]
 

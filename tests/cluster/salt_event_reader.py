@@ -1,4 +1,4 @@
-"""Run on the master: every event of its bus as a line of JSON, until stdin ends.
+"""Runs on the master: every event of its bus as a line of JSON, until stdin ends.
 
 A line that comes in is fired as an event of its own, with the line as its tag: once it comes out,
 everything that was on the bus before it has come out too.

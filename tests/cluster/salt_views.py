@@ -1,5 +1,5 @@
-"""What the tests of the Salt side look at: a node's firewall in all layers, its minion's log, the
-events of the master, and who talks to firewalld."""
+"""What the tests of administration look at: a node's firewall in all layers, its minion's log, the
+events of the master, and the callers of firewalld."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from lab.wait import wait_until
 from tests.firewalld_views import files, runtime
 
 EVENT_READER = Path(__file__).with_name("salt_event_reader.py")
-# Every compilation of a pillar makes Salt's master tell itself so, whoever asked for it.
+# Salt's master sends itself an event for every compilation of a pillar.
 SALTS_OWN = "minion/refresh/"
 
 # One rule of every node, as firewalld writes it.
@@ -17,12 +17,12 @@ REDIS_RULE = 'rule family="ipv4" port port="6379" protocol="tcp" accept'
 
 
 def everything(host):
-    """What an observer could see change: files, runtime configuration, kernel."""
+    """What an observer could see change: files, runtime configuration and kernel."""
     return files(host), runtime(host), kernel(host)
 
 
 def not_ours(host):
-    """Files and runtime of everything that does not bear our name, comparable after a reload."""
+    """Files and runtime of everything without our name, comparable across reloads."""
     permanent = {name: data[0] for name, data in files(host).items() if "/k3s" not in name}
     others = {key: value for key, value in runtime(host).items() if not key[1].startswith("k3s")}
     return permanent, others
@@ -34,29 +34,29 @@ def kernel(host):
 
 
 def lose_address(host, address):
-    """Make a drift by hand: a node is no longer in its ipset at runtime."""
+    """Create drift: remove a node from its ipset at runtime."""
     host.run(["firewall-cmd", "--ipset=k3s-node-4", f"--remove-entry={address}"])
 
 
 def has_address(host, address):
-    """Whether a node is in its ipset, asked of the kernel."""
+    """Whether a node is in its ipset, according to the kernel."""
     return address in host.run(["nft", "list", "set", "inet", "firewalld", "k3s-node-4"]).stdout
 
 
 def take_redis_rule(host):
-    """Make a drift by hand: a rule is gone at runtime."""
+    """Create drift: remove a rule at runtime."""
     host.run(["firewall-cmd", "--policy=k3s-rows", f"--remove-rich-rule={REDIS_RULE}"])
 
 
 def has_redis_rule(host):
-    """Whether the rule is in force, asked of the kernel."""
+    """Whether the rule is in force, according to the kernel."""
     chain = "filter_IN_policy_k3s-rows_allow"
     rules = host.run(["nft", "list", "chain", "inet", "firewalld", chain]).stdout
     return "meta nfproto ipv4 tcp dport 6379 accept" in rules
 
 
 class MinionLog:
-    """What a minion, and whoever else logs to its file, writes from now on."""
+    """What a minion, and other processes with the same log file, write from now on."""
 
     def __init__(self, host):
         self._file = host.path("/var/log/salt/minion")
@@ -93,7 +93,7 @@ class Events:
         self._out.close()
 
     def new(self):
-        """Everything since the last call, but for what Salt sends by itself: (tag, data) each."""
+        """Everything since the last call, except what Salt sends by itself: (tag, data) each."""
         self._marks += 1
         mark = f"test/mark/{self._marks}"
         self._reader.stdin.write(f"{mark}\n")
@@ -113,12 +113,12 @@ class Events:
         ]
 
     def from_managed(self):
-        """What the state said in its events since the last call: {minion: its return}."""
+        """The events of the state since the last call: {minion: its return}."""
         return {data["id"]: data["data"] for tag, data in self.new() if tag == "k3sfw/managed"}
 
 
 class Callers:
-    """Who calls firewalld on a host, by the unique names on its bus, in the order of the calls."""
+    """The callers of firewalld on a host, by their unique names on its bus, in order."""
 
     MATCH = "type='method_call',destination='org.fedoraproject.FirewallD1'"
 
@@ -139,7 +139,7 @@ class Callers:
         self._monitor.wait(10)
 
     def in_order(self):
-        # One more call after all others tells that theirs have arrived.
+        # One more call, after all others, shows that theirs have arrived.
         self._host.run(
             [
                 *("dbus-send", "--system", "--print-reply", "--dest=org.fedoraproject.FirewallD1"),

@@ -63,12 +63,12 @@ def connection(host):
 
 
 def idle_connection(host):
-    """The same, on a host whose kernel has not followed any connection yet."""
+    """The same, on a host whose kernel has not tracked any connection yet."""
     assert host.path("/proc/sys/net/netfilter/nf_conntrack_count").read_text() == "0\n"
     return connection(host)
 
 
-def test_a_first_start_without_preparing_does_cut_the_minion_off(lab):
+def test_an_unprepared_first_start_cuts_the_minion_off(lab):
     host = lab.host("a1")
     before = idle_connection(host)
     host.start_firewalld()
@@ -81,12 +81,12 @@ def test_a_first_start_without_preparing_does_cut_the_minion_off(lab):
     (job,) = re.findall(r"\d{20}", sent)
     answers = lab.master.run(["salt-run", "--out=json", "jobs.lookup_jid", job]).stdout
     assert json.loads(answers) == {}
-    # The minion has not heard anything: as far as it knows, all is well.
+    # The minion has received nothing, so it does not notice anything.
     assert connection(host) == before
 
 
 def sends_in_vain(master, host, port):
-    """Whether the master has sent the same bytes on this connection four times, unanswered."""
+    """Whether the master sent the same bytes on this connection four times without an answer."""
     shown = master.run(["ss", "-Htin", "dst", f"{host.ipv4}:{port}"]).stdout
     attempts = re.search(r"backoff:(\d+)", shown)
     return attempts is not None and int(attempts[1]) >= 3
@@ -127,7 +127,7 @@ IN_ORDER = [
 
 @pytest.fixture(scope="module")
 def first_apply(lab, serviced):
-    """What k3s.firewall says before and when it starts firewalld, and the connection meanwhile."""
+    """The answers of k3s.firewall before and while it starts firewalld, and the connection."""
     before = idle_connection(serviced)
     predicted = apply(lab, "test=True")
     assert not list(serviced.path("/etc/firewalld").rglob("k3s*"))
@@ -148,7 +148,7 @@ def test_the_state_prepares_before_anything_can_start_and_manages_last(first_app
     assert list(predicted) == list(done) == IN_ORDER
     assert {name: state["result"] for name, state in done.items()} == dict.fromkeys(IN_ORDER, True)
     assert done["k3s_firewalld_service"]["changes"] == {"firewalld": True}
-    # It came up with the rules that were prepared.
+    # It started with the prepared rules.
     assert done["k3s_firewall"]["changes"] == {}
 
 
@@ -160,7 +160,7 @@ def test_the_state_does_not_lose_the_minion_when_it_starts_firewalld(lab, servic
     assert connection(serviced) == before
 
 
-def test_a_dry_run_foresees_that_the_state_will_start_firewalld(first_apply):
+def test_a_dry_run_predicts_that_the_state_will_start_firewalld(first_apply):
     predicted, done, _before = first_apply
     for name in ("k3s_firewall_prepared", "k3s_firewall"):
         assert predicted[name]["changes"] == done[name]["changes"]

@@ -1,4 +1,4 @@
-"""What an operator may rely on when raising, using, breaking and ending a whole lab."""
+"""What an operator can rely on when starting, using, breaking and ending a whole lab."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FULL = f"test-full{os.getpid()}"
 SECOND = f"test-second{os.getpid()}"
 KILLED = f"test-killed{os.getpid()}"
 Spaces = Mapping[str, IO[Any]]
-# Each further minion would cost seconds, and prove nothing more.
+# Each further minion costs seconds and proves nothing more.
 HOSTS = {"m", "s1", "s2", "a1", "out"}
 MINIONS = {spec.name for spec in DEFAULT_HOSTS if spec.runs_minion and spec.name in HOSTS}
 
@@ -55,7 +55,7 @@ def spaces(lab: Lab) -> Spaces:
 
 
 def spaces_of(pids: Iterable[int]) -> dict[str, IO[Any]]:
-    """Name the pid namespaces of processes; while they are open no other gets such a name."""
+    """Name the pid namespaces of processes; while they are open their names are not reused."""
     return {os.readlink(path): open(path) for path in (f"/proc/{pid}/ns/pid" for pid in pids)}
 
 
@@ -118,7 +118,7 @@ def test_the_machine_sees_nothing_of_a_standing_lab(lab: Lab, before: dict[str, 
     assert machine() == before
 
 
-def test_the_table_of_hosts_tells_what_runs_where(lab: Lab) -> None:
+def test_the_table_of_hosts_lists_what_runs_where(lab: Lab) -> None:
     rows = {row.split()[0]: row for row in cli("hosts").stdout.splitlines()}
     assert set(lab.hosts) < set(rows)
     assert "192.0.2.10 " in rows["m"] and "salt-master" in rows["m"]
@@ -126,7 +126,7 @@ def test_the_table_of_hosts_tells_what_runs_where(lab: Lab) -> None:
     assert "firewalld" not in rows["out"] and "salt" not in rows["out"]
 
 
-def test_exec_hands_input_output_and_exit_code_through(lab: Lab) -> None:
+def test_exec_passes_input_output_and_exit_code(lab: Lab) -> None:
     assert lab.host("a1").alive
     result = cli("exec", "a1", "--", "sh", "-c", "cat; hostname; exit 7", text="in\n")
     assert (result.stdout, result.returncode) == ("in\na1\n", 7)
@@ -141,7 +141,7 @@ def test_salt_commands_take_options_of_their_own(lab: Lab) -> None:
     assert called.stdout == "local: s1\n"
 
 
-def test_a_tests_own_files_are_served_and_win_over_the_checkouts(lab: Lab) -> None:
+def test_files_of_a_test_are_served_before_those_of_the_checkout(lab: Lab) -> None:
     module = lab.srv / "salt/_modules/lab_probe.py"
     module.parent.mkdir()
     module.write_text("def where():\n    return __file__\n")
@@ -150,7 +150,7 @@ def test_a_tests_own_files_are_served_and_win_over_the_checkouts(lab: Lab) -> No
     assert "lab_probe" in lab.salt("s1", "saltutil.sync_modules").stdout
     where = lab.salt("s1", "lab_probe.where", "--out=txt").stdout
     assert where.startswith("s1: /var/cache/salt/minion/extmods/modules/lab_probe.py")
-    # From pillar itself: Salt masks the values that pillar.get shows.
+    # From the pillar itself, because Salt masks the values that pillar.get shows.
     shown = lab.salt("s1", "pillar.ls", "--out=txt").stdout
     assert "lab_probe" in shown
     (lab.srv / "pillar/top.sls").unlink()
@@ -181,9 +181,7 @@ def test_two_labs_stand_side_by_side_and_share_nothing(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.4, 3.0])
-def test_an_up_killed_midway_leaves_nothing_after_down(
-    seconds: float, before: dict[str, str]
-) -> None:
+def test_after_a_killed_up_down_leaves_nothing(seconds: float, before: dict[str, str]) -> None:
     raising = subprocess.Popen(command("up", name=KILLED), cwd=daemons.CHECKOUT)
     time.sleep(seconds)
     standing = lab_folder.folder_of(KILLED).alive()
@@ -209,7 +207,7 @@ def test_a_lab_with_dead_hosts_goes_down_like_any_other() -> None:
     assert inhabitants(namespaces) == []
 
 
-def test_down_ends_everything_and_may_be_said_twice(lab: Lab, before: dict[str, str]) -> None:
+def test_down_ends_everything_and_can_be_repeated(lab: Lab, before: dict[str, str]) -> None:
     namespaces = spaces(lab)
     assert len(inhabitants(namespaces)) > len(lab.hosts)
     for _ in range(2):

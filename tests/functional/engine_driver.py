@@ -1,4 +1,4 @@
-"""Run inside a host: one call of the engine, its input and its answer as JSON.
+"""Runs inside a host: one call of the engine, with input and answer as JSON.
 
 ``engine_driver.py FUNCTION < {"pillar": …, "minion_id": …, "role": …, "options": {…}}``
 """

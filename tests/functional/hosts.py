@@ -19,14 +19,14 @@ OUTSIDER = HostSpec("out", "plain", 99, firewalld=False)
 
 @contextmanager
 def standing(name, hosts=(SERVER, OUTSIDER)):
-    """Raise these hosts for the block. The tests of a module may share them."""
+    """Start these hosts for the block. The tests of a module may share them."""
     with Lab(f"{name}{os.getpid()}", hosts, salt=False, ephemeral=True) as raised:
         other_firewalld.put_on(raised.host(SERVER.name))
         yield raised
 
 
 class Node:
-    """A host on which the engine is called, with what a test wants to know of firewalld."""
+    """A host on which the engine is called, with views of its firewalld for tests."""
 
     def __init__(self, host):
         self.host = host
@@ -73,11 +73,11 @@ class Node:
         return firewalld_views.files(self.host)
 
     def everything(self):
-        """What an observer could see change: files, runtime configuration, kernel."""
+        """What an observer could see change: files, runtime configuration and kernel."""
         return self.files(), self.runtime(), self.nft("-s", "list", "ruleset")
 
     def runtime(self):
-        """All that firewalld has at runtime, by kind and name, comparable after a reload."""
+        """The runtime configuration of firewalld by kind and name, comparable across reloads."""
         return firewalld_views.runtime(self.host)
 
     def reload_counter(self):

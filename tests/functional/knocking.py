@@ -1,15 +1,15 @@
-"""New connections to one port, one after the other, as fast as they can be begun."""
+"""New connections to one port, one after the other, as fast as they can be started."""
 
 import json
 import subprocess
 import sys
 from contextlib import contextmanager
 
-# Of the applied host: a port that its rows open, and one that no row names.
+# On the applied host: a port that its rows open, and one that no row names.
 OPEN, CLOSED = 6379, 7001
 
-# Every five milliseconds a connection is begun, and none is waited for: one that a rejection or
-# silence holds up would hide the moment in which the next gets through.
+# A connection is started every five milliseconds without waiting for any: one held up by a
+# rejection or silence would hide the moment in which the next gets through.
 BEGIN_MANY = """
 import json, select, signal, socket, sys, time
 go_on, begun, through, waiting = [True], 0, 0, {}
@@ -36,7 +36,7 @@ print(json.dumps([begun, through]))
 
 @contextmanager
 def knocking(client, server, port):
-    """Have a listener there and connections begun; gives how many were, and got through."""
+    """Listen, and start connections; yields how many were started and how many succeeded."""
     listen = (
         f"import socket; s = socket.create_server(('', {port}), backlog=512)\nprint(1, flush=True)"
     )

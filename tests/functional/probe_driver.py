@@ -1,4 +1,4 @@
-"""Run inside a host: asks ``[[address, protocol, port], …]`` from stdin, answers as JSON."""
+"""Runs inside a host: asks ``[[address, protocol, port], …]`` from stdin, answers as JSON."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def is_socket(descriptor):
 json.dump(
     {
         "seconds": time.monotonic() - began,
-        # Of this process itself, while it lives: its end would close whatever it left.
+        # Of this process while it lives: its end would close all of them.
         "sockets": len([each for each in os.listdir("/proc/self/fd") if is_socket(each)]),
         "listening": [
             each.laddr.port for each in psutil.Process().net_connections() if not each.raddr

@@ -1,4 +1,4 @@
-"""Taking over from the source's script on a real firewalld: exactly what it added, or nothing."""
+"""adopt on a real firewalld: it removes exactly what the source's script added, or nothing."""
 
 import contextlib
 import re
@@ -36,7 +36,7 @@ NOTHING = {"changes": {}, "reloads": [], "notices": []}
 
 @pytest.fixture
 def pillar(pillar):
-    """Both tables of the document, as a server has them that asks for the rows of agents too."""
+    """Both tables of the document, for a server that also asked for the rows of agents."""
     return {**pillar, **tables_of(), "peer_ports": {}}
 
 
@@ -171,7 +171,7 @@ def test_a_range_that_was_widened_stays_until_the_fix_closes_its_part(scripted, 
     assert adopt(scripted, pillar) == NOTHING
 
 
-def test_another_zone_is_asked_by_its_name_and_an_unknown_one_refused(scripted, pillar):
+def test_another_zone_can_be_named_and_an_unknown_one_is_refused(scripted, pillar):
     scripted.firewall_cmd("--permanent", "--zone=internal", "--add-port=6443/tcp")
     scripted.firewall_cmd("--reload")
     changes = adopt(scripted, pillar, zone="internal")["changes"]
@@ -184,7 +184,7 @@ def test_another_zone_is_asked_by_its_name_and_an_unknown_one_refused(scripted, 
 
 
 def test_ports_of_ssh_are_never_touched(scripted, pillar):
-    # Linux calls a process by the name of the file that was started.
+    # Linux names a process after its executable file.
     scripted.path("/run/sshd").symlink_to(sys.executable)
     server = scripted.host.popen(["/run/sshd", "-m", "http.server", "443"])
     try:
@@ -285,7 +285,7 @@ def test_without_proof_nothing_is_touched_in_test_mode_either(scripted, pillar, 
 
 @contextlib.contextmanager
 def zone_file_read_only(node):
-    """firewalld is the only one who cannot write it: the permanent step is refused."""
+    """Make the zone's file read-only for firewalld alone, so that the permanent step is refused."""
     node.run("mount", "--bind", ZONE_FILE, ZONE_FILE)
     node.run("mount", "-o", "remount,bind,ro", ZONE_FILE)
     yield
@@ -293,7 +293,7 @@ def zone_file_read_only(node):
 
 
 def in_zone(node):
-    """Who is let in by the zone, in both layers."""
+    """What the zone allows, in both layers."""
     return [
         sorted(re.split(r"[\n ]", node.firewall_cmd(*layer, "--zone=public", option)))
         for layer in ([], ["--permanent"])
@@ -301,7 +301,7 @@ def in_zone(node):
     ]
 
 
-def test_a_refused_permanent_step_leaves_everything_as_it_was(scripted, pillar):
+def test_a_refused_permanent_step_undoes_everything(scripted, pillar):
     before, runtime = permanently(scripted), scripted.runtime()
     kernel = scripted.nft("list", "ruleset")
     with zone_file_read_only(scripted):
@@ -310,12 +310,12 @@ def test_a_refused_permanent_step_leaves_everything_as_it_was(scripted, pillar):
     assert "everything was undone: the node is as it was before" in told
     assert permanently(scripted) == before
     assert (scripted.runtime(), scripted.nft("list", "ruleset")) == (runtime, kernel)
-    # Nothing stands in the way of the next run, once the file can be written.
+    # The next run succeeds once the file can be written.
     assert adopt(scripted, pillar)["changes"] == {"permanent": GONE, "runtime": GONE}
     assert permanently(scripted) != before
 
 
-def test_a_refused_runtime_step_gives_back_what_went_before(scripted, pillar):
+def test_a_refused_runtime_step_undoes_the_earlier_steps(scripted, pillar):
     chain = "filter_IN_public_allow"
     handles = [
         found for found in scripted.rule_handles("tcp dport 6443 accept") if found[0] == chain
@@ -327,7 +327,7 @@ def test_a_refused_runtime_step_gives_back_what_went_before(scripted, pillar):
     assert "firewalld refused removePort" in told
     assert "everything was undone: the node is as it was before" in told
     assert permanently(scripted) == files
-    # What firewalld shows of its files comes five seconds late.
+    # firewalld notices changed files five seconds late.
     wait_until(lambda: in_zone(scripted) == zone, "The zone is not what it was", timeout=10)
     kernel = scripted.nft("list", "chain", "inet", "firewalld", chain)
     assert "dport 2379-2380 accept" in kernel and "10.42.0.0/16" in kernel
@@ -336,12 +336,10 @@ def test_a_refused_runtime_step_gives_back_what_went_before(scripted, pillar):
 
 
 @pytest.mark.parametrize("stride", [2, pytest.param(1, marks=pytest.mark.exhaustive)])
-def test_wherever_it_is_killed_the_zone_is_what_it_was_or_all_of_it_is_taken(
-    scripted, pillar, stride
-):
+def test_wherever_it_is_killed_the_zone_is_unchanged_or_fully_adopted(scripted, pillar, stride):
     host = TransactionNode(scripted.host)
     before = (permanently(host), in_zone(host)[:2])
-    at, answer = 1, {"died": 1}  # Before that nobody watches, and nothing is changed.
+    at, answer = 1, {"died": 1}  # Before that there is no watchdog, and no change.
     while "died" in answer:
         answer = host.drive(at, "kill", pillar, function="adopt")
         if "died" in answer:
@@ -351,7 +349,7 @@ def test_wherever_it_is_killed_the_zone_is_what_it_was_or_all_of_it_is_taken(
                 assert ports(host) == []
                 break
         at += stride
-        # firewalld takes note of its files with a delay, and before that nothing is adopted.
+        # firewalld notices its files with a delay; until then nothing is adopted.
         host.firewall_cmd("--reload")
     assert at > 4
     assert adopt(host, pillar)["changes"] == {}

@@ -1,4 +1,4 @@
-"""What an operator may rely on when the rules are applied to a real firewalld."""
+"""What an operator can rely on when the rules are applied to a real firewalld."""
 
 import shlex
 
@@ -8,7 +8,7 @@ STOLEN = "/run/stolen"
 
 
 def steal(node, *programs):
-    """Take programs away from the host: whoever starts one of them fails."""
+    """Take programs away from the host, so that starting one fails."""
     for program in programs:
         node.run("mount", "--bind", "/bin/false", program)
 
@@ -123,7 +123,7 @@ def pods_off(pillar):
         ),
     ],
 )
-def test_a_later_change_costs_no_reload_and_holds_over_one(node, pillar, change):
+def test_a_later_change_needs_no_reload_and_survives_one(node, pillar, change):
     node.call("apply", pillar)
     change(pillar)
     with node.reload_counter() as reloads:
@@ -175,7 +175,7 @@ def test_an_incomplete_peer_list_adds_new_nodes_and_removes_none(node, pillar):
     assert node.call("apply", pillar)["changes"] == {}
 
 
-def test_a_thousand_nodes_are_let_in_and_read_back(node, pillar):
+def test_a_thousand_nodes_are_allowed_and_read_back(node, pillar):
     pillar["nodes"].update(
         {
             f"n{number}": {
@@ -200,7 +200,7 @@ def test_interfaces_that_are_bound_elsewhere_stay_there(node, pillar):
     assert node.call("apply", pillar)["changes"] == {}
 
 
-def test_the_iptables_backend_works_and_the_kernel_layer_is_said_to_be_unknown(node, pillar):
+def test_the_iptables_backend_works_and_the_kernel_layer_is_reported_as_unknown(node, pillar):
     configuration = node.path("/etc/firewalld/firewalld.conf")
     configuration.write_text(
         configuration.read_text().replace("FirewallBackend=nftables", "FirewallBackend=iptables")
@@ -227,12 +227,12 @@ def run_by_a_shell(node, script):
 
 
 @pytest.mark.parametrize("run", [typed, pytest.param(run_by_a_shell, marks=pytest.mark.exhaustive)])
-def test_the_script_makes_the_same_objects_as_apply(node, pillar, run):
+def test_the_script_creates_the_same_objects_as_apply(node, pillar, run):
     run(node, node.call("script", pillar)["script"])
     assert node.call("compare", pillar)["changes"] == {}
 
 
-def test_a_firewalld_that_was_prepared_starts_complete_and_needs_no_reload(node, pillar):
+def test_a_prepared_firewalld_starts_complete_and_needs_no_reload(node, pillar):
     node.host.stop_firewalld()
     options = {"masters": ["192.0.2.10"], "master_ports": [4505, 4506]}
     predicted = node.call("prepare", pillar, test=True, **options)
@@ -259,7 +259,7 @@ def test_prepare_leaves_a_running_firewalld_alone(node, pillar):
     assert node.everything() == before
 
 
-def test_a_master_whose_name_is_unknown_is_named_before_anything_is_prepared(node, pillar):
+def test_an_unknown_name_of_the_master_is_reported_before_anything_is_prepared(node, pillar):
     node.host.stop_firewalld()
     before = node.files()
     answer = node.try_call("prepare", pillar, masters=["master.invalid"], master_ports=[4505, 4506])

@@ -1,4 +1,4 @@
-"""What a test may rely on when it uses a host that systemd boots."""
+"""What a test can rely on when it uses a host booted by systemd."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"),
 ]
 
-# Where a boot would set up and clean up, were they the machine's.
+# Where a boot would create and remove files if they were the machine's.
 MACHINES = ("/dev/shm", "/run", "/tmp", "/var/tmp")
 CANARY = f"k3sfw-canary-{os.getpid()}"
 UNITS = "/etc/systemd/system"
@@ -67,7 +67,7 @@ def write_unit(host: BootedHost, name: str, text: str) -> None:
 
 
 def handles(host: BootedHost) -> list[int]:
-    """Of the keeper and of every process of the host; an ended one can be read."""
+    """Handles of the keeper and of every process of the host; those of ended ones are readable."""
     pids = [host.neighbour.pid, *(process.pid for process in host.processes())]
     return [os.pidfd_open(pid) for pid in pids]
 
@@ -114,7 +114,7 @@ def test_nothing_of_the_machines_is_changed_by_a_booted_host(
     assert host.path(f"/tmp/{CANARY}-made").read_text() == "made\n"
     host.reboot()
     assert_whole(canaries)
-    # What a boot does elsewhere, and this one leaves out.
+    # A boot does this elsewhere, and not here.
     host.run(["systemd-tmpfiles", "--create", "--remove", "--boot", "/usr/lib/tmpfiles.d/tmp.conf"])
     assert list(host.path("/tmp").iterdir()) == []
     assert_whole(canaries)
@@ -235,7 +235,7 @@ def test_its_neighbour_meets_the_firewall(host: BootedHost, family: str) -> None
     wait_for_rules(host)
     assert ask(host, family) in ("EHOSTUNREACH", "EACCES")
     host.run(["firewall-cmd", "--add-port=6443/tcp"])
-    # Let in, and nobody listens.
+    # Allowed, without a listener.
     assert ask(host, family) == "ECONNREFUSED"
     host.power_cut()
     wait_for_rules(host)
@@ -243,7 +243,7 @@ def test_its_neighbour_meets_the_firewall(host: BootedHost, family: str) -> None
 
 
 def wait_for_rules(host: BootedHost) -> None:
-    # To systemd firewalld is active as soon as it is on the bus; it answers when all is loaded.
+    # systemd calls firewalld active once it is on the bus; it answers after loading everything.
     host.run(["firewall-cmd", "--state"])
 
 
@@ -336,7 +336,7 @@ def test_a_host_that_goes_off_by_itself_is_seen_to_be_off(host: BootedHost) -> N
 
 
 def late(seconds: int) -> list[str]:
-    """A timer that makes a file after so many seconds."""
+    """Start a timer that creates a file after this many seconds."""
     timer = [f"--on-active={seconds}", "--timer-property=AccuracySec=100ms", "--unit=late"]
     return ["systemd-run", *timer, "touch", "/var/lib/late"]
 
@@ -402,7 +402,7 @@ def start_firewalld_again(host: BootedHost, end: str) -> None:
         assert getattr(host, end)() == "running"
 
 
-# Makes a timer and a daemon as soon as it is told to, once.
+# Creates a timer and a daemon, once, when the file appears.
 STARTER = """
     [Service]
     KillMode={mode}

@@ -1,4 +1,4 @@
-"""Pods reach the host whatever zone somebody else has bound their interface or network to."""
+"""Pods reach the host whichever zone their interface or network is bound to."""
 
 import pytest
 
@@ -7,7 +7,7 @@ OFFICE = "office"
 
 @pytest.fixture
 def with_office(node):
-    """A zone of the operator that drops, in use."""
+    """Create an active zone of the operator that drops."""
     node.firewall_cmd("--permanent", f"--new-zone={OFFICE}")
     node.firewall_cmd("--permanent", f"--zone={OFFICE}", "--set-target=DROP")
     node.firewall_cmd("--reload")
@@ -21,14 +21,14 @@ def bind(node, what, *, permanently=True, zone=OFFICE, how="add"):
 
 
 def rules_of_bound_pods(node):
-    """Who is let in by the policy for pods that somebody else has bound, as the kernel has it."""
+    """What the policy for pods in foreign zones allows, according to the kernel."""
     lines = node.nft("list", "table", "inet", "firewalld").splitlines()
     return [line.strip() for line in lines if "jump filter_IN_policy_k3s-bound-to-host" in line][:1]
 
 
 @pytest.mark.parametrize("what", ["interface=cni0", "source=10.42.0.0/16"])
 @pytest.mark.parametrize("permanently", [True, False])
-def test_what_is_bound_before_the_first_apply_stays_bound_and_lets_pods_in(
+def test_what_is_bound_before_the_first_apply_stays_bound_and_allows_pods(
     with_office, pillar, what, permanently
 ):
     node = with_office
@@ -43,11 +43,11 @@ def test_what_is_bound_before_the_first_apply_stays_bound_and_lets_pods_in(
 
 
 @pytest.mark.parametrize("what", ["interface=cni0", "source=10.42.0.0/16"])
-def test_what_is_bound_later_is_followed_there_and_back_without_a_reload(with_office, pillar, what):
+def test_a_later_binding_is_followed_there_and_back_without_a_reload(with_office, pillar, what):
     node = with_office
     node.call("apply", pillar)
     for zone, interface in (("k3s", "cni0"),) if what.startswith("interface") else ():
-        # As somebody would who wants it elsewhere.
+        # As an operator would who wants it elsewhere.
         node.firewall_cmd(f"--zone={zone}", f"--remove-interface={interface}")
         node.firewall_cmd("--permanent", f"--zone={zone}", f"--remove-interface={interface}")
     bind(node, what)
@@ -63,9 +63,7 @@ def test_what_is_bound_later_is_followed_there_and_back_without_a_reload(with_of
 
 
 @pytest.mark.parametrize("what", ["interface=cni0", "source=10.42.0.0/16"])
-def test_what_is_bound_only_permanently_stays_so_and_pods_come_in_by_our_zone(
-    with_office, pillar, what
-):
+def test_a_permanent_binding_stays_and_pods_arrive_by_our_zone(with_office, pillar, what):
     node = with_office
     node.firewall_cmd("--permanent", f"--zone={OFFICE}", f"--add-{what}")
     before = node.firewall_cmd(f"--zone={OFFICE}", "--list-all")
@@ -87,7 +85,7 @@ def test_an_interface_with_a_wildcard_in_that_zone_is_not_a_lost_rule(with_offic
     assert node.call("apply", pillar)["changes"] == {}
 
 
-def test_pods_are_still_let_in_after_a_reload_and_a_restart(with_office, pillar):
+def test_pods_are_still_allowed_after_a_reload_and_a_restart(with_office, pillar):
     node = with_office
     bind(node, "interface=cni0")
     node.call("apply", pillar)
@@ -99,8 +97,8 @@ def test_pods_are_still_let_in_after_a_reload_and_a_restart(with_office, pillar)
     assert node.call("apply", pillar)["changes"] == {}
 
 
-def test_a_zone_that_was_deleted_since_is_forgotten_by_the_next_apply(with_office, pillar):
-    """Nothing else would get firewalld to reload again: its policies must name real zones."""
+def test_a_deleted_zone_is_forgotten_by_the_next_apply(with_office, pillar):
+    """Otherwise firewalld could not reload any more: policies must name existing zones."""
     node = with_office
     bind(node, "interface=cni0")
     node.call("apply", pillar)

@@ -1,4 +1,4 @@
-"""nm-cloud-setup by its units, as upstream has them: Debian has no package of it."""
+"""nm-cloud-setup, with the units of upstream, as Debian has no package of it."""
 
 import sys
 from pathlib import Path

@@ -1,11 +1,9 @@
-"""What a change of the tables does to new connections while it is made."""
+"""New connections while the tables change."""
 
 from lab.connection_stream import stream
 
 
-def test_a_stream_of_new_connections_loses_none_while_nodes_rows_and_groups_change(
-    node, outsider, pillar
-):
+def test_no_new_connection_is_lost_while_nodes_rows_and_groups_change(node, outsider, pillar):
     node.call("apply", pillar)
     with stream(outsider, node.host, 6379) as connections:
         for change in range(5):
@@ -21,7 +19,7 @@ def test_a_stream_of_new_connections_loses_none_while_nodes_rows_and_groups_chan
     assert connections.counts["open"] > 200
 
 
-def test_a_source_that_is_not_in_the_tables_is_refused_at_every_moment_of_a_change(
+def test_a_source_outside_the_tables_is_rejected_at_every_moment_of_a_change(
     node, outsider, pillar
 ):
     pillar["groups"] = {"clients": ["198.51.100.0/24"]}

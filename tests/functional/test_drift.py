@@ -1,4 +1,4 @@
-"""Drift in any layer is seen, named and mended; in the kernel too, where firewalld sees nothing."""
+"""Drift in any layer is found, reported and repaired, even in the kernel, unseen by firewalld."""
 
 import signal
 
@@ -79,7 +79,7 @@ def kernel_rule_added(node):
 
 
 def kernel_jump_lost(node):
-    # Versions of firewalld differ in which chains jump to a policy's.
+    # Which chains jump to those of a policy depends on the version of firewalld.
     for chain, handle in node.rule_handles("jump filter_IN_policy_k3s-rows"):
         node.nft("delete", "rule", "inet", "firewalld", chain, "handle", handle)
 
@@ -126,8 +126,8 @@ def test_drift_is_seen_in_its_layer_and_fixed(node, pillar, drift, layer):
     assert node.call("check_ports", pillar)["status"] == "FAIL"
     with node.reload_counter() as reloads:
         assert node.call("apply", pillar)["changes"] == seen["changes"]
-        # What can be mended without a reload is: only a kernel that lost more than addresses,
-        # and what firewalld cannot change at runtime, need one.
+        # Only a kernel that lost more than addresses, and settings that firewalld cannot
+        # change at runtime, need a reload.
         expected = drift.__name__.endswith("_loaded") or (
             layer == "kernel" and "element" not in drift.__name__
         )

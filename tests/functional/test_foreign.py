@@ -1,11 +1,11 @@
-"""What is not ours survives apply and remove byte for byte, permanent or at runtime only."""
+"""Foreign configuration survives apply and remove byte for byte, permanent or runtime-only."""
 
 import pytest
 
 
 @pytest.fixture
 def furnished(node):
-    """An operator's firewall: own zone, policy, ipset, direct rule, and runtime-only changes."""
+    """Create an operator's firewall: zone, policy, ipset, direct rule and runtime-only changes."""
     for permanent in (
         ["--new-zone=office"],
         ["--zone=office", "--add-source=198.51.100.0/24"],
@@ -40,13 +40,13 @@ def furnished(node):
 
 
 def foreign(node):
-    """Everything that is not ours, in files and at runtime, comparable."""
+    """Everything that is not ours, in files and at runtime, in a comparable form."""
     files = {name: seen[0] for name, seen in node.files().items() if "/k3s" not in name}
     runtime = {key: each for key, each in node.runtime().items() if not key[1].startswith("k3s")}
     return files, runtime
 
 
-def test_an_apply_with_its_reload_and_a_remove_leave_what_is_not_ours(furnished, pillar):
+def test_an_apply_with_a_reload_and_a_remove_keep_what_is_not_ours(furnished, pillar):
     before = foreign(furnished)
     with furnished.reload_counter() as reloads:
         furnished.call("apply", pillar)

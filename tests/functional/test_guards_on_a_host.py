@@ -1,4 +1,4 @@
-"""An apply never closes what lives on the host: real connections of ssh and etcd between hosts."""
+"""An apply never cuts a live service off: real ssh and etcd connections between hosts."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ def peer(lab):
 
 @pytest.fixture
 def tables(pillar):
-    """The tables of a cluster to which s3 belongs, and an operator's own row for ssh."""
+    """The tables of a cluster with s3 in it, and an operator's own row for ssh."""
     pillar["nodes"]["s3"] = {"role": "server", "addresses": [PEER.ipv4, PEER.ipv6]}
     pillar["ports"]["manager"]["ssh"] = {"protocol": "tcp", "port": 2222}
     return pillar
@@ -58,7 +58,7 @@ def etcd_with(node, peer, address):
 
 
 def refused(node, function, pillar, **options):
-    """The sentences of a refusal, before which nothing was touched."""
+    """The sentences of a refusal, which must touch nothing."""
     before = node.everything()
     answer = node.try_call(function, pillar, **options)
     assert node.everything() == before
@@ -69,7 +69,7 @@ def refused(node, function, pillar, **options):
 
 
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
-def test_the_row_of_a_live_ssh_session_does_not_go(node, outsider, tables, family):
+def test_the_row_of_a_live_ssh_session_is_not_removed(node, outsider, tables, family):
     node.call("apply", tables)
     with session(node.host, outsider, 2222, family=family):
         kept = tables["ports"]["manager"].pop("ssh")
@@ -79,7 +79,7 @@ def test_the_row_of_a_live_ssh_session_does_not_go(node, outsider, tables, famil
         assert "this rule of policy k3s-rows goes: rule family=" in sentence
         assert "Fix: firewall-cmd --permanent --zone=public --add-port=2222/tcp, or" in sentence
         assert refused(node, "apply", tables, test=True) == [sentence]
-        # To look is no risk.
+        # Test mode is never a risk.
         assert "runtime" in node.call("compare", tables)["changes"]
 
         tables["ports"]["manager"]["ssh"] = kept
@@ -101,7 +101,7 @@ def test_the_row_of_a_live_ssh_session_goes_where_it_is_allowed(node, outsider, 
         assert node.call("apply", tables) == {"changes": {}, "reloads": [], "notices": []}
 
 
-def test_ssh_that_the_zone_lets_in_is_never_in_the_way(node, outsider, tables):
+def test_ssh_that_the_zone_allows_blocks_no_apply(node, outsider, tables):
     tables["ports"]["manager"]["ssh"]["port"] = 22
     node.call("apply", tables)
     with session(node.host, outsider, 22):
@@ -110,7 +110,7 @@ def test_ssh_that_the_zone_lets_in_is_never_in_the_way(node, outsider, tables):
         assert done["changes"] and done["notices"] == []
 
 
-def test_ssh_that_the_zone_lets_in_until_the_next_reload_is_not_let_in(node, outsider, tables):
+def test_ssh_that_the_zone_allows_only_at_runtime_does_not_count_as_allowed(node, outsider, tables):
     node.call("apply", tables)
     with session(node.host, outsider, 2222):
         del tables["ports"]["manager"]["ssh"]
@@ -120,7 +120,7 @@ def test_ssh_that_the_zone_lets_in_until_the_next_reload_is_not_let_in(node, out
         assert node.call("apply", tables)["notices"] == []
 
 
-def test_ssh_whose_interface_is_in_a_zone_without_it_is_kept(node, outsider, tables):
+def test_ssh_on_an_interface_whose_zone_lacks_it_is_kept(node, outsider, tables):
     tables["ports"]["manager"]["ssh"]["port"] = 22
     node.call("apply", tables)
     for layer in ([], ["--permanent"]):
@@ -131,7 +131,7 @@ def test_ssh_whose_interface_is_in_a_zone_without_it_is_kept(node, outsider, tab
         assert "firewall-cmd --permanent --zone=block --add-port=22/tcp" in sentence
 
 
-def test_the_group_mgmt_keeps_its_way_to_ssh_without_any_session(node, outsider, tables):
+def test_the_group_mgmt_keeps_ssh_access_without_a_session(node, outsider, tables):
     tables["groups"] = {"mgmt": ["198.51.100.0/24"]}
     tables["ports"]["manager"]["ssh"]["source"] = "mgmt"
     node.call("apply", tables)
@@ -145,7 +145,7 @@ def test_the_group_mgmt_keeps_its_way_to_ssh_without_any_session(node, outsider,
 # -- etcd -----------------------------------------------------------------------------------------
 
 
-def test_a_member_of_a_live_etcd_is_not_let_go(node, peer, tables):
+def test_a_live_etcd_member_is_not_removed(node, peer, tables):
     node.call("apply", tables)
     with etcd_with(node, peer, SERVER.ipv4):
         kept = tables["nodes"].pop("s3")
@@ -154,12 +154,12 @@ def test_a_member_of_a_live_etcd_is_not_let_go(node, peer, tables):
         assert "it leaves ipset k3s-server-4" in sentence
         assert "Fix: put s3 with the role server and this address back into k3s:nodes" in sentence
 
-        # Who is not there himself may go.
+        # A member that is not connected may be removed.
         tables["nodes"]["s3"] = kept
         del tables["nodes"]["s2"]
         assert node.call("apply", tables)["notices"] == []
 
-        # A role that is out of date would close it too, to everybody.
+        # An outdated role would close the port to every peer.
         tables["nodes"]["s1"]["role"] = "agent"
         sentences = refused(node, "apply", tables, role="agent")
         assert any("is an agent, and etcd with live connections" in each for each in sentences)
@@ -167,8 +167,8 @@ def test_a_member_of_a_live_etcd_is_not_let_go(node, peer, tables):
         assert len(sentences) == 2
 
 
-def test_a_server_on_which_the_agent_of_k3s_runs_is_refused(node, tables):
-    # Linux calls a process by the name of the file that was started.
+def test_a_server_that_runs_the_k3s_agent_is_refused(node, tables):
+    # Linux names a process after its executable file.
     node.path("/run/k3s-agent").symlink_to(sys.executable)
     command = ["/run/k3s-agent", "-m", "http.server", "10250"]
     with ended(node.host.popen(command, stdout=DEVNULL, stderr=DEVNULL)):
@@ -179,7 +179,7 @@ def test_a_server_on_which_the_agent_of_k3s_runs_is_refused(node, tables):
         assert node.call("apply", tables, role="agent")["notices"] == []
 
 
-# -- what is healthy ------------------------------------------------------------------------------
+# -- healthy nodes ------------------------------------------------------------------------------
 
 
 def test_a_fresh_single_server_applies_with_ssh_and_etcd_live(node, outsider, peer, pillar):
@@ -189,7 +189,7 @@ def test_a_fresh_single_server_applies_with_ssh_and_etcd_live(node, outsider, pe
         assert node.call("apply", pillar) == {"changes": {}, "reloads": [], "notices": []}
 
 
-# Runs the driver and tells on standard error that it reads the host's connections.
+# Runs the driver, and reports on standard error when it reads the host's connections.
 TOLD = """\
 import runpy, sys
 said = lambda path: str(path).startswith("/proc/net/tcp")
@@ -199,7 +199,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def test_where_nothing_differs_the_connections_are_not_even_read(node, tables):
+def test_without_a_difference_the_connections_are_not_read(node, tables):
     node.call("apply", tables)
     for function in ("apply", "compare"):
         assert not reads_connections(node, function, tables)
@@ -233,20 +233,20 @@ def test_a_first_start_that_would_close_a_live_ssh_session_is_refused(node, outs
         assert node.call("apply", pillar)["notices"] == []
 
 
-def test_a_first_start_closes_what_a_row_opens_never(node, outsider, tables):
+def test_a_first_start_never_closes_what_a_row_opens(node, outsider, tables):
     node.host.stop_firewalld()
     with session(node.host, outsider, 2222):
         assert node.call("prepare", tables, **STARTING)["notices"] == []
 
 
-def test_a_first_start_of_what_is_not_installed_yet_keeps_ssh(node, outsider, pillar):
+def test_a_first_start_before_the_installation_keeps_ssh(node, outsider, pillar):
     node.host.stop_firewalld()
     node.run("sh", "-c", "rm -r /usr/lib/firewalld /etc/firewalld/*")
     with session(node.host, outsider, 22):
         assert node.call("prepare", pillar, **STARTING)["notices"] == []
 
 
-# -- a list that is suddenly much smaller ---------------------------------------------------------
+# -- a suddenly smaller list ---------------------------------------------------------
 
 
 def test_a_peer_list_that_suddenly_shrinks_removes_no_node(node, pillar):

@@ -1,7 +1,7 @@
-"""What somebody's death or a full disk leaves of the firewall is mended, and what is wanted is not.
+"""Damage by a killed firewalld or a full disk is healed, and what the operator wants is kept.
 
-Every ailment is made as it comes about: firewalld killed in the middle of a reload, files cut
-short, starts that fail.
+Each kind of damage has its real cause: firewalld killed in the middle of a reload, truncated files,
+failing starts.
 """
 
 import random
@@ -25,13 +25,13 @@ REDIS = 6379
 SSH = 22
 
 NOT_LOADED = "<zone><service name='nonesuch'/></zone>"
-# firewalld's own check passes this one; its start fails at it.
+# This passes firewalld's own check and fails its start.
 NOT_STARTED = '<ipset type="hash:net"><entry>10.0.0.0/8</entry><entry>10.1.0.0/16</entry></ipset>'
 
 
 @pytest.fixture
 def served(node, pillar):
-    """A node with its rules, where somebody listens on ssh's port and on redis's."""
+    """A node with its rules, and listeners on the ports of ssh and redis."""
     node.call("apply", pillar)
     listeners = [
         node.host.popen(["python3", "-m", "http.server", str(port)], stdout=-3, stderr=-3)
@@ -48,7 +48,7 @@ def served(node, pillar):
 
 
 def answer(outsider, node, port=REDIS):
-    """What a new connection from outside meets."""
+    """The result of a new connection from outside."""
     ask = (
         "import socket, sys\n"
         "try:\n"
@@ -79,7 +79,7 @@ def policy_file(node, name="k3s-rows"):
 
 
 @pytest.mark.parametrize("function", ["heal", "apply"])
-def test_a_host_cut_off_by_a_firewalld_that_died_in_a_reload_is_reached_again(
+def test_a_host_cut_off_by_a_firewalld_killed_in_a_reload_is_reachable_again(
     served, outsider, pillar, function
 ):
     tables = None if function == "heal" else pillar
@@ -131,7 +131,7 @@ def test_a_dead_firewalld_whose_rules_stand_still_lets_in_what_they_allow(served
     assert answer(outsider, served, 9999) == "refused"
 
 
-def test_a_frozen_firewalld_may_be_in_a_reload_so_its_table_stays(served):
+def test_the_table_of_a_frozen_firewalld_stays_as_it_may_be_reloading(served):
     kill_firewalld_in_a_reload(served.host)
     served.host.start_firewalld()
     served.freeze_firewalld()
@@ -142,7 +142,7 @@ def test_a_frozen_firewalld_may_be_in_a_reload_so_its_table_stays(served):
 
 
 @pytest.mark.parametrize("after_a_reload", [False, True])
-def test_a_wanted_panic_stays_also_on_top_of_what_a_reload_left(served, outsider, after_a_reload):
+def test_a_wanted_panic_stays_even_on_top_of_a_leftover_table(served, outsider, after_a_reload):
     if after_a_reload:
         kill_firewalld_in_a_reload(served.host)
         served.host.start_firewalld()
@@ -151,7 +151,7 @@ def test_a_wanted_panic_stays_also_on_top_of_what_a_reload_left(served, outsider
     assert served.firewall_cmd("--query-panic") == "yes"
     assert has_drop_table(served.host)
     assert answer(outsider, served) == "dropped"
-    # The one who did it undoes it.
+    # The operator lifts it.
     served.firewall_cmd("--panic-off")
     if not after_a_reload:
         assert answer(outsider, served) == "open"
@@ -167,7 +167,7 @@ def test_a_panic_that_a_new_firewalld_does_not_know_is_reported_and_stays(served
     assert answer(outsider, served) == "dropped"
 
 
-def test_the_table_of_a_reload_that_is_going_on_is_never_removed(served, pillar):
+def test_the_table_of_a_running_reload_is_never_removed(served, pillar):
     make_reloads_long(served.host)
     log = served.host.path("/run/rules-changed")
     with log.open("w") as output:
@@ -183,7 +183,7 @@ def test_the_table_of_a_reload_that_is_going_on_is_never_removed(served, pillar)
     finally:
         monitor.kill()
         monitor.wait()
-    # One removal for each reload, its own: a second one would be told, or fail the reload.
+    # One removal for each reload, its own: a second one would be reported, or fail the reload.
     assert log.read_text().count(f"delete table inet {DROP_TABLE}\n") == 10
     assert served.call("compare", pillar)["changes"] == {}
 
@@ -208,7 +208,7 @@ with Tables() as tables:
         (["firewall-cmd", "--zone=public", "--add-port=9/tcp"], "False True"),
     ],
 )
-def test_a_table_goes_only_if_nothing_changed_since_it_was_looked_at(served, meanwhile, removed):
+def test_a_table_is_removed_only_if_nothing_changed_since_it_was_read(served, meanwhile, removed):
     kill_firewalld_in_a_reload(served.host)
     served.host.start_firewalld()
     script = [sys.executable, "-c", BETWEEN_LOOK_AND_REMOVAL, str(UTILS), *meanwhile]
@@ -219,7 +219,7 @@ def test_a_table_goes_only_if_nothing_changed_since_it_was_looked_at(served, mea
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 4096])
-def test_a_spoilt_file_of_ours_is_put_back_before_firewalld_meets_it(served, pillar, content):
+def test_a_damaged_file_of_ours_is_restored_before_firewalld_reads_it(served, pillar, content):
     good = policy_file(served).read_bytes()
     policy_file(served).write_bytes(content)
     before = served.everything()
@@ -236,7 +236,7 @@ def test_a_spoilt_file_of_ours_is_put_back_before_firewalld_meets_it(served, pil
     assert served.call("compare", pillar)["changes"] == {}
 
 
-def test_a_file_of_ours_is_put_back_while_firewalld_is_stopped_and_it_is_not_started(served):
+def test_a_file_of_ours_is_restored_without_starting_a_stopped_firewalld(served):
     served.host.stop_firewalld()
     policy_file(served).write_bytes(b"")
     assert list(served.call("heal")["changes"]) == ["permanent"]
@@ -254,7 +254,7 @@ def test_a_damaged_file_that_k3sfw_never_wrote_is_reported_and_not_touched(serve
     assert served.everything() == before
 
 
-def test_after_remove_no_copy_is_left(served):
+def test_remove_leaves_no_copy_of_a_file(served):
     assert served.path("/var/lib/k3sfw/files").stat().st_mode & 0o777 == 0o700
     served.call("remove")
     assert not served.path("/var/lib/k3sfw/files").exists()
@@ -284,7 +284,7 @@ def naming_what_is_not_there(node):
         ("apply", all_truncated),
     ],
 )
-def test_a_firewalld_failed_by_our_file_runs_again_and_lets_our_rows_in(
+def test_a_firewalld_failed_by_our_file_runs_again_with_our_rows(
     served, outsider, pillar, spoil, function
 ):
     tables = None if function == "heal" else pillar
@@ -309,7 +309,7 @@ def test_a_firewalld_failed_by_our_file_runs_again_and_lets_our_rows_in(
     assert served.call("compare", pillar)["changes"] == {}
 
 
-def test_a_heal_that_was_killed_before_its_reload_is_made_up_for(served, outsider):
+def test_a_heal_killed_before_its_reload_is_completed_by_the_next(served, outsider):
     good = policy_file(served).read_bytes()
     truncated(served)
     start_failed(served)
@@ -341,7 +341,7 @@ def test_a_firewalld_that_another_owners_file_broke_is_reported_and_nothing_is_t
     (refused,) = served.try_call("apply", pillar)["refused"]
     assert words in refused
     assert (served.files(), served.nft("list", "ruleset")) == (files, rules)
-    # On stock rules, ssh is let in; a reload would have left no rules at all.
+    # Stock rules allow ssh; a reload would have left no rules at all.
     assert answer(outsider, served, SSH) == "open"
     assert answer(outsider, served) == "refused"
 
@@ -369,7 +369,7 @@ def test_a_failed_firewalld_on_a_node_without_anything_of_ours_is_left_alone(nod
 # -- nothing to do --------------------------------------------------------------------------------
 
 
-def test_on_a_sound_node_nothing_is_found_and_nothing_touched(served):
+def test_on_a_healthy_node_nothing_is_found_and_nothing_touched(served):
     before = served.everything()
     assert served.call("heal") == NOTHING
     assert served.everything() == before

@@ -1,4 +1,4 @@
-"""What others made with iptables survives our one reload, which flushes it on older firewalld."""
+"""Foreign iptables rules survive our only reload, which flushes them on older firewalld."""
 
 import os
 import time
@@ -29,7 +29,7 @@ COMMIT
 
 @pytest.fixture
 def kubernetes(node):
-    """A node on which kube-proxy and a pod with a hostPort have written their rules."""
+    """A node with the rules of kube-proxy and of a pod with a hostPort."""
     for program, backend in (("iptables", "10.42.0.7:80"), ("ip6tables", "[fd42::7]:80")):
         node.host.run([f"{program}-restore", "--noflush"], input=MADE.format(backend=backend))
     return node
@@ -41,9 +41,7 @@ def rules(node):
     return [line.partition(" [")[0] for line in lines.splitlines() if not line.startswith("#")]
 
 
-def test_rules_of_iptables_are_there_after_the_first_apply_and_after_the_removal(
-    kubernetes, pillar
-):
+def test_iptables_rules_survive_the_first_apply_and_the_removal(kubernetes, pillar):
     node = kubernetes
     before = rules(node)
     assert sum("CNI-DN-0123456789abcdef" in line for line in before) == 6
@@ -53,7 +51,7 @@ def test_rules_of_iptables_are_there_after_the_first_apply_and_after_the_removal
     assert rules(node) == before
 
 
-def test_rules_of_iptables_are_there_after_a_first_start_of_firewalld(kubernetes, pillar):
+def test_iptables_rules_survive_a_first_start_of_firewalld(kubernetes, pillar):
     node = kubernetes
     node.host.stop_firewalld()
     for program, backend in (("iptables", "10.42.0.7:80"), ("ip6tables", "[fd42::7]:80")):
@@ -66,7 +64,7 @@ def test_rules_of_iptables_are_there_after_a_first_start_of_firewalld(kubernetes
     node.call("apply", pillar)
     assert rules(node) == before
     assert not list(node.host.path("/run/k3sfw-iptables").iterdir())
-    # Whatever becomes of them later is their owner's affair.
+    # What happens to them later is up to their owner.
     node.host.run(["iptables", "--table=nat", "--flush", "OUTPUT"])
     after = rules(node)
     node.call("apply", pillar)
@@ -89,7 +87,7 @@ def test_rules_that_were_kept_too_long_ago_are_reported_once_and_not_restored(ku
     assert node.call("apply", pillar)["notices"] == []
 
 
-def test_direct_rules_of_firewalld_are_not_there_twice(kubernetes, pillar):
+def test_direct_rules_of_firewalld_are_not_duplicated(kubernetes, pillar):
     node = kubernetes
     direct = ("ipv4", "filter", "INPUT", "0", "-p", "tcp", "--dport", "9", "-j", "DROP")
     node.firewall_cmd("--direct", "--add-rule", *direct)

@@ -1,4 +1,4 @@
-"""What a test may rely on when it uses one host of a lab, shown on small real ones."""
+"""What a test can rely on when it uses one host of a lab, shown on small real labs."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_paths_are_those_inside_also_through_links(node: Host) -> None:
     assert not Path("/run/aim").exists()
 
 
-def test_a_k3s_node_bears_the_traces_of_its_role(node: Host, plain: Host) -> None:
+def test_a_k3s_node_has_the_files_of_its_role(node: Host, plain: Host) -> None:
     assert node.path("/var/lib/rancher/k3s/server/token").stat().st_mode & 0o77 == 0
     config = node.path("/etc/rancher/k3s/config.yaml").read_text()
     assert config == "node-ip: 192.0.2.11,2001:db8::11\n"

@@ -1,4 +1,4 @@
-"""Echoes that may not be fragmented, on a real link: each fate is told by its real cause."""
+"""Echoes with "do not fragment" on a real link: each result is produced by its real cause."""
 
 import json
 import sys
@@ -40,13 +40,13 @@ def fates(host, **sizes):
     }
 
 
-def test_what_fits_passes_in_both_families_at_once(host, outsider):
+def test_a_packet_that_fits_passes_in_both_families_at_once(host, outsider):
     answers, took = probed(host, **dict.fromkeys(OUT, 1500))
     assert {path["full"]["fate"] for path in answers.values()} == {"answered"}
     assert took < 1
 
 
-def test_what_a_link_takes_at_most_is_found_where_it_is_silent(host, outsider):
+def test_the_limit_of_a_silent_link_is_found(host, outsider):
     outsider.run(["ip", "link", "set", "eth0", "mtu", "1400"])
     answers, _took = probed(host, **dict.fromkeys(OUT, 1500))
     for path in answers.values():
@@ -54,14 +54,14 @@ def test_what_a_link_takes_at_most_is_found_where_it_is_silent(host, outsider):
         assert path["passes"] == 1400
 
 
-def test_what_the_own_link_cannot_take_is_told_from_a_silent_path(host, outsider):
+def test_a_packet_too_big_for_the_own_link_is_not_a_silent_path(host, outsider):
     host.run(["ip", "link", "set", "eth0", "mtu", "1400"])
     answers, _took = probed(host, **dict.fromkeys(OUT, 1500))
     for path in answers.values():
         assert (path["full"]["fate"], path["full"]["by"]) == ("too big", "")
 
 
-def test_a_router_that_takes_less_is_named_with_what_it_takes(host, outsider):
+def test_a_router_with_a_smaller_mtu_is_named_with_it(host, outsider):
     outsider.run(
         [
             "sh",
@@ -78,7 +78,7 @@ def test_a_router_that_takes_less_is_named_with_what_it_takes(host, outsider):
     assert (full["fate"], full["by"], full["mtu"]) == ("too big", "192.0.2.99", 1300)
 
 
-def test_a_host_that_is_not_there_is_unreachable_and_one_that_drops_is_silent(host, outsider):
+def test_a_missing_host_is_unreachable_and_one_that_drops_is_silent(host, outsider):
     drop = (
         "add table inet t; add chain inet t i { type filter hook input priority 0; policy drop; }"
     )
@@ -89,7 +89,7 @@ def test_a_host_that_is_not_there_is_unreachable_and_one_that_drops_is_silent(ho
     }
 
 
-def test_a_host_that_rejects_and_a_host_that_refuses_to_send_are_told_apart(host, outsider):
+def test_a_rejection_by_the_peer_differs_from_a_refusal_to_send(host, outsider):
     server = host
     server.run(["firewall-cmd", "--add-icmp-block=echo-request"])
     answers, _took = probed(outsider, **{"192.0.2.11": 1500, "2001:db8::11": 1500})
@@ -102,7 +102,7 @@ def test_a_host_that_rejects_and_a_host_that_refuses_to_send_are_told_apart(host
     assert fates(outsider, **{"192.0.2.11": 1500}) == {"192.0.2.11": ("not sent", None)}
 
 
-def test_hundreds_of_addresses_are_asked_as_truly_as_one(host, outsider):
+def test_hundreds_of_addresses_are_asked_as_reliably_as_one(host, outsider):
     many = [f"192.0.2.{number}" for number in range(100, 250)]
     commands = [f"address add {address}/24 dev eth0" for address in many]
     outsider.run(["ip", "-batch", "-"], input="\n".join(commands) + "\n")

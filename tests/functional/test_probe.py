@@ -1,4 +1,4 @@
-"""What came back is read for what it is: each cause is made for real, in IPv4 and in IPv6.
+"""Every result of a probe, each produced by its real cause, in IPv4 and in IPv6.
 
 A host asks another one that has a real firewalld, and a third one behind a router.
 """
@@ -23,7 +23,7 @@ OPEN, NOBODY, REJECTED = "open", "nobody listens", "rejected"
 LOCAL, DOWN, NO_ROUTE, SILENCE = "blocked by this host", "host down", "no route", "silence"
 
 LISTENED, UNUSED = 7000, 7001
-# Behind the router: the far host's own network, which the lab's switch does not carry.
+# Behind the router: the network of the far host, which the lab's switch does not carry.
 FAR = ("198.51.100.2", "2001:db8:f::2")
 GATEWAYS = ("198.51.100.1", "2001:db8:f::1")
 NOBODY_THERE = ("192.0.2.200", "2001:db8::200")
@@ -49,7 +49,7 @@ def _lead_through_the_router(lab):
         _ip(host, *(f"address add {_with_length(a)} dev eth0 {_no_wait(a)}" for a in addresses))
     router.run(["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])
     router.run(["sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding"])
-    # The router would tell them to talk directly.
+    # Otherwise the router would redirect them to each other.
     router.run(["sh", "-c", "echo 0 > /proc/sys/net/ipv4/conf/all/send_redirects"])
     router.run(["sh", "-c", "echo 0 > /proc/sys/net/ipv4/conf/eth0/send_redirects"])
     router.run(
@@ -96,7 +96,7 @@ def asker(lab):
 
 @pytest.fixture
 def target(lab):
-    """The target; what a test does to its firewalld at runtime is gone afterwards."""
+    """The target; runtime changes of its firewalld are dropped after each test."""
     host = lab.host("target")
     yield host
     host.run(["firewall-cmd", "--panic-off"])
@@ -106,7 +106,7 @@ def target(lab):
 
 @contextlib.contextmanager
 def listening(host, addresses=None):
-    """Answers with TCP and UDP on the port that is listened to, and a UDP port that is silent."""
+    """Listen on TCP and UDP on one port, and on a UDP port that stays silent."""
     given = {"name": host.name, "ports": [LISTENED]}
     given["addresses"] = list(addresses or (host.ipv4, host.ipv6))
     with host.popen(
@@ -121,7 +121,7 @@ def listening(host, addresses=None):
 
 @contextlib.contextmanager
 def rule(host, hook, text):
-    """One rule of nft at this hook, before everybody else's."""
+    """Add one nft rule at this hook, before all others."""
     host.run(
         [
             "nft",
@@ -176,21 +176,21 @@ def test_an_open_port_with_a_listener_is_open(asker, target):
     assert [answer["evidence"] for answer in answers] == ["connected"] * 2 + ["a reply came"] * 2
 
 
-def test_an_open_port_without_a_listener_is_known_by_its_rst_or_its_icmp_error(asker, target):
+def test_an_open_port_without_a_listener_is_recognised_by_rst_or_icmp_error(asker, target):
     opened(target, UNUSED)
     answers = asker.answers(*both(of(target), UNUSED))
     assert outcomes(answers) == [NOBODY] * 4
     assert [answer["icmp"] for answer in answers] == ["", "", "3/3", "1/4"]
 
 
-def test_a_zone_that_rejects_is_told_from_a_port_without_a_listener(asker, target):
+def test_a_zone_that_rejects_differs_from_a_port_without_a_listener(asker, target):
     answers = asker.answers(*both(of(target), LISTENED), *both(of(target), UNUSED))
     assert outcomes(answers) == [REJECTED] * 8
     assert {answer["icmp"] for answer in answers} == {"3/13", "1/1"}
     assert {answer["sender"] for answer in answers} == {*of(target)}
 
 
-def test_a_rich_rule_that_rejects_tcp_is_known_by_the_icmp_error_behind_the_refusal(asker, target):
+def test_a_rich_rule_that_rejects_tcp_is_recognised_by_the_icmp_error(asker, target):
     target.run(
         ["firewall-cmd", "--add-rich-rule", f"rule port port={LISTENED} protocol=tcp reject"]
     )
@@ -238,7 +238,7 @@ def test_silence_is_reported_as_silence_and_never_as_open(make, asker, target):
     assert answer["seconds"] < 8
 
 
-def test_a_host_that_is_down_is_known_within_four_seconds(asker):
+def test_a_host_that_is_down_is_recognised_within_four_seconds(asker):
     answer = asker.ask(*both(NOBODY_THERE, LISTENED))
     assert outcomes(answer["answers"]) == [DOWN] * 4
     assert answer["seconds"] < 4
@@ -259,21 +259,21 @@ def test_an_unusable_route_is_reported_at_once_with_its_type(kind, asker):
     assert all((kind or "no route") in each["evidence"] for each in answer["answers"])
 
 
-def test_a_drop_on_the_way_out_is_known_of_udp_and_silence_of_tcp(asker, target):
+def test_a_drop_on_output_is_recognised_for_udp_and_is_silence_for_tcp(asker, target):
     opened(target, LISTENED)
     with rule(asker.host, "output", f"meta l4proto {{ tcp, udp }} th dport {LISTENED} drop"):
         answers = asker.answers(*both(of(target), LISTENED))
     assert outcomes(answers) == [SILENCE, SILENCE, LOCAL, LOCAL]
 
 
-def test_a_reject_on_the_way_out_is_this_hosts_own(asker, target):
+def test_a_reject_on_output_is_blamed_on_this_host(asker, target):
     opened(target, LISTENED)
     with rule(asker.host, "output", f"th dport {LISTENED} reject with icmpx admin-prohibited"):
         answers = asker.answers(*both(of(target), LISTENED))
     assert outcomes(answers) == [LOCAL] * 4
 
 
-# -- who it was -----------------------------------------------------------------------------------
+# -- the host to blame -----------------------------------------------------------------------------
 
 
 def test_a_router_that_rejects_is_blamed_and_not_the_host_behind_it(lab, asker):
@@ -305,7 +305,7 @@ def test_a_router_without_a_route_is_told_from_a_route_that_is_missing_here(lab,
     assert {answer["sender"] for answer in answers} == {*of(router)}
 
 
-def test_a_router_that_rejects_in_the_name_of_the_target_is_reported_in_that_name(lab, asker):
+def test_a_router_that_rejects_as_the_target_is_reported_as_the_target(lab, asker):
     router = lab.host("router")
     spoof = [
         "add table inet lie",
@@ -318,7 +318,7 @@ def test_a_router_that_rejects_in_the_name_of_the_target_is_reported_in_that_nam
             (answer,) = asker.answers((FAR[0], TCP, LISTENED))
     finally:
         router.run(["nft", "delete", "table", "inet", "lie"])
-    # What came back is what is told: an RST that bears the target's address.
+    # The report is what came back: an RST from the target's address.
     assert answer["outcome"] == NOBODY
     assert answer["evidence"].startswith("RST came back")
 
@@ -347,7 +347,7 @@ def test_a_port_that_accepts_and_hangs_up_is_open_and_one_that_is_silent_is_not(
 
 def test_a_burst_of_200_questions_to_a_rejecting_host_gives_200_right_verdicts(asker, target):
     opened(target, LISTENED)
-    # IPv6's limit is four times as wide on a network like this, which saves the suite a minute.
+    # The rate limit of IPv6 is four times as high here, which saves the suite a minute.
     rejected = [
         (address, protocol, 20000 + number)
         for address, numbers in zip(of(target), (range(24), range(74)))
@@ -367,13 +367,13 @@ def test_a_router_that_rejects_a_burst_is_blamed_for_all_of_it(lab, asker):
     assert {answer["sender"] for answer in answers} == {lab.host("router").ipv4}
 
 
-def test_one_port_that_drops_stays_silence_beside_others_that_are_rejected(asker, target):
+def test_a_dropped_port_stays_silence_beside_rejected_ones(asker, target):
     target.run(["firewall-cmd", "--add-rich-rule", "rule port port=20003 protocol=tcp drop"])
     answers = asker.answers(*[(target.ipv4, TCP, 20000 + number) for number in range(12)])
     assert outcomes(answers) == [SILENCE if n == 3 else REJECTED for n in range(12)]
 
 
-def test_asking_opens_no_port_and_leaves_no_socket_behind(asker, target):
+def test_probing_opens_no_port_and_leaves_no_socket_behind(asker, target):
     opened(target, LISTENED)
     told = asker.ask(*both(of(target), LISTENED), *both(NOBODY_THERE, LISTENED))
     assert told["listening"] == []

@@ -1,4 +1,4 @@
-"""Where systemd runs: its timer undoes a run that died, a unit at boot what a power cut left."""
+"""With systemd: a timer undoes a run that died, and a unit at boot what a power cut left."""
 
 import shutil
 import time
@@ -15,7 +15,7 @@ UNIT = Path(__file__).parents[2] / "salt/k3s/files/k3sfw-recover.service"
 @pytest.fixture(scope="module")
 def booted():
     with BootedHost() as machine:
-        # As k3s.firewall has it.
+        # As in k3s.firewall.
         shutil.copy(UNIT, machine.path("/etc/systemd/system"))
         wants = machine.path("/etc/systemd/system/firewalld.service.wants")
         wants.mkdir(exist_ok=True)
@@ -57,7 +57,7 @@ def test_a_timer_that_was_stopped_does_not_spoil_a_change_that_ended(node, more)
     assert node.call("compare", more)["changes"] == {}
 
 
-def test_a_run_that_dies_is_undone_by_a_timer_that_was_armed_before_it_changed_anything(node, more):
+def test_a_run_that_dies_is_undone_by_a_timer_armed_before_the_first_change(node, more):
     old = node.state()
     steps = node.drive(99, "kill", more)["steps"]
     node.call("rollback", more)
@@ -76,7 +76,7 @@ def test_a_timer_undoes_an_unconfirmed_change(node, more):
     began = time.monotonic()
     node.call("apply", more, confirm_within=36)
     node.wait_until_ended(within=60)
-    # At the time that was told, though the run itself would have had half a minute more.
+    # At the announced time, although the run itself would have had half a minute more.
     assert 36 < time.monotonic() - began < 45
     assert node.state() == old
 
@@ -97,7 +97,7 @@ def test_a_power_cut_in_a_first_apply_leaves_the_node_old_or_new(booted, node, p
     assert "was undone by the boot" in node.call("apply", pillar)["notices"][0]
 
 
-def test_a_restart_of_firewalld_undoes_what_waits_to_be_confirmed(node, more):
+def test_a_restart_of_firewalld_undoes_a_change_that_waits_for_confirmation(node, more):
     old = node.state()
     node.call("apply", more, confirm_within=60)
     node.run("systemctl", "restart", "firewalld")
@@ -106,7 +106,7 @@ def test_a_restart_of_firewalld_undoes_what_waits_to_be_confirmed(node, more):
     assert node.state() == old
 
 
-def test_what_a_killed_firewalld_leaves_in_the_kernel_is_undone_after_its_restart(node, more):
+def test_kernel_rules_of_a_killed_firewalld_are_undone_after_its_restart(node, more):
     old = node.state()
     node.call("apply", more, confirm_within=5)
     node.run("pkill", "-KILL", "-x", "firewalld")
@@ -116,6 +116,6 @@ def test_what_a_killed_firewalld_leaves_in_the_kernel_is_undone_after_its_restar
     assert node.state() == old
 
 
-def test_the_unit_is_well_made(booted):
+def test_systemd_accepts_the_unit(booted):
     unit = "/etc/systemd/system/k3sfw-recover.service"
     assert booted.run(["systemd-analyze", "verify", unit]).stderr == ""

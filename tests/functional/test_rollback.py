@@ -1,4 +1,4 @@
-"""The way back: a change that waits for a person, a rollback, and the history of both."""
+"""Changes that wait for confirmation, rollbacks, and the history of both."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ import pytest
 
 from tests.functional.hosts import SERVER, Node, standing
 
-# What it is called, first and last.
+# The ids of the first and the last change.
 WATCHDOG = ("sh", "flock", "program")
 A3 = {"a3": {"role": "agent", "addresses": ["192.0.2.23"]}}
 
@@ -29,13 +29,13 @@ def more(pillar):
 
 @pytest.fixture(autouse=True)
 def applied(shared, pillar):
-    """As each test finds it: these tables, and no history."""
+    """The host as each test finds it: with these tables, and without a history."""
     shared.call("apply", pillar)
     shared.run("rm", "-rf", "/var/lib/k3sfw/history")
 
 
 def knows(node, address):
-    """Whether an address is let in: at runtime, permanently."""
+    """Whether an address is allowed, at runtime and permanently."""
     return (
         address in node.firewall_cmd("--ipset=k3s-node-4", "--get-entries"),
         address in node.path("/etc/firewalld/ipsets/k3s-node-4.xml").read_text(),
@@ -55,7 +55,7 @@ def test_an_unconfirmed_change_is_undone_in_time(shared, more):
     assert entry["outcome"] == "undone by the watchdog"
 
 
-def test_the_next_apply_tells_what_the_watchdog_undid(shared, pillar, more):
+def test_the_next_apply_reports_what_the_watchdog_undid(shared, pillar, more):
     shared.call("apply", more, confirm_within=1)
     while shared.path("/var/lib/k3sfw/transaction").exists():
         time.sleep(0.1)
@@ -64,7 +64,7 @@ def test_the_next_apply_tells_what_the_watchdog_undid(shared, pillar, more):
     assert shared.call("apply", pillar)["notices"] == []
 
 
-def test_a_rollback_of_what_the_watchdog_undid_just_before_goes_back_no_further(shared, more):
+def test_a_rollback_right_after_the_watchdog_goes_back_no_further(shared, more):
     shared.call("apply", more)
     (entry,) = shared.call("history", more)
     two = {**more, "nodes": {**more["nodes"], **A3}}
@@ -79,7 +79,7 @@ def test_a_rollback_of_what_the_watchdog_undid_just_before_goes_back_no_further(
     assert knows(shared, "192.0.2.22") == (False, False)
 
 
-def test_an_apply_that_is_refused_tells_what_the_watchdog_undid_too(shared, more):
+def test_a_refused_apply_also_reports_what_the_watchdog_undid(shared, more):
     shared.call("apply", more, confirm_within=1)
     while shared.path("/var/lib/k3sfw/transaction").exists():
         time.sleep(0.1)
@@ -93,7 +93,7 @@ def test_an_apply_that_is_refused_tells_what_the_watchdog_undid_too(shared, more
     assert "was not confirmed and was undone by the watchdog" in told
 
 
-def test_a_confirmed_change_stays_over_a_reload(shared, more):
+def test_a_confirmed_change_survives_a_reload(shared, more):
     shared.call("apply", more, confirm_within=30)
     shared.call("confirm", more)
     assert knows(shared, "192.0.2.22") == (True, True)
@@ -113,7 +113,7 @@ def test_any_reload_undoes_what_is_not_confirmed(shared, more):
     shared.call("rollback", more)
 
 
-def test_while_a_change_waits_no_other_is_made(shared, pillar, more):
+def test_no_other_change_starts_while_one_waits_for_confirmation(shared, pillar, more):
     shared.call("apply", more, confirm_within=30)
     for options in ({}, {"test": True}):
         (refused,) = shared.try_call("apply", pillar, **options)["refused"]
@@ -125,7 +125,7 @@ def test_while_a_change_waits_no_other_is_made(shared, pillar, more):
     assert entry["outcome"] == "undone by the rollback"
 
 
-def test_a_rollback_that_comes_too_late_does_not_say_that_it_went_back(shared, more):
+def test_a_rollback_that_comes_too_late_does_not_claim_success(shared, more):
     shared.call("apply", more, confirm_within=30)
     (entry,) = shared.call("history", more)
     moved = f"sleep 2; mv /var/lib/k3sfw/transaction /var/lib/k3sfw/history/{entry['id']}"
@@ -140,10 +140,10 @@ def test_a_rollback_of_what_was_not_confirmed_in_time_goes_back_no_further(share
     shared.call("apply", more)
     confirmable = {**more, "nodes": {**more["nodes"], **A3}}
     shared.call("apply", confirmable, confirm_within=30)
-    # As where the watchdog has not come yet.
+    # As if the watchdog had not run yet.
     while watchdog := [each for each in shared.host.processes() if each.name in WATCHDOG]:
         for process in watchdog:
-            # With one of them the others may end.
+            # Once one has it, the others may end.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
     shared.path("/var/lib/k3sfw/transaction/confirm-by").write_text("0 an-earlier-boot")
@@ -153,7 +153,7 @@ def test_a_rollback_of_what_was_not_confirmed_in_time_goes_back_no_further(share
     assert knows(shared, "192.0.2.23") == (False, False)
 
 
-def test_a_rollback_that_waited_for_another_run_does_not_go_back_over_its_change(shared, more):
+def test_a_rollback_that_waited_for_another_run_keeps_that_runs_change(shared, more):
     shared.call("apply", more)
     (entry,) = shared.call("history", more)
     history, later = "/var/lib/k3sfw/history", f"2999{entry['id'][4:]}"
@@ -166,12 +166,12 @@ def test_a_rollback_that_waited_for_another_run_does_not_go_back_over_its_change
     assert knows(shared, "192.0.2.22") == (True, True)
 
 
-def test_nothing_can_be_confirmed_where_nothing_waits(shared, pillar):
+def test_there_is_nothing_to_confirm_if_nothing_waits(shared, pillar):
     (refused,) = shared.try_call("confirm", pillar)["refused"]
     assert "no change waits to be confirmed" in refused
 
 
-def test_a_rollback_goes_back_in_all_layers_and_test_mode_foretells_it(shared, pillar, more):
+def test_a_rollback_covers_all_layers_and_test_mode_predicts_it(shared, pillar, more):
     before = shared.runtime()
     shared.call("apply", more)
     foretold = shared.call("rollback", more, test=True)["changes"]
@@ -192,7 +192,7 @@ def test_a_rollback_can_name_an_older_change(shared, pillar, more):
     assert shared.call("compare", pillar)["changes"] == {}
 
 
-def test_a_rollback_of_the_first_apply_takes_everything_away(shared, pillar):
+def test_a_rollback_of_the_first_apply_removes_everything(shared, pillar):
     shared.call("remove")
     clean = shared.runtime()
     shared.run("rm", "-rf", "/var/lib/k3sfw/history")
@@ -202,7 +202,7 @@ def test_a_rollback_of_the_first_apply_takes_everything_away(shared, pillar):
     assert not [name for name in shared.files() if "k3s" in name]
 
 
-def test_a_rollback_to_a_change_that_is_unknown_names_those_that_are(shared, more):
+def test_a_rollback_to_an_unknown_change_lists_the_known_ones(shared, more):
     shared.call("apply", more)
     (entry,) = shared.call("history", more)
     (refused,) = shared.try_call("rollback", more, name="20200101T000000")["refused"]
@@ -210,7 +210,7 @@ def test_a_rollback_to_a_change_that_is_unknown_names_those_that_are(shared, mor
     assert entry["id"] in refused
 
 
-def test_the_history_tells_what_changed_and_keeps_twenty(shared, pillar, more):
+def test_the_history_lists_changes_and_keeps_twenty(shared, pillar, more):
     for _turn in range(11):
         shared.call("apply", more)
         shared.call("apply", pillar)

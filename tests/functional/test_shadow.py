@@ -1,4 +1,4 @@
-"""A configuration is started on a second firewalld first; the host sees nothing of it."""
+"""A configuration is first started in a second firewalld, without any effect on the host."""
 
 import contextlib
 import fcntl
@@ -35,7 +35,7 @@ NAMES = ["overlapping", "unknown_ipset", "unknown_zone", "cut_short"]
 GOOD = {
     f"{ETC}/ipsets/fine.xml": '<ipset type="hash:net"><entry>10.0.0.0/8</entry></ipset>',
     f"{ETC}/policies/fine.xml": UNKNOWN_IPSET[1].replace("nonesuch", "fine"),
-    # It names an interface that is nowhere, forwards, and needs a conntrack helper.
+    # It names a missing interface, forwards, and needs a conntrack helper.
     f"{ETC}/zones/finezone.xml": '<zone><interface name="nowhere0"/><service name="ftp"/>'
     '<masquerade/><forward-port port="80" protocol="tcp" to-port="81" to-addr="10.0.0.1"/></zone>',
 }
@@ -49,19 +49,19 @@ def write(node, file):
 
 
 def loads(node):
-    """Whether the real firewalld takes these files in a reload, which is what a trial foretells."""
+    """Whether the real firewalld accepts these files in a reload, which a trial predicts."""
     return node.host.run(["firewall-cmd", "--reload"], check=False).returncode == 0
 
 
 def traces(node):
-    """All that a trial could leave behind on a host, or change of it."""
-    node.call("history")  # What answers the first call stays, and is no trace of a trial.
+    """Everything that a trial could leave on a host, or change on it."""
+    node.call("history")  # The server of the first call stays; it is not a trace of a trial.
     run, log = node.path("/run"), node.path("/var/log")
     sysctls = node.path("/proc/sys/net/ipv4")
     return {
         "files": node.files(),
         "runtime": node.runtime(),
-        # Without the counters, in which traffic shows.
+        # Without counters, which depend on traffic.
         "kernel": node.nft("--stateless", "list", "ruleset"),
         "processes": sorted(process.pid for process in node.host.processes()),
         "run": sorted((str(path), path.lstat().st_mtime_ns) for path in run.rglob("*")),
@@ -74,7 +74,7 @@ def traces(node):
 
 
 def networks(node):
-    """The network namespaces in which some process of the host is."""
+    """The network namespaces of the host's processes."""
     hosts = os.stat(f"/proc/{node.host.pid}/ns/pid").st_ino
     found = set()
     for process in Path("/proc").iterdir():
@@ -96,12 +96,12 @@ def test_what_another_owners_file_would_do_to_a_reload_is_refused_before_it(node
         assert "Nothing was changed, and firewalld was not reloaded" in refused
         assert "Fix: " in refused
         assert "JSON" not in refused
-    # Versions differ in what they take, and the trial is always of this one.
+    # Versions accept different files, and the trial is always of the installed one.
     assert loads(node) == (answer == {"tried": True, "notices": []})
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=NAMES)
-def test_what_is_only_to_be_written_is_refused_as_such(node, fault):
+def test_a_broken_new_file_is_refused(node, fault):
     before = node.files()
     answer = node.try_call("try_out", contents=dict([fault]))
     assert node.files() == before
@@ -113,7 +113,7 @@ def test_what_is_only_to_be_written_is_refused_as_such(node, fault):
     assert loads(node) == (answer == {"tried": True, "notices": []})
 
 
-def test_a_file_that_is_to_go_is_not_there_in_the_trial(node):
+def test_a_file_to_be_removed_is_missing_in_the_trial(node):
     write(node, UNKNOWN_ZONE)
     assert "refused" in node.try_call("try_out")
     assert node.call("try_out", contents={UNKNOWN_ZONE[0]: None})["tried"]
@@ -123,7 +123,7 @@ def test_a_file_that_is_to_go_is_not_there_in_the_trial(node):
 def test_the_host_is_the_same_after_a_trial(node, function):
     """Also after one that refuses."""
     contents = GOOD if function == "call" else dict([UNKNOWN_ZONE])
-    node.try_call("try_out", contents={})  # Its own compiled files are there now.
+    node.try_call("try_out", contents={})  # Its compiled files exist from here on.
     before, before_networks = traces(node), networks(node)
     answer = getattr(node, function)("try_out", contents=contents)
     assert answer == {"tried": True, "notices": []} or "refused" in answer
@@ -131,7 +131,7 @@ def test_the_host_is_the_same_after_a_trial(node, function):
     assert networks(node) <= before_networks
 
 
-def test_it_holds_with_the_iptables_backend_too(node):
+def test_the_trial_works_with_the_iptables_backend(node):
     configuration = node.path(f"{ETC}/firewalld.conf")
     configuration.write_text(
         configuration.read_text().replace("FirewallBackend=nftables", "FirewallBackend=iptables")
@@ -144,7 +144,7 @@ def test_it_holds_with_the_iptables_backend_too(node):
 
 
 @pytest.mark.parametrize("after", [0.1, 0.25])
-def test_a_caller_that_is_killed_in_the_middle_leaves_nothing(node, after):
+def test_a_caller_killed_in_the_middle_leaves_nothing_behind(node, after):
     before, before_networks = traces(node), networks(node)
     caller = node.host.popen(
         [sys.executable, str(ENGINE_DRIVER), "try_out"],
@@ -191,7 +191,7 @@ def test_a_python_without_the_library_gives_no_verdict(node):
 
 
 def test_a_host_that_may_not_make_namespaces_gives_no_verdict(node):
-    """As in a container that lacks CAP_SYS_ADMIN."""
+    """As in a container without CAP_SYS_ADMIN."""
     given = json.dumps({"options": {"contents": GOOD}})
     done = node.host.run(
         ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", "--"]
@@ -217,7 +217,7 @@ def test_an_apply_that_would_leave_firewalld_failed_changes_nothing(node, pillar
     assert loads(node)
 
 
-def test_much_that_is_new_is_tried_out_and_little_is_not(node, pillar):
+def test_a_large_change_is_tried_and_a_small_one_is_not(node, pillar):
     node.call("apply", pillar)
     write(node, UNKNOWN_ZONE)
     pillar["nodes"]["a2"] = {"role": "agent", "addresses": ["192.0.2.22"]}
@@ -231,7 +231,7 @@ def test_much_that_is_new_is_tried_out_and_little_is_not(node, pillar):
     assert node.everything() == before
 
 
-def test_an_apply_goes_on_where_nothing_can_be_tried_out_and_says_so(node, pillar):
+def test_an_apply_without_a_possible_trial_continues_with_a_notice(node, pillar):
     use_interpreter(node, "/usr/bin/nonesuch")
     outcome = node.call("apply", pillar)
     assert "could not be tried out" in outcome["notices"][0]
@@ -239,7 +239,7 @@ def test_an_apply_goes_on_where_nothing_can_be_tried_out_and_says_so(node, pilla
 
 
 def use_interpreter(node, interpreter):
-    """Let firewalld's first line name another one; the firewalld that runs goes on."""
+    """Change the interpreter in firewalld's first line; the running firewalld is not affected."""
     changed = node.path("/run/firewalld-program")
     first, _newline, rest = node.path("/usr/sbin/firewalld").read_text().partition("\n")
     assert first.startswith("#!")

@@ -1,4 +1,4 @@
-"""An apply ends in the new state or in the old one, wherever it dies, and never in between."""
+"""Wherever an apply dies, it ends in the old or the new state, never in between."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.functional.transactions import TransactionNode
 
 @pytest.fixture(scope="module")
 def shared():
-    """One host for all that leave it as it was: a firewalld that runs is most of a test's time."""
+    """One host for all tests that leave it unchanged: starting firewalld takes most of the time."""
     with standing("trans") as raised:
         yield TransactionNode(raised.host("s1"))
 
@@ -18,9 +18,7 @@ STRIDES = [3, pytest.param(1, marks=pytest.mark.exhaustive)]
 
 
 @pytest.mark.parametrize("stride", STRIDES)
-def test_wherever_an_apply_is_killed_the_node_is_old_or_new_and_the_next_converges(
-    shared, pillar, stride
-):
+def test_wherever_an_apply_is_killed_the_node_is_old_or_new_and_converges(shared, pillar, stride):
     one = {
         **pillar,
         "nodes": {**pillar["nodes"], "a2": {"role": "agent", "addresses": ["192.0.2.22"]}},
@@ -46,9 +44,7 @@ def test_wherever_an_apply_is_killed_the_node_is_old_or_new_and_the_next_converg
 
 
 @pytest.mark.parametrize("stride", STRIDES)
-def test_wherever_a_first_apply_is_killed_the_node_is_old_or_new_and_others_keep_theirs(
-    shared, pillar, stride
-):
+def test_wherever_a_first_apply_is_killed_the_node_is_old_or_new(shared, pillar, stride):
     shared.call("remove")
     shared.firewall_cmd("--zone=public", "--add-port=8443/tcp")
     shared.firewall_cmd("--zone=work", "--add-interface=dummy7")

@@ -1,4 +1,4 @@
-"""What an apply needs beside itself dies, freezes or fills, and the node ends old or new."""
+"""Whatever dies, freezes or fills up around an apply, the node ends in the old or new state."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from tests.functional.transactions import TransactionNode, steps_of
 
 OPEN = 6379
 LISTEN = f"import socket; s = socket.create_server(('', {OPEN}))\nwhile True: s.accept()"
-# Answers are all the same to it, as long as none is silence.
+# Any answer will do, except silence.
 ASK = (
     "import socket, sys\n"
     "try: socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=1).close()\n"
@@ -43,7 +43,7 @@ def node(raised, pillar):
 
 
 def answer_from(raised, port=OPEN):
-    """What a new connection of an outsider meets; nothing if it stands."""
+    """The error of a new connection of an outsider; empty if it succeeds."""
     s1 = raised.host("s1").ipv4
     return raised.host("out").run([sys.executable, "-c", ASK, s1, str(port)]).stdout.strip()
 
@@ -66,7 +66,7 @@ def test_firewalld_killed_in_a_reload_does_not_cut_peers_off_for_long(
     answer = node.drive(99, "kill", pillar, function=function, kill_in_reload=seconds)
     began = time.monotonic()
     node.wait_until_ended()
-    if not is_running(node, "firewalld"):  # It was killed when all was done.
+    if not is_running(node, "firewalld"):  # It was killed after everything was done.
         node.host.start_firewalld()
         node.firewall_cmd("--reload")
     expected = {"": function, "[Errno 113] No route to host": "remove"}
@@ -82,7 +82,7 @@ def test_firewalld_killed_in_a_reload_does_not_cut_peers_off_for_long(
 
 
 @pytest.mark.parametrize("step", ["execute"])
-def test_a_frozen_firewalld_ends_the_run_and_is_undone_when_it_goes_on(node, pillar, new_row, step):
+def test_a_frozen_firewalld_ends_the_run_and_is_undone_when_it_resumes(node, pillar, new_row, step):
     steps, old, new = steps_of(node, pillar, new_row)
     began = time.monotonic()
     answer = node.drive(steps.index(step), "stop-firewalld", new_row)
@@ -95,13 +95,13 @@ def test_a_frozen_firewalld_ends_the_run_and_is_undone_when_it_goes_on(node, pil
     node.assert_nothing_is_left()
 
 
-def test_a_firewalld_that_has_many_rules_to_change_is_waited_for(node, pillar):
+def test_the_run_waits_for_a_firewalld_with_many_rules_to_change(node, pillar):
     row = {"protocol": "tcp", "source": "any", "destination": "any"}
     rows = {f"exporter{number}": {**row, "port": 9200 + number} for number in range(10)}
     cluster = {**pillar["ports"]["cluster"], **rows}
     new = {**pillar, "ports": {**pillar["ports"], "cluster": cluster}}
     steps, _old, after = steps_of(node, pillar, new)
-    # Longer than one that has nothing to do may take for an answer.
+    # Longer than an idle one may take to answer.
     busy = threading.Thread(target=go_on_after, args=(node, 9))
     busy.start()
     answer = node.drive(steps.index("runtime"), "stop-firewalld", new)
@@ -111,7 +111,7 @@ def test_a_firewalld_that_has_many_rules_to_change_is_waited_for(node, pillar):
 
 
 def go_on_after(node, seconds):
-    """Have a firewalld that will be stopped go on so many seconds later."""
+    """Resume a firewalld that will be stopped, this many seconds later."""
     (firewalld,) = [each.pid for each in node.host.processes() if each.name == "firewalld"]
     stat = Path(f"/proc/{firewalld}/stat")
     wait_until(
@@ -142,9 +142,7 @@ def test_a_bus_that_dies_is_reported_and_the_change_is_undone_when_it_is_back(
 # -- many -----------------------------------------------------------------------------------------
 
 
-def test_fifty_applies_at_once_and_an_outsider_end_in_one_state_and_lose_nothing(
-    node, pillar, new_row
-):
+def test_fifty_concurrent_applies_and_a_foreign_writer_end_in_one_state(node, pillar, new_row):
     before = node.firewall_cmd("--permanent", "--zone=public", "--list-ports").split()
     known = {entry["id"] for entry in node.call("history", pillar)}
     ports = []

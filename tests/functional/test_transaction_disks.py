@@ -1,4 +1,4 @@
-"""A disk takes nothing more, or a file on it is cut short, and the node ends old or new."""
+"""A full disk or a truncated file leaves the node in the old or the new state."""
 
 import contextlib
 
@@ -34,7 +34,7 @@ def half_of(ones, others):
 
 @contextlib.contextmanager
 def small_disk(node, folder):
-    """The folder on a disk of its own, with little room."""
+    """Put the folder on a small disk of its own."""
     node.run("cp", "-a", folder, "/run/kept")
     node.run("mount", "-t", "tmpfs", "-o", "size=2m,mode=0750", "tmpfs", folder)
     node.run("cp", "-a", "/run/kept/.", folder)
@@ -49,7 +49,7 @@ def small_disk(node, folder):
 
 
 def drive_on_a_failing_disk(node, folder, step, way, pillar, **options):
-    """What a run says that the disk fails at this step; then there is room again, and it ended."""
+    """The answer of a run whose disk fails at this step; afterwards the disk has room again."""
     answer = node.drive(step, way, pillar, folder=folder, **options)
     assert "died" not in answer
     assert node.run("firewall-cmd", "--check-config") == "success\n"
@@ -62,7 +62,7 @@ def drive_on_a_failing_disk(node, folder, step, way, pillar, **options):
 
 @contextlib.contextmanager
 def knocking_at_what_is_closed(raised):
-    """Nobody gets through to a listener at a closed port meanwhile."""
+    """Check that no connection reaches a listener on a closed port meanwhile."""
     with knocking(raised.host("out"), raised.host("s1"), CLOSED) as counts:
         yield
     begun, through = counts
@@ -72,9 +72,7 @@ def knocking_at_what_is_closed(raised):
 @pytest.mark.parametrize(
     ("way", "folder"), half_of(("fill", "read-only"), ("/etc/firewalld", "/var/lib/k3sfw"))
 )
-def test_a_disk_that_takes_nothing_more_leaves_the_node_old_or_new(
-    node, pillar, new_row, folder, way
-):
+def test_a_full_disk_leaves_the_node_old_or_new(node, pillar, new_row, folder, way):
     steps, old, new = steps_of(node, pillar, new_row)
     with small_disk(node, folder):
         for step in ("runtime", "permanent", "put_files"):
@@ -89,7 +87,7 @@ def test_a_disk_that_takes_nothing_more_leaves_the_node_old_or_new(
 
 
 @pytest.mark.parametrize(("way", "function"), half_of(("fill", "read-only"), ("apply", "remove")))
-def test_a_disk_that_takes_nothing_more_in_a_first_apply_or_a_removal_leaves_it_old_or_new(
+def test_a_full_disk_in_a_first_apply_or_a_removal_leaves_the_node_old_or_new(
     raised, node, pillar, function, way
 ):
     folder, other = "/etc/firewalld", {"apply": "remove", "remove": "apply"}[function]
@@ -109,7 +107,7 @@ def test_a_disk_that_takes_nothing_more_in_a_first_apply_or_a_removal_leaves_it_
 
 
 @pytest.mark.parametrize("folder", ["/etc/firewalld", "/var/lib/k3sfw"])
-def test_nothing_is_begun_where_it_cannot_be_written(node, new_row, folder):
+def test_nothing_starts_if_the_disk_cannot_be_written(node, new_row, folder):
     before = node.everything()
     with small_disk(node, folder):
         node.run("mount", "-o", "remount,ro", folder)
@@ -129,9 +127,7 @@ def test_nothing_is_begun_where_it_cannot_be_written(node, new_row, folder):
     ("file", "function"),
     half_of(("policies/k3s-rows.xml", "zones/operators.xml"), ("apply", "remove")),
 )
-def test_a_file_that_is_cut_short_in_mid_change_opens_nothing_and_leaves_the_node_old_or_new(
-    raised, node, pillar, function, file
-):
+def test_a_file_truncated_during_a_change_opens_nothing(raised, node, pillar, function, file):
     path, other = f"/etc/firewalld/{file}", {"apply": "remove", "remove": "apply"}[function]
     node.call("remove")
     node.call(other, pillar)

@@ -1,4 +1,4 @@
-"""Whatever dies, freezes or fills beside an apply, the node ends in the old state or the new."""
+"""Whatever fails, freezes or is killed in an apply, the node ends in the old or new state."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ def raised():
 
 @pytest.fixture
 def node(raised, pillar):
-    """The applied host; whatever a test did to it is mended first."""
+    """The applied host, after repairing what the last test did to it."""
     host = TransactionNode(raised.host("s1"))
     if "firewalld" not in [process.name for process in host.host.processes()]:
         host.host.start_firewalld()
@@ -28,7 +28,7 @@ def node(raised, pillar):
 
 def test_a_step_that_fails_undoes_all_before_it(node, pillar, new_row):
     old = node.state()
-    # The first two places are behind the functions that begin it and arm the watchdog.
+    # The first two steps are those that begin the transaction and arm the watchdog.
     at, undone, answer = 2, 0, {"refused": ()}
     while "refused" in answer:
         answer = node.drive(at, "fail", new_row)
@@ -83,7 +83,7 @@ def test_a_run_that_is_at_work_is_not_reported_as_interrupted(node, new_row):
     node.wait_until_ended()
 
 
-def test_a_run_that_freezes_does_not_have_the_time_that_a_person_has(node, new_row):
+def test_a_frozen_run_does_not_get_the_confirmation_timeout(node, new_row):
     old = node.state()
     began = time.monotonic()
     steps = node.drive(99, "kill", new_row, confirm_within=600)["steps"]
@@ -109,7 +109,7 @@ def test_firewalld_killed_at_any_step_is_started_again_with_the_old_rules_or_the
         if node.path("/var/lib/k3sfw/transaction").exists():
             node.wait_until_ended()
         if "firewalld" not in [process.name for process in node.host.processes()]:
-            # It died after all that needs it was done. A start adds to what a killed one left.
+            # It died after its last use. A start adds to what a killed one left.
             node.host.start_firewalld()
             node.firewall_cmd("--reload")
         assert node.state() in (old, new), (at, answer)

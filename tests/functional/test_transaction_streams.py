@@ -1,4 +1,4 @@
-"""New connections, one after the other, all through changes that end and such as are undone."""
+"""New connections, one after the other, during changes that succeed and that are undone."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def node(raised, pillar):
     return host
 
 
-def test_without_a_reload_none_is_lost_and_none_reaches_what_is_closed(
+def test_without_a_reload_no_connection_is_lost_and_none_reaches_a_closed_port(
     raised, node, pillar, new_row
 ):
     out, s1 = raised.host("out"), raised.host("s1")
@@ -46,7 +46,7 @@ def test_without_a_reload_none_is_lost_and_none_reaches_what_is_closed(
     assert knocks[0] > 100 and knocks[1] == 0
 
 
-def test_nothing_closed_is_reached_while_reloads_are_undone_and_firewalld_dies(
+def test_no_closed_port_is_reached_while_reloads_are_undone_and_firewalld_dies(
     raised, node, pillar
 ):
     out, s1 = raised.host("out"), raised.host("s1")

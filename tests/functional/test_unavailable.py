@@ -1,4 +1,4 @@
-"""Where firewalld, its bus or nft cannot be used: one sentence with the mend, nothing done."""
+"""Without a usable firewalld, bus or nft: one sentence with its fix, and no change."""
 
 import time
 
@@ -64,7 +64,7 @@ CASES = [
 def test_one_problem_with_its_fix_within_20_seconds_and_nothing_done(node, pillar, make, sentence):
     make(node)
     files = node.files()
-    # All three ask in the same way, and each waits eight seconds for a frozen one.
+    # All three ask the same way, and each waits eight seconds for a frozen one.
     for function in ("apply",) if make is frozen else ("apply", "compare", "remove"):
         began = time.monotonic()
         answer = node.try_call(function, None if function == "remove" else pillar)
@@ -94,7 +94,7 @@ def test_a_reload_that_another_owners_file_would_break_is_not_tried(node, pillar
     assert node.run("firewall-cmd", "--state", check=False) == "running\n"
 
 
-def test_a_configuration_that_cannot_be_written_is_named_and_nothing_is_changed(node, pillar):
+def test_a_read_only_configuration_is_reported_and_nothing_is_changed(node, pillar):
     node.run("mount", "-t", "tmpfs", "-o", "ro", "tmpfs", "/etc/firewalld/policies")
     before = node.everything()
     (refused,) = node.try_call("apply", pillar)["refused"]
@@ -102,7 +102,7 @@ def test_a_configuration_that_cannot_be_written_is_named_and_nothing_is_changed(
     assert node.everything() == before
 
 
-def test_a_stopped_firewalld_is_not_started_by_our_calls(node, pillar):
+def test_our_calls_do_not_start_a_stopped_firewalld(node, pillar):
     node.host.stop_firewalld()
     node.try_call("apply", pillar)
     assert "firewalld" not in [process.name for process in node.host.processes()]

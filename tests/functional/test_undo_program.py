@@ -1,4 +1,4 @@
-"""The undo program meets what it did not make: a damaged copy of itself, rules of iptables."""
+"""The undo program with damage that it did not cause: to itself, and to iptables rules."""
 
 from contextlib import contextmanager
 
@@ -23,9 +23,9 @@ def more(pillar):
 
 
 @pytest.mark.parametrize("damage", ["empty", "gone"])
-def test_a_damaged_undo_program_is_made_anew_before_it_is_needed(shared, pillar, more, damage):
+def test_a_damaged_undo_program_is_replaced_before_it_is_needed(shared, pillar, more, damage):
     shared.call("apply", pillar)
-    shared.drive(0, "kill", more)  # It has begun, and nobody watches.
+    shared.drive(0, "kill", more)  # It has begun, without a watchdog.
     program = shared.path("/var/lib/k3sfw/program/__main__.py")
     program.unlink() if damage == "gone" else program.write_bytes(b"")
     (notice,) = shared.call("apply", more)["notices"]
@@ -34,16 +34,14 @@ def test_a_damaged_undo_program_is_made_anew_before_it_is_needed(shared, pillar,
     assert not shared.path("/var/lib/k3sfw/transaction").exists()
 
 
-def test_what_others_have_at_runtime_outlives_a_firewalld_that_dies_while_it_is_undone(
-    shared, pillar, more
-):
+def test_foreign_runtime_rules_survive_a_firewalld_that_dies_during_the_undo(shared, pillar, more):
     shared.call("apply", pillar)
     old = shared.state()[0]
     make_reloads_long(shared.host)
     shared.firewall_cmd("--zone=public", "--add-port=8443/tcp")
     steps = shared.drive(99, "kill", more)["steps"]
     shared.call("rollback", more)
-    # For this table it takes a reload to undo what else would not need one.
+    # This table forces a reload, which the undo would not need otherwise.
     left = "add table inet firewalld_policy_drop; add chain inet firewalld_policy_drop filter_input"
     shared.nft(left)
     shared.drive(steps.index("execute"), "kill", more)
@@ -58,7 +56,7 @@ def test_what_others_have_at_runtime_outlives_a_firewalld_that_dies_while_it_is_
     shared.assert_nothing_is_left()
 
 
-def test_rules_of_iptables_that_could_not_be_undone_are_put_back_by_the_next_run(shared, pillar):
+def test_iptables_rules_that_the_undo_missed_are_restored_by_the_next_run(shared, pillar):
     shared.call("remove")
     shared.run("iptables", "-t", "nat", "-N", "CNI-HOSTPORT-DNAT")
     shared.run("iptables", "-t", "nat", "-A", "PREROUTING", "-j", "CNI-HOSTPORT-DNAT")
@@ -76,7 +74,7 @@ def test_rules_of_iptables_that_could_not_be_undone_are_put_back_by_the_next_run
     shared.run("iptables", "-t", "nat", "-X", "CNI-HOSTPORT-DNAT")
 
 
-def test_undone_rules_do_not_come_back_by_iptables(shared, pillar):
+def test_undone_rules_do_not_come_back_through_iptables(shared, pillar):
     shared.call("remove")
     shared.host.stop_firewalld()
     configuration = shared.path("/etc/firewalld/firewalld.conf")
@@ -96,7 +94,7 @@ def test_undone_rules_do_not_come_back_by_iptables(shared, pillar):
 
 @contextmanager
 def ours_failing(node, name):
-    """This program of iptables fails where we call it, and works where firewalld does."""
+    """Make this iptables program fail for us, and work for firewalld."""
     program = node.host.root / "etc/alternatives" / name
     target = program.readlink()
     failing = node.path("/run/failing")

@@ -1,4 +1,4 @@
-"""check_zones beside a real firewalld: what somebody did is found, and its mend, typed, mends it.
+"""check_zones with a real firewalld: a change by hand is found, and the fix, as typed, fixes it.
 
 The host has pods' interfaces and is applied; the tests share it, and each leaves it as it was.
 """
@@ -52,17 +52,17 @@ class Checked(Node):
     def problems(self):
         return self.ask()["problems"]
 
-    def type(self, mend):
-        """Type at the master what a mend says."""
-        words = shlex.split(mend)
+    def type(self, fix):
+        """Type a fix on the master."""
+        words = shlex.split(fix)
         while words:
-            assert words[:2] == ["salt", "s1"], mend
+            assert words[:2] == ["salt", "s1"], fix
             if words[2] == "cmd.run":
                 self.shell(words[3])
             else:
-                assert words[2:4] == ["state.apply", "k3s.firewall"], mend
+                assert words[2:4] == ["state.apply", "k3s.firewall"], fix
                 assert "refused" not in self.call("apply", self.pillar)
-            assert words[4:5] in ([], ["&&"]), mend
+            assert words[4:5] in ([], ["&&"]), fix
             words = words[5:]
 
 
@@ -95,7 +95,7 @@ def in_both(*options):
     return [f"firewall-cmd -q {layer} {' '.join(options)}" for layer in ("", "--permanent")]
 
 
-# What somebody did, how the problems begin, and what puts back what a mend does not.
+# The change by hand, how the problems begin, and what restores the rest after the fix.
 DEEDS = {
     "an uplink in the pods' zone": (
         in_both("--zone=k3s", "--add-interface=eth0"),

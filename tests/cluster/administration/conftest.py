@@ -1,17 +1,17 @@
-"""The cluster of the tests of Salt's side: minions with synced modules."""
+"""The cluster for the tests of administration: minions with synced modules."""
 
 import pytest
 
 from lab.spec import DEFAULT_HOSTS
 from tests.cluster.salt_cluster import SYNCED, standing
 
-# Two servers and an agent: what is said of one more node is said of these.
+# Two servers and an agent; more nodes would prove nothing more.
 HOSTS = tuple(spec for spec in DEFAULT_HOSTS if spec.name not in ("s3", "a2"))
 
 
 @pytest.fixture(scope="session")
 def cluster():
-    """Nothing of ours is applied yet."""
+    """The cluster, with nothing of ours applied."""
     with standing("administration", SYNCED, HOSTS) as raised:
         yield raised
 

@@ -18,7 +18,7 @@ PORTS = {2379, 6379, 6443, 10250}
 
 @pytest.fixture
 def scripted(applied):
-    """Every node with what the script adds: it takes seconds to run, so each kind in one call."""
+    """Every node with what the script adds, in one call for each kind to save time."""
 
     def run_script(host):
         for option in (r"--add-port=\S+", r"--add-rich-rule='[^']*'"):

@@ -1,4 +1,4 @@
-"""Bad tables come in by the real pillar and change nothing: every fault is named, with its path."""
+"""Bad tables in the real pillar change nothing, and every fault is reported with its path."""
 
 import json
 import os
@@ -16,7 +16,7 @@ pytestmark = [
 
 
 def row(**columns):
-    """A row that is right but for the columns that are named."""
+    """A correct row except for the given columns."""
     return {"protocol": "tcp", "port": 8123, "source": "any", "destination": "any", **columns}
 
 
@@ -52,7 +52,7 @@ ROWS = {
     "enabled_text": row(enabled="yes"),
     "backend_unknown": row(flannel_backend="vxlan; accept"),
     "key_unknown": row(prot="tcp"),
-    # Right, and new: without the others it would be applied.
+    # Correct, and new: without the others it would be applied.
     "right": row(description="""with "quotes', <xml> & more"""),
 }
 FAULTY_COLUMN = {
@@ -68,12 +68,12 @@ FAULTY_COLUMN = {
 
 
 def path_of(name):
-    # Protocol any is right by itself: the port beside it is not.
+    # Protocol any is valid alone, but not with a port.
     column = "port" if name == "protocol_any" else FAULTY_COLUMN[name.split("_")[0]]
     return f"k3s:ports:cluster:{name}:{column}"
 
 
-# What stands below k3s in the operator's file, and the pillar paths that must be named for it.
+# The operator's file below k3s, and the pillar paths that must be reported for it.
 SITES = {
     "addresses": (
         {
@@ -169,7 +169,7 @@ SITES = {
 
 @contextmanager
 def pillar_files(cluster, **texts):
-    """Files that win over those of the checkout's pillar within the block."""
+    """Write files that override those of the checkout's pillar for the block."""
     paths = {cluster.lab.srv / "pillar" / name: text for name, text in texts.items()}
     try:
         for path, text in paths.items():
@@ -185,7 +185,7 @@ def faults(comment):
     """The faults by the pillar path that each names."""
     found = {}
     for line in comment.splitlines():
-        # A path may hold anything but a colon that is followed by a space.
+        # A path can hold anything except a colon followed by a space.
         path = re.match(r"pillar (.+?): ", line)
         assert path, line
         found.setdefault(path[1], []).append(line)
@@ -194,7 +194,7 @@ def faults(comment):
 
 @pytest.fixture
 def drifted(applied):
-    """A server with something to mend, so that an apply which did not refuse would show."""
+    """A server with drift, which an apply would repair if it were not refused."""
     with drift(applied.host("s1")) as host:
         yield host
 
@@ -205,7 +205,7 @@ def drift(host):
     try:
         yield host
     finally:
-        # It fails where an apply that was not refused has mended it.
+        # It fails if an apply that was not refused has repaired it.
         host.run(["firewall-cmd", "--ipset=k3s-node-4", "--add-entry=192.0.2.21"], check=False)
 
 
@@ -221,12 +221,12 @@ def refusal(applied, host):
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_every_fault_is_named_with_its_path_and_nothing_is_touched(applied, drifted, site):
+def test_every_fault_is_reported_with_its_path_and_nothing_is_touched(applied, drifted, site):
     mapping, expected = SITES[site]
     with applied.site({"k3s": mapping}):
         named = set(faults(refusal(applied, drifted)))
     assert expected <= named
-    # What is missing below something that is no map may be named too, and nothing else.
+    # Values missing below something that is not a map may be reported too, and nothing else.
     assert all(path.startswith(("k3s:ports", "k3s:nodes")) for path in named - expected)
 
 
@@ -253,7 +253,7 @@ def test_every_faulty_row_is_named_with_its_fix_and_check_ports_says_the_same(ap
 
 
 @pytest.mark.parametrize(
-    ("files", "path", "mend"),
+    ("files", "path", "fix"),
     [
         ({"top.sls": "base: {}"}, "k3s", "target pillar/k3s at this minion"),
         ({"k3s/nodes.sls": "k3s: {nodes: {}}"}, "k3s:nodes", "include k3s.nodes"),
@@ -262,13 +262,13 @@ def test_every_faulty_row_is_named_with_its_fix_and_check_ports_says_the_same(ap
     ],
     ids=["no pillar", "no node", "unknown nodes", "no tables"],
 )
-def test_a_pillar_that_lacks_a_part_closes_nothing_and_says_what_to_include(
-    applied, drifted, files, path, mend
+def test_an_incomplete_pillar_closes_nothing_and_says_what_to_include(
+    applied, drifted, files, path, fix
 ):
     with pillar_files(applied, **files):
         said = faults(refusal(applied, drifted))
     assert set(said) == {path}
-    assert mend in said[path][0]
+    assert fix in said[path][0]
 
 
 def test_a_pinned_role_that_contradicts_the_grain_is_refused(applied, drifted):

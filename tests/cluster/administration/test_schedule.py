@@ -1,4 +1,4 @@
-"""A node keeps itself in step: its schedule mends by itself, is silent, and never overlaps."""
+"""A node keeps itself in step: its schedule repairs drift, is silent, and never overlaps."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def node(applied):
 
 @pytest.fixture
 def scheduled(applied, node):
-    """The node with a highstate every two seconds; the first one of them is over."""
+    """The node with a highstate every two seconds, after the first one."""
     with every_two_seconds(applied, node):
         wait_for_runs(node, 1)
         yield node
@@ -40,7 +40,7 @@ def scheduled(applied, node):
 
 @pytest.fixture
 def healing(applied, node):
-    """The node with a look at its health every two seconds, and no other job."""
+    """The node with k3sfw.heal every two seconds, and no other job."""
     with applied.site(HEALING):
         applied.salt(NODE, "state.apply", "k3s.schedule")
         try:
@@ -53,7 +53,7 @@ def healing(applied, node):
 
 @contextmanager
 def every_two_seconds(cluster, host, **options):
-    """The schedule as pillar and k3s.schedule make it; it takes itself away at the end."""
+    """The schedule that pillar and k3s.schedule create; it is removed at the end."""
     with cluster.site(EVERY_TWO_SECONDS):
         returned = cluster.salt(host.name, "state.apply", "k3s.schedule", **options)[host.name]
         assert {state["result"] for state in returned.values()} == {True}
@@ -79,14 +79,14 @@ def is_scheduled(host):
 
 
 def jobs_under_way(host):
-    """The processes of the minion's jobs: those that the minion, one process here, has started."""
+    """The processes of the minion's jobs: the children of the minion, a single process here."""
     minions = [process for process in host.processes() if process.name == "salt-minion"]
     pids = {process.pid for process in minions}
     return {process.pid for process in minions if process.parent in pids}
 
 
 def wait_for_runs(host, count):
-    """Wait until so many more runs of states came to their end: each leaves its result there."""
+    """Wait until this many more state runs have ended; each leaves its result there."""
     result = host.path("/var/cache/salt/minion/highstate.cache.p")
     for _ in range(count):
         before = result.stat().st_mtime_ns if result.exists() else None
@@ -110,13 +110,13 @@ def test_a_rule_removed_by_hand_comes_back_without_an_apply(applied, scheduled):
         wait_until(lambda: has_redis_rule(scheduled), "the rule is not back", timeout=60)
         wait_for_runs(scheduled, 1)
         sent = events.new()
-    # The one thing that is said is what was mended.
+    # The only message is what was repaired.
     assert [tag for tag, _data in sent] == ["k3sfw/managed"]
     assert sent[0][1]["id"] == NODE
     assert list(sent[0][1]["data"]["changes"]) == ["runtime"]
 
 
-def test_while_nothing_changes_a_scheduled_run_says_nothing_to_the_master(applied, scheduled):
+def test_a_scheduled_run_without_changes_sends_nothing_to_the_master(applied, scheduled):
     known = jobs_in_cache(applied)
     assert known
     with Events(applied.lab.master) as events:
@@ -125,7 +125,7 @@ def test_while_nothing_changes_a_scheduled_run_says_nothing_to_the_master(applie
     assert jobs_in_cache(applied) == known
 
 
-def test_switched_off_in_pillar_the_job_takes_itself_away(applied, scheduled):
+def test_a_job_disabled_in_pillar_removes_itself(applied, scheduled):
     assert is_scheduled(scheduled)
     switch_off(applied)
     wait_until(lambda: not is_scheduled(scheduled), "the job is still there", timeout=60)
@@ -134,7 +134,7 @@ def test_switched_off_in_pillar_the_job_takes_itself_away(applied, scheduled):
 
 @contextmanager
 def a_state_run_that_lasts(cluster, host):
-    """Somebody's state run on the host, from here until the function that this gives is called."""
+    """Start another state run on the host; it lasts until the returned function is called."""
     sls = cluster.lab.srv / "salt/lasting.sls"
     begun, goes_on = host.path("/run/begun"), host.path("/run/goes-on")
     sls.write_text(
@@ -153,11 +153,11 @@ def a_state_run_that_lasts(cluster, host):
         sls.unlink()
 
 
-def test_a_scheduled_run_gives_way_to_a_state_run_and_makes_up_for_it_later(applied, node):
+def test_a_scheduled_run_yields_to_a_state_run_and_catches_up_later(applied, node):
     log, fired = MinionLog(node), set()
     with a_state_run_that_lasts(applied, node) as end:
         take_redis_rule(node)
-        # Of all state runs only the one that makes the schedule may go beside the other.
+        # Of all state runs, only the one that creates the schedule may overlap with the other.
         with every_two_seconds(applied, node, concurrent=True):
             ended = jobs_under_way(node)
 
@@ -173,7 +173,7 @@ def test_a_scheduled_run_gives_way_to_a_state_run_and_makes_up_for_it_later(appl
     assert not [line for line in log.text().splitlines() if "[salt." in line and "[ERROR" in line]
 
 
-def test_five_applies_at_once_follow_one_another_and_all_succeed(applied):
+def test_five_concurrent_applies_run_one_after_another_and_all_succeed(applied):
     host = applied.host("s2")
     take_redis_rule(host)
     with Callers(host) as callers:
@@ -184,16 +184,16 @@ def test_five_applies_at_once_follow_one_another_and_all_succeed(applied):
         outcomes = [json.loads(call.communicate(timeout=120)[0])["local"] for call in calls]
         order = callers.in_order()
     assert [outcome["result"] for outcome in outcomes] == [True] * 5
-    # One found the drift and mended it; those after it found nothing to do.
+    # One found the drift and repaired it; those after it found nothing to do.
     assert sorted(bool(outcome["changes"]) for outcome in outcomes) == [False] * 4 + [True]
-    # On the bus each has its calls in one piece, with nobody else's between them.
+    # On the bus the calls of each are contiguous, without calls of others in between.
     turns = [name for name, before in zip(order, [None, *order]) if name != before]
     assert len(turns) == len(set(turns)) == 5
 
 
 @contextmanager
 def cut_off(host, master):
-    """Nothing passes between the host and Salt's master, on connections that stand either."""
+    """Block all packets between the host and Salt's master, on existing connections too."""
     # Before firewalld's own, and a table that it does not know.
     rules = "table inet cut { chain out { type filter hook output priority -500; "
     rules += f"ip daddr {master} tcp dport {{ 4505, 4506 }} drop; }}; }};\n"
@@ -206,7 +206,7 @@ def cut_off(host, master):
 
 @pytest.fixture
 def long_reloads(node):
-    """A node whose reloads may be made to last; they are short again at the end."""
+    """A node whose reloads can be slowed down; they are fast again at the end."""
     yield node
     node.path(MANY).unlink()
     node.run(["firewall-cmd", "--reload"])

@@ -1,4 +1,4 @@
-"""What an operator at the master may rely on: the states and functions of k3sfw, through Salt."""
+"""What an operator can rely on at the master: the states and functions of k3sfw, through Salt."""
 
 import json
 import os
@@ -37,7 +37,7 @@ Step = namedtuple("Step", "returned events before after")
 
 @pytest.fixture(scope="module")
 def cycle(applied):
-    """One life of a node of each role, from nothing: predicted, applied, and both once more."""
+    """The life of a node of each role from the start: predicted, applied, and both once more."""
     removed = applied.salt(CYCLED, "state.apply", "k3s.remove")
     assert {state["result"] for states in removed.values() for state in states.values()} == {True}
     steps = {}
@@ -65,7 +65,7 @@ def changes(returned):
 
 
 def seen(cluster):
-    """All of the firewalls of the nodes that live a cycle."""
+    """The complete firewalls of these nodes."""
     return {name: everything(cluster.host(name)) for name in CYCLED}
 
 
@@ -94,7 +94,7 @@ def test_a_dry_run_touches_nothing_and_predicts_the_real_run(cycle):
 def test_a_second_apply_changes_nothing_and_reloads_nothing(cycle):
     assert results(cycle["second"].returned) == dict.fromkeys(CYCLED, True)
     assert changes(cycle["second"].returned) == dict.fromkeys(CYCLED, {})
-    # The handles of the kernel's rules are in it: a reload would have given others.
+    # It includes the handles of kernel rules, which a reload would change.
     assert cycle["second"].after == cycle["second"].before
 
 
@@ -120,16 +120,16 @@ def test_drift_made_by_hand_is_reported_and_fixed(applied):
     assert (status["in_step"], code) == (False, 2)
     assert status["runtime"] == {"in_step": False, "differences": lost}
     assert status["permanent"]["in_step"] is True
-    # The kernel does what firewalld believes.
+    # The kernel has what firewalld reports.
     assert status["kernel"]["in_step"] is True
     report, code = applied.salt_call("s1", "k3sfw.check_ports")
     assert (report["status"], code) == ("FAIL", 2)
     assert "10250" in report["problems"][0]
 
     with Events(applied.lab.master) as events:
-        mended = applied.apply("s1")
-        assert changes(mended) == {"s1": {"runtime": lost}}
-        assert changes(events.from_managed()) == changes(mended)
+        repaired = applied.apply("s1")
+        assert changes(repaired) == {"s1": {"runtime": lost}}
+        assert changes(events.from_managed()) == changes(repaired)
     assert salt_views.has_address(host, "192.0.2.21")
     status, code = applied.salt_call("s1", "k3sfw.status")
     assert (status["in_step"], code) == (True, 0)
@@ -139,13 +139,13 @@ def test_a_highstate_brings_requirements_firewall_routes_and_schedule(applied):
     host = applied.host("s2")
     try:
         returned = applied.salt("s2", "state.highstate")["s2"]
-        # No service manager runs in the lab, so nobody asks for a package or a service.
+        # The lab has no service manager, so the states ask for no package and no service.
         names = ["k3s_requirements", "k3s_firewall", "k3s_routes", "k3s_schedule"]
         names.append("k3s_schedule_heal")
         brought = [key.split("_|-")[1] for key in returned]
         settings = ("k3s_sysctl_", "k3s_networkmanager")
         assert [name for name in brought if not name.startswith(settings)] == names
-        # K3s does not run here, which is no failure.
+        # K3s does not run here, which is not a failure.
         assert {state["result"] for state in returned.values()} == {True}
         scheduled = applied.salt("s2", "schedule.list")["s2"]
         assert "k3s_highstate" in scheduled
@@ -158,7 +158,7 @@ def test_a_highstate_brings_requirements_firewall_routes_and_schedule(applied):
         host.run(["sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward"])
 
 
-def test_remove_takes_everything_of_ours_and_the_schedule_away(applied):
+def test_remove_deletes_everything_of_ours_and_the_schedule(applied):
     host = applied.host("a1")
     applied.salt("a1", "state.apply", "k3s.schedule")
     assert "k3s_heal" in applied.salt("a1", "schedule.list")["a1"]
@@ -185,7 +185,7 @@ def test_remove_takes_everything_of_ours_and_the_schedule_away(applied):
     assert everything(host) == after
 
 
-def test_every_function_is_on_every_node_and_says_how_it_is_called(applied):
+def test_every_node_has_every_function_with_its_documentation(applied):
     listed = applied.salt("*", "sys.list_functions", "k3sfw")
     assert set(listed) == set(applied.nodes)
     documented, _retcode = applied.salt_call("s1", "sys.doc", "k3sfw")
@@ -225,7 +225,7 @@ def test_what_others_own_survives_apply_highstate_and_remove(applied, bystander)
         ["--permanent", "--policy=theirs", "--add-egress-zone=HOST"],
         ["--permanent", "--zone=public", "--add-port=8443/tcp"],
         ["--reload"],
-        # At runtime only from here on: the reload of a first apply would drop it.
+        # Runtime-only from here on: the reload of a first apply would drop it.
         ["--zone=public", "--add-port=9999/tcp"],
         ["--zone=public", "--remove-service=ssh"],
         ["--ipset=friends", "--add-entry=198.51.100.7"],
@@ -249,10 +249,10 @@ def test_what_others_own_survives_apply_highstate_and_remove(applied, bystander)
 # --- a node that joins ---
 
 
-def test_a_new_node_needs_one_sync_and_its_peers_know_it_without_a_refresh(applied):
+def test_a_new_node_needs_one_sync_and_its_peers_need_no_refresh(applied):
     host = applied.lab.add_host(HostSpec("a3", "agent", 23))
     applied.start_minion(host)
-    # Neither states nor pillar are there yet: the top files go by a grain that k3sfw brings.
+    # There are no states and no pillar yet: the top files use a grain that k3sfw brings.
     unsynced = json.dumps(applied.salt("a3", "state.apply", "k3s.firewall"))
     assert "k3sfw.managed" in unsynced and "Traceback" not in unsynced
 
@@ -291,7 +291,7 @@ def ask(cluster, target, asked):
 
 @pytest.fixture(scope="module")
 def answers(applied):
-    """What the functions say on nodes that are as they should be."""
+    """The answers of the functions on nodes in step."""
     return ask(applied, ["s1", "a1"], ASKED)
 
 
@@ -322,7 +322,7 @@ def test_rows_are_those_of_the_nodes_role_with_all_their_columns(applied, answer
         }
 
 
-def test_plan_apply_and_status_say_in_their_shapes_that_all_is_in_step(applied, answers):
+def test_plan_apply_and_status_report_a_node_in_step_in_their_shapes(applied, answers):
     nothing = {"changes": {}, "reloads": [], "notices": []}
     in_step = {"in_step": True, "differences": {}}
     comment = "firewalld and the kernel match the tables"
@@ -341,7 +341,7 @@ def test_plan_apply_and_status_say_in_their_shapes_that_all_is_in_step(applied, 
         }
 
 
-def test_remove_tells_in_test_mode_what_would_go(answers):
+def test_remove_in_test_mode_lists_what_it_would_delete(answers):
     for answer in answers.values():
         removal = answer["k3sfw.remove"]
         assert set(removal) == {"result", "changes", "comment", "reloads", "notices"}
@@ -349,12 +349,12 @@ def test_remove_tells_in_test_mode_what_would_go(answers):
         assert set(removal["changes"]["runtime"]) == ALL_OBJECTS
 
 
-def test_check_ports_answers_for_every_row_in_its_documented_shape(answers):
+def test_check_ports_reports_every_row_in_its_documented_shape(answers):
     columns = "from to address protocol port description expect status by evidence hint"
     for answer in answers.values():
         report = answer["k3sfw.check_ports"]
         assert set(report) == {"status", "summary", "problems", "counts", "checks"}
-        # Nobody listens in the lab: that is worth a warning, and no more.
+        # There is no listener in the lab: that is only worth a warning.
         rows = answer["k3sfw.status"]["rows"]
         assert report["status"] == "WARN"
         assert report["counts"] == {"ok": 2, "no_listener": rows - 2}
@@ -363,7 +363,7 @@ def test_check_ports_answers_for_every_row_in_its_documented_shape(answers):
             assert sorted(check) == sorted(columns.split())
 
 
-def test_the_script_is_plain_firewall_cmd_with_every_value_readable(answers):
+def test_the_script_is_plain_firewall_cmd_with_readable_values(answers):
     for name, answer in answers.items():
         script = answer["k3sfw.script"]
         lines = script.splitlines()
@@ -373,7 +373,7 @@ def test_the_script_is_plain_firewall_cmd_with_every_value_readable(answers):
         assert "6379" in script
 
 
-def test_nothing_that_is_shown_or_written_is_masked(applied, cycle, answers):
+def test_no_value_is_masked(applied, cycle, answers):
     returned = [step.returned for step in cycle.values()]
     assert MASK not in json.dumps([answers, returned])
     for host in map(applied.host, CYCLED):
@@ -381,7 +381,7 @@ def test_nothing_that_is_shown_or_written_is_masked(applied, cycle, answers):
         assert not [name for name, data in files(host).items() if MASK.encode() in data[0]]
 
 
-def test_an_agent_holds_no_row_that_is_for_servers(answers):
+def test_an_agent_has_no_row_for_servers(answers):
     for name, answer in answers.items():
         pillar = answer["pillar.items"]
         held = set(pillar["k3s"]["ports"]["cluster"])
@@ -413,7 +413,7 @@ def test_plan_and_a_dry_apply_predict_what_a_new_row_changes(applied):
     assert dry["k3sfw.apply"]["changes"] == done["changes"] == dry["k3sfw.plan"]["changes"]
 
 
-def test_explain_names_the_row_and_the_rule_or_says_that_there_is_none(applied):
+def test_explain_names_the_row_and_the_rule_or_their_absence(applied):
     peer = applied.salt("s1", "k3sfw.explain", applied.host("s2").ipv4, 2379)["s1"]
     assert set(peer) == {"verdict", "source", "rows", "accepted_by"}
     assert peer["verdict"] == "open"
@@ -435,7 +435,7 @@ def test_explain_refuses_an_invalid_question(applied, question):
 def test_a_function_refuses_bad_tables_with_a_sentence_and_a_return_code(applied):
     fault = "pillar k3s:ports:manager:kafka:port: port 0 is not in 1-65535"
     with applied.site({"k3s": {"ports": {"manager": {"kafka": {"port": 0}}}}}):
-        # One job each: what raises among several in one job, Salt shows with its traceback.
+        # One job each: in a job of several functions Salt shows an exception as a traceback.
         refusals = [applied.salt("a1", f"k3sfw.{name}")["a1"] for name in ("rows", "apply")]
         called = applied.host("a1").run(
             ["salt-call", "--retcode-passthrough", "k3sfw.status"], check=False

@@ -1,4 +1,4 @@
-"""A change as users of Salt meet it: proven or undone, confirmed, and rolled back."""
+"""A change through Salt: proven or undone, confirmed, and rolled back."""
 
 import os
 import re
@@ -51,7 +51,7 @@ OPENED = {
         }
     }
 }
-# Drops the node's new connections to its master while a change is under way, and some seconds more.
+# Drops new connections of the node to its master during a change, and for some seconds more.
 CUT = f"""
 import os, subprocess, sys, time
 rules = "table inet cut {{ chain out {{ type filter hook output priority 0; "
@@ -72,7 +72,7 @@ subprocess.run(["nft", "delete", "table", "inet", "cut"], check=True)
 
 @pytest.fixture
 def changed(applied):
-    """The cluster with one row more in pillar than its nodes have, and no history on s1."""
+    """The cluster with one more row in pillar than on its nodes, and no history on s1."""
     applied.host("s1").run(["rm", "-rf", HISTORY])
     with applied.site(EXPORTER):
         yield applied
@@ -92,7 +92,7 @@ def state_of(returned):
 
 @contextmanager
 def cut_off_while_it_changes(cluster, host, longer=0):
-    """No new connection of the host to its master from the first step on."""
+    """Block new connections of the host to its master from the first step on."""
     cut = CUT.replace("MASTER", cluster.lab.master.ipv4).replace("LONGER", str(longer))
     with host.popen([sys.executable, "-c", cut], stdout=-1) as watcher:
         assert watcher.stdout.readline() == "watching\n"
@@ -101,11 +101,11 @@ def cut_off_while_it_changes(cluster, host, longer=0):
 
 
 def outcomes(cluster):
-    """What became of the changes of s1, the newest first."""
+    """The outcomes of the changes of s1, newest first."""
     return [entry["outcome"] for entry in cluster.salt("s1", "k3sfw.history")["s1"]]
 
 
-def test_a_change_that_waits_is_in_force_and_permanent_when_it_is_confirmed(changed):
+def test_a_waiting_change_is_in_force_and_permanent_once_confirmed(changed):
     host = changed.host("s1")
     answer = changed.salt("s1", "k3sfw.apply", confirm="manual", within=300)["s1"]
     assert answer["result"] is True
@@ -119,7 +119,7 @@ def test_a_change_that_waits_is_in_force_and_permanent_when_it_is_confirmed(chan
     assert outcomes(changed) == ["kept"]
 
 
-def test_a_rollback_of_what_waits_undoes_it_at_once(changed):
+def test_a_rollback_of_a_waiting_change_undoes_it_at_once(changed):
     changed.salt("s1", "k3sfw.apply", confirm="manual", within=300)
     foretold = changed.salt("s1", "k3sfw.rollback", test=True)["s1"]
     assert foretold["result"] is None
@@ -136,7 +136,7 @@ def test_an_unconfirmed_change_is_undone_in_time_and_the_next_apply_says_so(chan
     waiting = changed.salt("s1", "k3sfw.apply", confirm="manual", within=within)["s1"]
     begun_at = re.search(r"the apply of (.+ UTC) is undone at", waiting["comment"])[1]
     assert has_exporter(host) == (True, False)
-    wait_until(lambda: has_exporter(host) == (False, False), "Nobody undoes it", timeout=30)
+    wait_until(lambda: has_exporter(host) == (False, False), "It is not undone", timeout=30)
     assert within < time.monotonic() - began < within + 10
     assert outcomes(changed) == ["undone by the watchdog"]
     told = f"the apply of {begun_at} was not confirmed and was undone by the watchdog"
@@ -145,7 +145,7 @@ def test_an_unconfirmed_change_is_undone_in_time_and_the_next_apply_says_so(chan
     assert told not in changed.apply("s1")["s1"]["comment"]
 
 
-def test_a_rollback_goes_back_before_the_last_change_and_test_mode_foretells_it(changed):
+def test_a_rollback_undoes_the_last_change_and_test_mode_predicts_it(changed):
     host = changed.host("s1")
     changed.converge("s1")
     foretold = changed.salt("s1", "k3sfw.rollback", test=True)["s1"]
@@ -155,7 +155,7 @@ def test_a_rollback_goes_back_before_the_last_change_and_test_mode_foretells_it(
     assert has_exporter(host) == (False, False)
 
 
-def test_the_history_names_the_job_that_made_a_change_and_nothing_that_made_none(changed):
+def test_the_history_lists_each_change_with_its_job_and_nothing_else(changed):
     for _turn in range(2):
         changed.converge("s1")
     (entry,) = changed.salt("s1", "k3sfw.history")["s1"]
@@ -183,9 +183,9 @@ def test_a_change_that_cuts_the_node_off_its_master_is_undone(changed):
     assert outcomes(changed) == ["undone by the run"]
 
 
-def test_of_a_change_that_was_undone_the_master_hears_once_it_can(changed):
+def test_the_master_is_told_of_an_undone_change_once_it_is_reachable(changed):
     with Events(changed.lab.master) as events:
-        # The minion's own connections stand all the time, and new ones are possible later.
+        # The minion's existing connections stay up, and new ones are possible later.
         with cut_off_while_it_changes(changed, changed.host("s1"), longer=5):
             answer = changed.apply("s1")["s1"]
         sent = events.new()
@@ -196,7 +196,7 @@ def test_of_a_change_that_was_undone_the_master_hears_once_it_can(changed):
     assert [job["retcode"] for job in jobs if job["fun"] == "state.apply"] == [2]
 
 
-def test_a_master_that_takes_connections_and_answers_none_proves_nothing(changed):
+def test_a_master_that_accepts_connections_but_does_not_answer_proves_nothing(changed):
     master, host = changed.lab.master, changed.host("s1")
     lasted = []
 
@@ -218,7 +218,7 @@ def test_a_master_that_takes_connections_and_answers_none_proves_nothing(changed
     freezer.start()
     answer, retcode = changed.salt_call("s1", "k3sfw.apply")
     freezer.join()
-    # Before the watchdog takes it for frozen, so that the run itself tells what happened.
+    # Before the watchdog considers it frozen, so that the run itself reports what happened.
     assert lasted[0] < 25
     assert outcomes(changed) == ["undone by the run"]
     assert retcode == 1
@@ -226,7 +226,7 @@ def test_a_master_that_takes_connections_and_answers_none_proves_nothing(changed
     assert has_exporter(host) == (False, False)
 
 
-def test_a_minion_that_is_killed_in_mid_change_leaves_the_node_old_or_new(changed):
+def test_a_minion_killed_during_a_change_leaves_the_node_old_or_new(changed):
     host = changed.host("s1")
     changed.lab.salt("--async", "s1", "state.apply", "k3s.firewall")
     journal = host.path(f"{TRANSACTION}/journal")
@@ -234,7 +234,7 @@ def test_a_minion_that_is_killed_in_mid_change_leaves_the_node_old_or_new(change
         lambda: '"runtime"' in _text_of(journal), "No step is taken", timeout=60, every=0.001
     )
     kill_with_its_group(host, "salt-minion")
-    wait_until(lambda: not host.path(TRANSACTION).exists(), "Nobody undoes it", timeout=10)
+    wait_until(lambda: not host.path(TRANSACTION).exists(), "It is not undone", timeout=10)
     assert has_exporter(host) in ((False, False), (True, True))
     wait_until(lambda: not _programs_of_ours(host), "Something of ours still runs", timeout=10)
     changed.stop_minion(host)
@@ -245,9 +245,9 @@ def test_a_minion_that_is_killed_in_mid_change_leaves_the_node_old_or_new(change
 
 
 def kill_with_its_group(host, name):
-    """As the out-of-memory killer of its control group does: at once, with all that it started."""
+    """Kill the minion with all its processes, as the out-of-memory killer of its cgroup does."""
     groups = {os.getpgid(each.pid) for each in host.processes() if each.name == name}
-    # The lab's hosts share the group of the process that started their daemons.
+    # The lab's hosts share the cgroup of the process that started their daemons.
     for each in host.processes():
         if os.getpgid(each.pid) in groups:
             os.kill(each.pid, signal.SIGKILL)
@@ -266,7 +266,7 @@ def _text_of(path):
 
 @pytest.fixture
 def in_use(applied):
-    """s1 with live sessions of ssh and of a minion, by rows that pillar does not have any more."""
+    """s1 with live sessions of ssh and a minion, allowed by rows that pillar no longer has."""
     host, client = applied.host("s1"), applied.host("a1")
     with applied.site(OPENED):
         applied.converge("s1")

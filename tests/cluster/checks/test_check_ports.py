@@ -1,4 +1,4 @@
-"""check_ports on a whole cluster: all is well where it is, and what is cut is found and blamed."""
+"""check_ports on a whole cluster: a healthy one is OK, and each cut is found and blamed."""
 
 import contextlib
 import json
@@ -54,7 +54,7 @@ def _ended_once(serving):
 
 @pytest.fixture
 def cluster_ok(serving, kubelets):
-    """The cluster, of which check_ports finds nothing wrong: what a test finds, it has made."""
+    """The cluster, in which check_ports finds nothing: each finding is the test's own."""
     return serving
 
 
@@ -66,7 +66,7 @@ def checked(cluster, target="*", **options):
 
 
 def problems(cluster, target="*", **options):
-    """The problems of each node that has some."""
+    """The problems of each node that has any."""
     found = checked(cluster, target, **options)
     return {name: answer["problems"] for name, answer in found.items() if answer["problems"]}
 
@@ -76,12 +76,12 @@ def sentences(found):
 
 
 def starting(found, *starts):
-    """Fail if there is a sentence that begins with none of these."""
+    """Fail if a sentence begins with none of these."""
     strangers = [each for each in sentences(found) if not each.startswith(starts)]
     assert not strangers, strangers
 
 
-# -- all is well ----------------------------------------------------------------------------------
+# -- a healthy cluster ----------------------------------------------------------------------------
 
 
 def test_a_healthy_cluster_is_ok_on_every_node_and_every_peer_was_asked(cluster_ok):
@@ -118,12 +118,12 @@ def test_vxlan_is_proven_by_an_answer_through_the_overlay(cluster_ok):
     assert {row["to"] for row in through} == {"s2", "s3", "a1", "a2"}
 
 
-def test_a_question_is_narrowed_by_from_to_and_port(cluster_ok):
+def test_the_check_can_be_limited_by_from_to_and_port(cluster_ok):
     answers = checked(cluster_ok, full=True, **{"from": "a1", "to": "s1", "port": "2379"})
     assert [
         (row["from"], row["to"], row["address"], row["expect"]) for row in answers["a1"]["checks"]
     ] == [("a1", "s1", "192.0.2.11", "closed"), ("a1", "s1", "2001:db8::11", "closed")]
-    # The one who is asked judges its own rows of that port; nobody else has anything to say.
+    # The peer judges its own rows of that port; no other node reports anything.
     assert [row["port"] for row in answers["s1"]["checks"]] == ["2379-2380"]
     assert [answers[name]["checks"] for name in ("s2", "s3", "a2")] == [[], [], []]
 
@@ -138,7 +138,7 @@ def test_a_question_is_narrowed_by_from_to_and_port(cluster_ok):
         ({"form": "a1"}, "check_ports has no argument form"),
     ],
 )
-def test_a_question_that_cannot_be_read_is_refused_in_a_sentence(applied, options, sentence):
+def test_an_invalid_question_is_refused_in_a_sentence(applied, options, sentence):
     answer = applied.salt("s1", "k3sfw.check_ports", **options)["s1"]
     assert sentence in answer
     assert "Traceback" not in answer
@@ -171,14 +171,14 @@ def test_a_lost_rule_is_blamed_on_its_node_and_the_printed_fix_fixes_it(cluster_
 
 
 def type_the_mend(cluster, sentence):
-    """Run what stands behind Mend, which must be a command of the master."""
+    """Run the fix, which must be a command for the master."""
     program, target, *words = sentence.partition("Fix: ")[2].split()
     assert program == "salt"
     done = cluster.lab.salt("--out=json", "--static", target, *words)
     assert done.returncode == 0, done.stdout
 
 
-def test_a_service_that_ended_is_missed_on_its_node_only(cluster_ok, kubelets):
+def test_a_stopped_service_is_reported_on_its_node_only(cluster_ok, kubelets):
     kubelets["a2"].close()
     starting(
         problems(cluster_ok),
@@ -187,7 +187,7 @@ def test_a_service_that_ended_is_missed_on_its_node_only(cluster_ok, kubelets):
     assert {answer["status"] for answer in checked(cluster_ok).values()} == {"WARN"}
 
 
-def test_a_host_that_is_cut_off_is_down_to_all_others_and_nothing_else_is(cluster_ok):
+def test_an_isolated_host_is_down_for_all_others_and_nothing_else_is(cluster_ok):
     others = ["s1", "s2", "s3", "a1"]
     host = cluster_ok.host("a2")
     host.run(["ip", "link", "set", "eth0", "arp", "off"])
@@ -220,7 +220,7 @@ def test_vxlan_that_is_dropped_on_arrival_is_blamed_on_the_node_that_drops_it(cl
     assert "arrive at s2 and go no further" in found["s2"][0]
 
 
-def test_a_forwarding_entry_that_is_lost_is_blamed_on_its_node(cluster_ok):
+def test_a_lost_forwarding_entry_is_blamed_on_its_node(cluster_ok):
     s3, a1 = cluster_ok.host("s3"), cluster_ok.host("a1")
     (entry,) = [
         line
@@ -237,7 +237,7 @@ def test_a_forwarding_entry_that_is_lost_is_blamed_on_its_node(cluster_ok):
     assert "the overlay of s3 has no entry for a1" in found["s3"][0]
 
 
-def test_a_rule_of_this_host_that_keeps_packets_in_is_its_own_fault(cluster_ok):
+def test_an_output_rule_of_this_host_is_blamed_on_this_host(cluster_ok):
     with rule(cluster_ok.host("a1"), "output", "ip daddr 192.0.2.13 tcp dport 6443 drop"):
         found = problems(cluster_ok)
     assert set(found) == {"a1"}
@@ -271,7 +271,7 @@ def test_a_node_behind_a_leftover_drop_table_answers_no_peer(cluster_ok):
 
 @contextlib.contextmanager
 def knowing_each_other(*hosts):
-    """Neighbours in IPv6, whatever is dropped.
+    """Keep IPv6 neighbours, whatever is dropped.
 
     That table drops neighbour discovery too, so a host whose entry has aged is taken for one that
     is down.
@@ -290,7 +290,7 @@ def mac_of(host):
     return link["address"]
 
 
-def test_what_should_be_closed_and_is_open_is_exposed_by_its_node(cluster_ok):
+def test_a_port_that_should_be_closed_is_reported_as_exposed_on_its_node(cluster_ok):
     host = cluster_ok.host("s1")
     host.run(["firewall-cmd", "--add-port=2379/tcp"])
     try:
@@ -315,7 +315,7 @@ def test_ports_that_no_row_names_are_exposed_where_they_are_opened(cluster_ok):
         assert " -> s2 (192.0.2.12, 2001:db8::12): it lets in what no row allows" in sentence
 
 
-def test_a_port_that_is_redirected_on_its_node_is_not_taken_for_one_that_drops(cluster_ok):
+def test_a_redirected_port_is_not_mistaken_for_a_dropped_one(cluster_ok):
     host = cluster_ok.host("s2")
     redirect = "add rule inet nat c tcp dport 9500 redirect to :9095"
     chain = "add chain inet nat c { type nat hook prerouting priority -100; }"
@@ -328,7 +328,7 @@ def test_a_port_that_is_redirected_on_its_node_is_not_taken_for_one_that_drops(c
 
 @contextlib.contextmanager
 def rule(host, hook, text):
-    """One rule of nft at this hook, behind firewalld."""
+    """Add one nft rule at this hook, after firewalld."""
     host.run(
         [
             "nft",
@@ -353,9 +353,9 @@ def test_a_check_changes_nothing_and_leaves_nothing_behind(cluster_ok):
     assert "nft" not in [process.name for process in host.processes()]
 
 
-def test_the_witness_goes_even_if_the_check_is_killed(cluster_ok):
+def test_the_packet_recorder_is_removed_even_if_the_check_is_killed(cluster_ok):
     host = cluster_ok.host("s1")
-    # Silent, so that the check lasts.
+    # Silent, so that the check takes long.
     with rule(cluster_ok.host("a2"), "prerouting", "ip saddr 192.0.2.11 tcp dport 6379 drop"):
         process = host.popen([salt_program("salt-call"), "k3sfw.check_ports"], stdout=-1, stderr=-1)
         wait_until(lambda: "k3sfw_witness" in tables(host), "No witness", timeout=30, every=0.05)
@@ -369,10 +369,10 @@ def tables(host):
     return host.run(["nft", "list", "tables"]).stdout
 
 
-# -- as it is called ------------------------------------------------------------------------------
+# -- the function itself --------------------------------------------------------------------------
 
 
-def test_the_return_code_says_how_bad_it_is(cluster_ok, kubelets):
+def test_the_return_code_shows_the_severity(cluster_ok, kubelets):
     assert cluster_ok.salt_call("s2", "k3sfw.check_ports")[1] == 0
     kubelets["a2"].close()
     assert cluster_ok.salt_call("s2", "k3sfw.check_ports")[1] == 1
@@ -380,7 +380,7 @@ def test_the_return_code_says_how_bad_it_is(cluster_ok, kubelets):
         assert cluster_ok.salt_call("s2", "k3sfw.check_ports")[1] == 2
 
 
-def test_a_state_fails_where_the_check_does_and_changes_nothing(cluster_ok):
+def test_a_state_fails_if_the_check_fails_and_changes_nothing(cluster_ok):
     def state():
         returned = cluster_ok.salt(
             "s2", "state.single", "k3sfw.ports_checked", "name=ports", test=False
@@ -396,7 +396,7 @@ def test_a_state_fails_where_the_check_does_and_changes_nothing(cluster_ok):
     assert "no_answer tcp/443 s2 -> a2 (192.0.2.22)" in failed["comment"]
 
 
-def test_the_same_answer_is_json(cluster_ok):
+def test_the_answer_is_the_same_as_json(cluster_ok):
     answer, _code = cluster_ok.salt_call("a1", "k3sfw.check_ports", full=True)
     assert json.loads(json.dumps(answer)) == answer
     assert set(answer) == {"status", "summary", "problems", "counts", "checks"}

@@ -1,4 +1,4 @@
-"""check_routes on a whole cluster: one cut anywhere is found, blamed on its node, and mended.
+"""check_routes on a whole cluster: a single cut is found, blamed on its node, and fixed.
 
 The overlay is flannel's, made by the commands of its source; K3s itself is not there. In the place
 of its start stands a script that does what flannel does then.
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.cluster
 DRIVER = Path(__file__).parents[1] / "packets/route_driver.py"
 NUMBERS = {"s1": 1, "s2": 2, "s3": 3, "a1": 4, "a2": 5}
 
-# The command at the beginning of a mend; what follows it is for people.
+# The command at the beginning of a fix; the rest is an explanation.
 COMMAND = re.compile(r"salt (\S+) (?:cmd\.run '([^']*)'|(state\.apply \S+))")
 
 # What the check is called in the result of k3s.routes.
@@ -92,12 +92,12 @@ class Routes:
         return {name: each["problems"] for name, each in self.ask().items() if each["problems"]}
 
     def type(self, problem):
-        """Type what the problem says that mends it."""
-        mend = problem.partition(". Fix: ")[2]
-        if mend.endswith(", on the node itself"):
-            node, command, state = problem.split()[3].rstrip(":"), mend.partition(",")[0], None
+        """Type the fix of a problem."""
+        fix = problem.partition(". Fix: ")[2]
+        if fix.endswith(", on the node itself"):
+            node, command, state = problem.split()[3].rstrip(":"), fix.partition(",")[0], None
         else:
-            node, command, state = COMMAND.match(mend).groups()
+            node, command, state = COMMAND.match(fix).groups()
         if command:
             self.host(node).run(["sh", "-ec", command])
         else:
@@ -216,7 +216,7 @@ def _as_a_node(host, number, peers):
 
 @pytest.fixture
 def bare(applied):
-    """Nodes as they are before K3s runs: no pods, no overlay, nothing forwarded."""
+    """Nodes before K3s runs: no pods, no overlay, no forwarding."""
     try:
         with Routes(applied) as routes:
             yield routes
@@ -268,7 +268,7 @@ SETTINGS = {
 
 @pytest.fixture
 def wanting(bare):
-    """A node that lacks all that can be set."""
+    """A node without any of the settings."""
     host = bare.host("s2")
     ip(host, "link add spare type bridge", "address add 198.51.100.2/24 dev spare")
     kept = [*SETTINGS, "ipv4/conf/all/rp_filter"]
@@ -282,7 +282,7 @@ def wanting(bare):
 
 
 def _settings(host, names=SETTINGS):
-    # Read inside: from outside of the host, the same path would show the machine's own.
+    # Read inside the host: outside, the same path shows the machine's own value.
     return host.run(["cat", *(f"/proc/sys/net/{name}" for name in names)]).stdout.split()
 
 
@@ -291,7 +291,7 @@ def _set(host, values):
     host.run(["sh", "-ec", "\n".join(commands)])
 
 
-def test_k3s_routes_sets_what_is_missing_once_and_test_mode_touches_nothing(applied, wanting):
+def test_k3s_routes_sets_missing_values_once_and_test_mode_touches_nothing(applied, wanting):
     files = [
         wanting.path(f"/etc/{name}/90-k3sfw.conf") for name in ("sysctl.d", "NetworkManager/conf.d")
     ]
@@ -306,7 +306,7 @@ def test_k3s_routes_sets_what_is_missing_once_and_test_mode_touches_nothing(appl
     assert [state["changes"] for state in second.values() if state["changes"]] == []
     would = {name for name, state in dry.items() if state["result"] is None}
     changed = {name for name, state in first.items() if state["changes"]}
-    # The check says that it will not fail once the settings are made.
+    # The check predicts that it will pass once the settings are applied.
     assert would == {*changed, ROUTES}
 
 
@@ -315,7 +315,7 @@ def test_a_whole_cluster_is_ok_everywhere(overlay):
         assert (name, report["status"], report["problems"]) == (name, "OK", [])
 
 
-# Where it is cut, how, and what the problem there must say. The number of a node is that of its
+# The place and kind of each cut, and the problem to expect there. A node's number is that of its
 # pod network: s1 is 1, s2 is 2, s3 is 3, a1 is 4, a2 is 5.
 CUTS = {
     "a route": ("s1", ["ip route del 10.42.2.0/24"], ["no_route pods s1 -> s2 (10.42.2.0/24)"]),
@@ -479,11 +479,11 @@ CUTS = {
         ["conflict zone -> s3", "zone trusted"],
     ),
 }
-# What a person must decide on; the mend says so and is no command.
+# Decisions for the operator; the fix says so and is not a command.
 FOR_PEOPLE = {"another firewall"}
 
 
-# After these the node gets no answer back to a peer, so that one says: it does not answer.
+# After these, answers to a peer are lost, so the peer reports that the node does not answer.
 SILENCING = {
     "a blackhole for a node": ["s1"],
     "a detour to a node": ["s2"],
@@ -494,7 +494,7 @@ SILENCING = {
 }
 
 
-# Others are found by the same judgement as one that is not named here.
+# The others are found by the same judgement as another kind that is listed.
 VARIANTS = {
     "a forwarding entry to a stranger",
     "a neighbour with the wrong MAC",
@@ -541,9 +541,7 @@ LOST = [
 ]
 
 
-def test_a_peer_of_which_flannel_lost_everything_is_known_by_what_it_says_of_its_pods(
-    applied, overlay
-):
+def test_a_peer_that_flannel_lost_is_recognised_by_its_own_pod_network(applied, overlay):
     with Routes(applied, known=NUMBERS) as knowing:
         assert knowing.problems() == {}
         with overlay.cut("a1", *LOST):
@@ -557,7 +555,7 @@ def test_a_peer_of_which_flannel_lost_everything_is_known_by_what_it_says_of_its
             assert knowing.problems() == overlay.problems() == {}
 
 
-def test_a_link_that_takes_less_is_found_by_its_node_and_by_the_peers_that_send_to_it(overlay):
+def test_a_link_with_a_smaller_mtu_is_found_by_its_node_and_its_peers(overlay):
     with overlay.cut("s2", "ip link set eth0 mtu 1400"):
         found = overlay.problems()
         assert set(found) == set(NUMBERS)
@@ -566,12 +564,12 @@ def test_a_link_that_takes_less_is_found_by_its_node_and_by_the_peers_that_send_
         for name, (problem,) in found.items():
             assert f"bad_mtu path MTU {name} -> s2 (192.0.2.12, 2001:db8::12)" in problem
             assert "1500 bytes get no answer, 1400 do" in problem
-        # Each of the mends is for the same link.
+        # Each fix is for the same link.
         overlay.type(found["a1"][0])
         assert overlay.problems() == {}
 
 
-def test_a_table_that_a_killed_reload_left_is_blamed_on_its_node(overlay):
+def test_a_leftover_drop_table_is_blamed_on_its_node(overlay):
     with overlay.cut("a1", f"nft '{DROP}'"):
         found = overlay.problems()
         (own,) = found.pop("a1")
@@ -590,13 +588,13 @@ def test_a_node_whose_link_is_down_is_blamed_by_itself_and_by_its_peers(overlay)
         assert own.startswith("link_down link -> s3: eth0 is switched off")
         for name, (problem,) in found.items():
             assert problem.startswith(f"unproven path MTU {name} -> s3")
-            # Which of both the kernel says depends on how fresh its neighbour entry is.
+            # Which one the kernel reports depends on the age of its neighbour entry.
             assert "nobody on the link has it" in problem or "no answer to an echo" in problem
         overlay.type(own)
         assert not [p for each in overlay.problems().values() for p in each if "link_down" in p]
 
 
-def test_a_highstate_fails_where_the_check_does_and_changes_nothing(applied, overlay):
+def test_a_highstate_fails_if_the_check_fails_and_changes_nothing(applied, overlay):
     with overlay.cut("s1", "ip route del 10.42.2.0/24"):
         for test in (False, True):
             state = routes_state(applied, "s1", test=test)
@@ -650,7 +648,7 @@ def test_an_enabled_ufw_is_one_conflict_and_the_fix_disables_it(overlay):
         assert "Status: inactive" in host.run(["ufw", "status"]).stdout
 
 
-def test_the_routes_of_host_gw_are_judged_by_the_nodes_they_lead_to(applied, overlay):
+def test_routes_of_host_gw_are_judged_by_their_target_nodes(applied, overlay):
     with ExitStack() as stack:
         for host in applied.nodes.values():
             host.run(["ip", "link", "delete", "flannel.1"])

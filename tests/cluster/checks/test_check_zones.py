@@ -1,4 +1,4 @@
-"""check_zones through Salt, beside a real NetworkManager: found, mended as it says, and gone."""
+"""check_zones through Salt, with a real NetworkManager: problems are found and fixed."""
 
 import json
 import shlex
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.cluster
 
 @pytest.fixture
 def agent(applied):
-    """An agent with pods, whose NetworkManager has taken up what is there."""
+    """An agent with pods, and a NetworkManager that manages its interfaces."""
     host = applied.host("a2")
     with pods.behind_a_bridge(host, 5), network_manager(host):
         yield host
@@ -35,7 +35,7 @@ def done(host, commands, undone):
 
 
 def type_mend(cluster, problem):
-    """Type at the master, one after the other, what the problem says."""
+    """Type the commands of a problem on the master, one after the other."""
     for command in problem.partition(". Fix: ")[2].split(" && salt "):
         _target, function, *arguments = shlex.split(command.removeprefix("salt "))
         (answer,) = cluster.salt("a2", function, *arguments).values()
@@ -61,7 +61,7 @@ def test_zones_are_shown_with_what_networkmanager_says_and_what_is_wrong_is_fixe
     with done(
         agent,
         [
-            # As a firewall-cmd of a host without NetworkManager left it.
+            # As firewall-cmd leaves it on a host without NetworkManager.
             "sed -i '/cni0/d' /etc/firewalld/zones/k3s.xml",
             "cp /usr/lib/firewalld/zones/work.xml /etc/firewalld/zones/",
             'sed -i \'s,</zone>,<interface name="cni0"/><interface name="wg0"/></zone>,\' '
@@ -87,7 +87,7 @@ def test_zones_are_shown_with_what_networkmanager_says_and_what_is_wrong_is_fixe
         }
 
 
-def test_what_only_servers_open_is_too_wide_on_an_agent(applied):
+def test_a_port_for_servers_only_is_too_wide_on_an_agent(applied):
     opened, office = "port=2379/tcp", "source=198.51.100.0/24"
     deed = [each for option in (opened, office) for each in in_both(f"--add-{option}")]
     with done(applied.host("a2"), deed, in_both(f"--remove-{office}")):
@@ -102,7 +102,7 @@ def test_what_only_servers_open_is_too_wide_on_an_agent(applied):
         assert (row["expect"], row["description"]) == ("closed", "Etcd Service")
         type_mend(applied, problem)
         assert checked(applied)[1] == 0
-    # A state's run has no rows of servers, and says so.
+    # A state run has no rows of servers, and says so.
     report, code = checked(applied, refresh=False)
     assert (code, [each.partition(":")[0] for each in report["problems"]]) == (
         1,
@@ -110,7 +110,7 @@ def test_what_only_servers_open_is_too_wide_on_an_agent(applied):
     )
 
 
-def test_what_cannot_be_checked_has_its_own_return_code(applied):
+def test_a_check_that_could_not_run_has_its_own_return_code(applied):
     with applied.site({"k3s": {"pod_cidrs": ["10.42.0.1/16"]}}):
         report, code = checked(applied)
         assert (report["status"], report["summary"], code) == (

@@ -124,7 +124,7 @@ def rule(host, text):
         host.run(["nft", "delete", "table", "inet", "t"])
 
 
-def test_wireguard_is_proven_both_ways_by_answers_that_came_through_it(wireguard):
+def test_wireguard_is_proven_in_both_directions_by_answers_through_it(wireguard):
     for name, answer in asked(wireguard, "check_ports", full=True).items():
         assert (name, answer["status"], answer["problems"]) == (name, "OK", [])
         proven = {
@@ -140,7 +140,7 @@ def test_wireguard_is_proven_both_ways_by_answers_that_came_through_it(wireguard
         }
 
 
-def test_what_peers_send_in_flows_that_the_asking_node_began_is_not_taken_for_refused(wireguard):
+def test_packets_of_connections_from_this_node_do_not_count_as_rejected(wireguard):
     """As all of WireGuard may be, while no peer asks anything."""
     returned = wireguard.salt("s1", "k3sfw.check_ports", to=MEMBERS)
     assert returned["s1"]["problems"] == []
@@ -162,7 +162,7 @@ def test_wireguard_that_is_dropped_on_arrival_is_blamed_on_the_node_that_drops_i
     ]
 
 
-def test_a_lost_rule_is_found_though_the_old_flow_of_wireguard_still_passes(wireguard):
+def test_a_lost_rule_is_found_although_an_old_wireguard_connection_still_passes(wireguard):
     wireguard.host("s2").run(["firewall-cmd", "--policy=k3s-rows", f"--remove-rich-rule={RULE}"])
     found = problems(wireguard)
     for name in ("s1", "a1"):
@@ -205,6 +205,6 @@ def test_routes_into_wireguard_are_judged_for_each_peer_and_fixed(wireguard):
         assert problem.startswith(words), problem
         program, node, function, typed = shlex.split(problem.partition("Fix: ")[2])
         assert (program, node, function) == ("salt", "s1", "cmd.run")
-        # That it is mended shows by the next question: there is one problem then, another one.
+        # The next check shows that it is fixed: it has a single problem, another one.
         host.run(["sh", "-ec", typed])
     assert problems(wireguard, "check_routes") == {}

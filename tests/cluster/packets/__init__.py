@@ -1,1 +1,1 @@
-"""Who reaches whom, found out with real packets: a responder, a prober, and both put together."""
+"""Reachability measured with real packets: a responder, a prober, and both put together."""

@@ -8,7 +8,7 @@ from lab.wait import wait_until
 
 @contextmanager
 def network_manager(host):
-    """A real one, which takes up every interface that is there."""
+    """Start a real NetworkManager, which manages every existing interface."""
     conf = host.path("/etc/NetworkManager")
     (conf / "NetworkManager.conf").write_text("[main]\nplugins=keyfile\nno-auto-default=*\n")
     # Where /sys cannot be written it does not wait for a udev, of which there is none.

@@ -1,4 +1,4 @@
-"""Pods of the lab as sources of questions."""
+"""Pods of the lab as sources of probes."""
 
 from contextlib import contextmanager
 

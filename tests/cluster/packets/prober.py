@@ -1,4 +1,4 @@
-"""Asks many ports at once and tells of each what came back; run inside a host of a lab.
+"""Probes many ports at once and reports each result; runs inside a host of a lab.
 
 Stdin is JSON, ``{"timeout": seconds, "udp_port": port to ask from, "questions": [...]}``, each
 question a list of protocol, source address, target address, port and right answer. Stdout is JSON,
@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 
-# Sent at one go; more at once than a neighbour's queue holds would be lost.
+# The size of a burst; more than the queue of a neighbour entry holds would be lost.
 BURST = 50
 
 

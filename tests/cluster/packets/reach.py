@@ -82,7 +82,7 @@ class Question:
 
 @contextmanager
 def responding(host, ports):
-    """Have something listen on these ports of a host, TCP and UDP, IPv4 and IPv6."""
+    """Listen on these ports of a host, by TCP and UDP, IPv4 and IPv6."""
     with responding_as(host.name, host, (host.ipv4, host.ipv6), ports):
         yield
 
@@ -144,7 +144,7 @@ def ask(asked, is_open):
 
 
 def differences(verdicts, is_open):
-    """Who reaches whom otherwise than it should be: a line for each service, or none."""
+    """The differences from what should be reachable, one line for each service."""
     found, evidence = defaultdict(lambda: defaultdict(set)), defaultdict(set)
     for asked, verdict in verdicts.items():
         if (verdict == "open") != is_open(asked):
@@ -152,11 +152,11 @@ def differences(verdicts, is_open):
             found[wrong][asked.source.name].add(asked.target.name)
             evidence[wrong].add(verdict)
     lines = []
-    for wrong, whom in sorted(found.items()):
+    for wrong, targets in sorted(found.items()):
         service, opened = wrong
         closed = f"closed ({', '.join(sorted(evidence[wrong]))}), should be open"
         how = "open, should be closed" if opened else closed
-        who = "; ".join(f"{name} -> {' '.join(sorted(whom[name]))}" for name in sorted(whom))
+        who = "; ".join(f"{name} -> {' '.join(sorted(targets[name]))}" for name in sorted(targets))
         lines.append(f"{service} {how}: {who}")
     return lines
 

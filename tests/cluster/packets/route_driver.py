@@ -1,4 +1,4 @@
-"""Run inside a host: check_routes of the engine, as the module calls it, for each line of stdin.
+"""Runs inside a host: check_routes of the engine, as the module calls it, for each line of stdin.
 
 ``route_driver.py MINION_ID PILLAR``. Salt takes seconds for what takes milliseconds, and here every
 node is asked again after every cut.
@@ -18,7 +18,7 @@ from k3sfw_engine.port_tables.read_pillar import parse_tables
 name, pillar = sys.argv[1], json.loads(sys.argv[2])
 tables = parse_tables(pillar, minion_id=name, role=pillar["nodes"][name]["role"])
 peers = [node.name for node in tables.nodes if node.name != name]
-# Less than on a real network: many of the cuts make somebody silent.
+# Shorter than on a real network, because many of the cuts cause silence.
 PATIENCE = (0.4, 0.6)
 for _line in sys.stdin:
     checks = judge_routes(*observe_routes(tables, name, peers, PATIENCE))

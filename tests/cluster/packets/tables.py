@@ -1,4 +1,4 @@
-"""The tables of the source document, typed off by hand, and the paths that they open.
+"""The tables of the source document, copied by hand, and the paths that they open.
 
 What is judged is not asked about them: neither pillar nor the engine is read here.
 """
@@ -31,7 +31,7 @@ MANAGER = (
 ROWS = (*CLUSTER, *((*row, "Client", "Any") for row in MANAGER))
 
 ROLES = ("server", "agent")
-# Who a word of the source column stands for: "Any" is any node of the cluster, a client anybody.
+# The hosts behind a word in the source column: "Any" is any node of the cluster, a client any host.
 KINDS = {
     "Server": ("server",),
     "Any": ROLES,
@@ -50,8 +50,8 @@ def ports_of(row):
 
 
 LISTED = set().union(*map(ports_of, ROWS))
-# The neighbours of every listed port, the ports of a backend that is not in use, and two that
-# nobody ever named.
+# The neighbours of every listed port, the ports of a backend that is not in use, and two unrelated
+# ones.
 FREE, OTHER_FREE = 4000, 4001
 NEIGHBOURS = {port + step for port in LISTED for step in (-1, 1)}
 UNLISTED = (NEIGHBOURS | {51820, 51821, FREE, OTHER_FREE}) - LISTED
@@ -59,7 +59,7 @@ PORTS = LISTED | UNLISTED
 
 
 def opened_by(rows, clients=KINDS["Client"]):
-    """Tells of a question whether one of these rows lets it through."""
+    """Whether one of these rows allows the probe."""
     kinds = {**KINDS, "Client": clients}
     paths = {
         path

@@ -1,4 +1,4 @@
-"""The cluster of the tests of packets: minions with installed modules."""
+"""The cluster for the tests of traffic: minions with installed modules."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.cluster.salt_cluster import INSTALLED, standing
 
 @pytest.fixture(scope="session")
 def cluster():
-    """Nothing of ours is applied yet."""
+    """The cluster, with nothing of ours applied."""
     with standing("traffic", INSTALLED) as raised:
         yield raised
 

@@ -1,4 +1,4 @@
-"""Both tables, proven by packets: exactly the listed sources reach exactly the listed ports."""
+"""Both tables, proven with packets: only the listed sources reach the listed ports."""
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -30,7 +30,7 @@ def test_before_any_apply_nothing_of_the_tables_is_open(unapplied, places):
 
 
 def test_what_is_opened_on_the_nodes_is_seen_from_everywhere(applied, places):
-    """Of the checker: no source is deaf, by neither protocol, in neither family."""
+    """The checker itself: every source hears answers, by both protocols in both families."""
     opened = [f"--add-port={FREE}/{protocol}" for protocol in reach.PROTOCOLS]
     closed = [f"--remove-port={FREE}/{protocol}" for protocol in reach.PROTOCOLS]
 
@@ -44,8 +44,8 @@ def test_what_is_opened_on_the_nodes_is_seen_from_everywhere(applied, places):
         applied.on_every_node(lambda host: host.run(["firewall-cmd", *closed]))
 
 
-def test_a_wrong_answer_of_either_sign_is_reported(places):
-    """Of the checker: nothing that differs from the tables is passed over."""
+def test_a_wrong_result_in_either_direction_is_reported(places):
+    """The checker itself: it reports every difference from the tables."""
     asked = reach.questions(places.pairs(), {10250})
     answers = {question: "open" if is_listed(question) else "silence" for question in asked}
     assert reach.differences(answers, is_listed) == []
@@ -59,7 +59,7 @@ def test_a_wrong_answer_of_either_sign_is_reported(places):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=" ".join)
-def test_the_ports_of_a_row_are_open_to_exactly_its_sources(answers, row):
+def test_the_ports_of_a_row_are_open_to_its_sources_only(answers, row):
     if ports_of(row):
         asked = {q: answer for q, answer in answers.items() if q.port in ports_of(row)}
     else:
@@ -89,9 +89,7 @@ def test_the_tables_hold_after_a_restart_of_firewalld(applied, places):
     check(places.pairs())
 
 
-def test_a_node_that_joined_is_let_in_and_one_that_left_is_not_by_one_apply_without_a_reload(
-    applied, places
-):
+def test_one_apply_without_a_reload_adds_a_new_node_and_removes_a_gone_one(applied, places):
     with counting_reloads(applied.nodes) as reloads:
         joined = applied.join(HostSpec("a3", "agent", 23))
         as_node = reach.host_as_source(joined)
@@ -103,7 +101,7 @@ def test_a_node_that_joined_is_let_in_and_one_that_left_is_not_by_one_apply_with
 
         applied.leave("a3")
         with places.claimed([joined.ipv4, joined.ipv6]) as claiming:
-            # A host with its address is taken for it until the others are told: this sees it.
+            # Until the others apply, a host with its address is treated as the node: this shows it.
             check(places.pairs_from(replace(claiming, kind="agent")))
             applied.converge()
             check([*places.pairs(), *places.pairs_from(claiming)])
@@ -113,7 +111,7 @@ def test_a_node_that_joined_is_let_in_and_one_that_left_is_not_by_one_apply_with
 
 @pytest.fixture
 def unapplied(cluster):
-    """The cluster with nothing of ours in any firewall; what was applied is put back later."""
+    """The cluster with nothing of ours in any firewall; it is applied again later."""
     if cluster.is_applied:
         cluster.salt("*", "k3sfw.remove")
     return cluster
@@ -121,7 +119,7 @@ def unapplied(cluster):
 
 @pytest.fixture(scope="module")
 def places(cluster):
-    """Where it is asked from and who is asked; every node answers on all ports meanwhile."""
+    """The sources and targets of probes; every node answers on all ports meanwhile."""
     with ExitStack() as stack:
         inside = []
         for number, host in enumerate(cluster.nodes.values(), 1):
@@ -132,12 +130,12 @@ def places(cluster):
 
 @pytest.fixture(scope="module")
 def answers(applied, places):
-    """What every source gets from every port of every node, for the tests that only look."""
+    """The result of every source for every port of every node, for tests that change nothing."""
     return reach.ask(reach.questions(places.pairs(), PORTS), is_listed)
 
 
 class Places:
-    """Who asks and who is asked, in the cluster as it is at that time."""
+    """The sources and targets of probes in the current cluster."""
 
     def __init__(self, cluster, inside):
         self._cluster = cluster
@@ -155,7 +153,7 @@ class Places:
     def claimed(self, addresses):
         """The outsider with addresses that are not its own, and every node answering to them."""
         out = self._cluster.host("out")
-        # Nodes that knew the address elsewhere must look for it anew.
+        # Nodes that knew the address elsewhere must resolve it again.
         heard = [f"neigh flush to {address}" for address in addresses]
         heard += [f"route replace {address} dev eth0" for address in addresses]
         forgotten = [f"route delete {address} dev eth0" for address in addresses]

@@ -1,4 +1,4 @@
-"""Every path of a cluster's packets, in whatever zones the operator has, both signs.
+"""Every path of packets in a cluster, in any zone set-up of the operator, both allowed and denied.
 
 Two nodes with two pods each, dual stack, an overlay, and what kube-proxy and the CNI redirect. One
 of the nodes has a second link, in a zone of the operator's own.
@@ -31,7 +31,7 @@ NODE_PORTS = (KUBELET, API, ETCD, UNLISTED, REDIS)
 POD_PORTS = (53, 443, 5432)
 NODE_PORT = {"pod on s1": 30001, "pod on a1": 30002}
 OUTSIDE = 9000
-# The second link of a1, and who is behind it.
+# The second link of a1, and the host behind it.
 SECOND = {4: ("198.51.100.1", "198.51.100.99"), 6: ("2001:db8:5::1", "2001:db8:5::99")}
 
 # What each zone set-up makes of the operator's firewall, on both nodes. CNI stands for each of the
@@ -39,7 +39,7 @@ SECOND = {4: ("198.51.100.1", "198.51.100.99"), 6: ("2001:db8:5::1", "2001:db8:5
 CNI = ("cni0", "flannel.1", "flannel-v6.1", *flannel.WIREGUARD)
 NETWORKS = ("10.42.0.0/16", "10.43.0.0/16", "fd42::/64", "fd43::/64")
 DROPPING = (("--new-zone=dropping",), ("--zone=dropping", "--set-target=DROP"))
-# An operator's zone for the second link, and what he lets through from there.
+# The operator's zone for the second link, and what it forwards.
 LET_THROUGH, NOT_THROUGH = 22, 4505
 SECOND_ZONE = (
     ("--new-zone=second",),
@@ -58,13 +58,13 @@ def bound(zone, interfaces=CNI):
 
 @dataclass(frozen=True)
 class SetUp:
-    """A firewall that an operator may have, and what it means for a claimed pod address."""
+    """An operator's firewall, and what it means for a spoofed pod address."""
 
     commands: tuple = ()
     default_zone: str = "public"
-    # Where his own binding makes everybody who claims a pod's address a pod.
+    # The operator's own binding treats any host with a pod's address as a pod.
     claims_count: bool = False
-    # Where he forwards within a zone that has both his link and the pods' interfaces.
+    # The operator forwards within a zone that has both the second link and the pods' interfaces.
     forwards_to_pods: bool = False
     backend: str = "vxlan"
     make_pods: object = staticmethod(partial(pods.behind_a_bridge, names=PODS))
@@ -101,8 +101,8 @@ SET_UPS = {
 }
 
 
-# Pods made by hand and by the CNI's own plugins, NAT by nftables and by iptables, a default zone
-# that rejects and one that drops.
+# Pods created by hand and by the CNI plugins, NAT by nftables and by iptables, a default zone that
+# rejects and one that drops.
 REPRESENTATIVE = (
     "pods' interfaces in no zone",
     "the default zone drops, and no zone forwards within",
@@ -133,7 +133,7 @@ def site(set_up):
     return {"k3s": {**networks, "flannel_backend": set_up.backend}}
 
 
-def test_every_path_is_as_it_should_be_in_every_set_up_of_zones(paths):
+def test_every_path_is_correct_in_every_zone_set_up(paths):
     foreign = paths.foreign()
     forwarded = paths.between_zones_of_the_operator()
     assert forwarded == [True, False]
@@ -143,7 +143,7 @@ def test_every_path_is_as_it_should_be_in_every_set_up_of_zones(paths):
     assert paths.between_zones_of_the_operator() == forwarded
 
     if paths.set_up.nat == "iptables":
-        # Elsewhere it does no more than a restart, and takes nothing of others away.
+        # Otherwise it does no more than a restart, and removes nothing of others.
         paths.on_both(lambda host: host.run(["firewall-cmd", "--reload"]))
         paths.redirect_again()
         paths.check("after a reload")
@@ -181,7 +181,7 @@ class Paths:
             for name, host in self.hosts.items():
                 stack.enter_context(self._forwarding(host))
                 made = stack.enter_context(self.set_up.make_pods(host, NUMBERS[name]))
-                # Without a querier, neighbour discovery waits a minute for what was down.
+                # Without a querier, neighbour discovery waits a minute after an interface was down.
                 ip(host, "link set cni0 type bridge mcast_snooping 0")
                 for pod, addresses in made.items():
                     inside = ("ip", "netns", "exec", pod)
@@ -261,7 +261,7 @@ class Paths:
         )
 
     def between_zones_of_the_operator(self):
-        """Whether a1 forwards from one of his zones to another: what he lets through, what not."""
+        """Whether a1 forwards between zones of the operator: what it allows, and what not."""
         master = self.cluster.host("m")
         back = [f"route replace {SECOND[4][1]}/32 via {self.hosts['a1'].ipv4}"]
         ip(master, *back)
@@ -275,14 +275,14 @@ class Paths:
             ]
             with reach.responding(master, [LET_THROUGH]):
                 verdicts = reach.ask(asked, lambda question: question.port == LET_THROUGH)
-            # What Salt's master says when it is reached is no answer of ours.
+            # An answer of Salt's master is not one of ours.
             return [verdict.startswith(("open", "a wrong")) for verdict in verdicts.values()]
         finally:
             ip(self.out, f"route delete {master.ipv4}/32")
             ip(master, f"route delete {SECOND[4][1]}/32")
 
     def _paths(self):
-        """Each question and whether it must get through."""
+        """Each probe, and whether it must get through."""
         for what, is_open in itertools.chain(self._of_pods(), self._of_nodes(), self._of_out()):
             for question in what:
                 yield question, is_open
@@ -293,7 +293,7 @@ class Paths:
             other = next(each for each in self.hosts if each != node)
             target = self._node(node)
             yield self._asks(pod, target, (KUBELET, UNLISTED)), True
-            # To another node it comes with its own node's address.
+            # At another node it arrives with the address of its own node.
             yield self._asks(pod, self._node(other), (KUBELET,), ("tcp",)), True
             yield self._asks(pod, self._node(other), (UNLISTED,)), False
             if node == "a1":
@@ -399,7 +399,7 @@ class Paths:
     @contextmanager
     def _second_link(self):
         host, out = self.hosts["a1"], self.out
-        # The network only: the numbers of processes stay the machine's.
+        # The network namespace only: process ids stay the machine's.
         words = ("nsenter", f"--target={host.pid}", "--net", "--", "ip", "link", "add", "eth1")
         peer = ("type", "veth", "peer", "name", "eth1", "netns", str(out.pid))
         subprocess.run([*words, *peer], check=True)

@@ -1,4 +1,4 @@
-"""What runs in a real cluster, through the rules: etcd, redis, and pods of several nodes."""
+"""Services of a real cluster through the rules: etcd, redis, and pods of several nodes."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.cluster
 SERVERS = ("s1", "s2", "s3")
 CLIENTS, PEERS = 2379, 2380
 REDIS, UNLISTED = 6379, 6380
-# Of pods, whose ports are their own affair.
+# Of pods, which choose their own ports.
 PORTS = (80, 5432)
 
 # Below /var, of which every host has its own.
@@ -72,14 +72,16 @@ def test_pods_and_nodes_reach_the_pods_of_other_nodes_through_vxlan(overlay):
     reach.report(verdicts, lambda _question: True)
 
 
-def test_an_outsider_that_knows_the_way_to_a_pod_is_turned_back_by_its_node(overlay):
+def test_an_outsider_with_a_route_to_a_pod_is_rejected_by_its_node(overlay):
     with overlay.knowing_the_way() as outsider:
         verdicts = overlay.ask(outsider)
     reach.report(verdicts, lambda _question: False)
-    assert "EHOSTUNREACH" in verdicts.values(), "the nodes' answer, without which it was no test"
+    assert "EHOSTUNREACH" in verdicts.values(), (
+        "the nodes' answer, without which this proves nothing"
+    )
 
 
-def test_an_apply_that_would_cut_a_live_voter_off_is_refused_and_names_it(etcd, applied):
+def test_an_apply_that_would_cut_off_a_live_voter_is_refused_and_names_it(etcd, applied):
     before = applied.on_every_node(everything)
     stale = {"k3s": {"nodes": {"s3": {"role": "agent", "addresses": [applied.host("s3").ipv4]}}}}
     with applied.site(stale):
@@ -103,7 +105,7 @@ def test_a_live_voter_is_cut_off_where_allow_lockout_is_set_and_the_apply_says_s
     with applied.site({"k3s": allowed}):
         answer = applied.apply("s1")["s1"]
     assert answer["result"] is True
-    # By which of its addresses a member has its connections is etcd's choice.
+    # etcd chooses the address that a member uses for its connections.
     assert re.search(r"this would close tcp/23(79|80) to \S+ \(s3", answer["comment"])
     assert "k3s:firewall:allow_lockout allows it" in answer["comment"]
     assert who_connects(applied.lab, applied.host("s1").ipv4, CLIENTS) == {"s1", "s2"}

@@ -1,4 +1,4 @@
-"""Who is in the cluster, who says so, and what the operator's own pillar file changes."""
+"""The members of the cluster, and what the operator's own pillar file changes."""
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.cluster
 ASKED = ("s1", "a1")
 
 
-def test_every_node_knows_the_nodes_of_the_cluster_and_no_others(applied):
+def test_every_node_knows_exactly_the_nodes_of_its_cluster(applied):
     everyone = {
         name: {"role": host.role, "addresses": [host.ipv4, host.ipv6]}
         for name, host in applied.nodes.items()
@@ -49,12 +49,12 @@ def test_a_node_that_claims_another_role_than_its_pin_gains_nothing_and_is_refus
         packets.check(is_listed)
 
 
-def test_http_switched_off_closes_port_80_and_nothing_else(applied, packets):
+def test_disabling_http_closes_port_80_and_nothing_else(applied, packets):
     with applied_with(applied, {"ports": {"cluster": {"http": {"enabled": False}}}}):
         packets.check(opened_by([row for row in ROWS if row[1] != "80"]))
 
 
-def test_the_wireguard_backend_has_its_ports_in_the_place_of_vxlan(applied, packets):
+def test_the_wireguard_backend_opens_its_ports_instead_of_vxlan(applied, packets):
     wireguard = ("UDP", "51820-51821", "Any", "Any")
     with applied_with(applied, {"flannel_backend": "wireguard-native"}):
         packets.check(opened_by([*WITHOUT_VXLAN, wireguard]))
@@ -98,7 +98,7 @@ class Packets:
 
 @contextmanager
 def applied_with(cluster, k3s):
-    """This in the operator's pillar file, applied without a reload on the nodes that are asked."""
+    """Write the operator's pillar file, and apply it without a reload on the target nodes."""
     with cluster.site({"k3s": k3s}), counting_reloads(cluster.nodes) as reloads:
         cluster.converge(*ASKED)
         assert set(reloads().values()) == {0}
@@ -107,7 +107,7 @@ def applied_with(cluster, k3s):
 
 @contextmanager
 def claimed(cluster, name, grain, value):
-    """A node that says something else of itself, as whoever has the node can make it do."""
+    """A node with a false claim, as an attacker on the node could make it send."""
 
     def is_known(wanted):
         return cluster.salt_run("cache.grains", name)[name][grain] == wanted

@@ -149,7 +149,7 @@ def test_the_files_look_as_firewalld_writes_them(tmp_path):
     )
 
 
-# -- files that somebody else wrote ---------------------------------------------------------------
+# -- files that others wrote ---------------------------------------------------------------------
 
 
 POLICY = """<?xml version="1.0" encoding="utf-8"?>

@@ -1,4 +1,4 @@
-"""What is found is told and mended by one path, whether it is done or only told."""
+"""Damage takes the same path through the code in a real run and in test mode."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ailments(done):
             lambda: mend("table"),
             "removing it",
         ),
-        Damage("somebody's file is broken. Fix: correct it"),
+        Damage("the operator's file is broken. Fix: correct it"),
         Damage(
             "firewalld in state FAILED",
             (Difference("runtime", "firewalld", "state", "RUNNING", "FAILED"),),
@@ -42,11 +42,11 @@ def test_a_dry_run_tells_the_same_and_mends_nothing():
         "would heal firewalld in state FAILED, by reloading it",
     )
     assert [sentence.replace("healed", "would heal") for sentence in real.mended] == [*dry.mended]
-    assert dry.notices == ("somebody's file is broken. Fix: correct it",)
+    assert dry.notices == ("the operator's file is broken. Fix: correct it",)
 
 
 def test_what_is_ours_is_mended_in_its_order_and_what_failed_besides_is_told():
     done = []
     health = repair(ailments(done), test=False)
     assert done == ["table", "firewalld"]
-    assert health.notices == ("somebody's file is broken. Fix: correct it", "one rule was lost")
+    assert health.notices == ("the operator's file is broken. Fix: correct it", "one rule was lost")

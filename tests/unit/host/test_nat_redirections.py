@@ -25,7 +25,7 @@ HERE = LocalAddresses(
     own=frozenset(map(netaddr.IPAddress, ("192.0.2.11", "2001:db8::11"))),
     pods=(netaddr.IPNetwork("10.42.0.0/16"),),
 )
-# As one looks at it: port, family, by whom, the service, and whose packets alone.
+# The columns: port, family, redirected by, service, and the only source.
 TRAEFIK, WEB = "kube-system/traefik:websecure", "shop/web:http"
 
 

@@ -146,7 +146,7 @@ def test_each_kind_of_source_becomes_its_own_rules(source, sources):
 
 
 def opening(objects):
-    """The rules that let anybody in: one that names an empty ipset does not."""
+    """The rules that allow any source: one with an empty ipset allows none."""
     found = map(parse_rich_rule, rules(objects))
     return [rule for rule in found if not rule.ipset or entries(objects, rule.ipset)]
 
@@ -278,7 +278,7 @@ def test_policies_are_judged_before_every_zone(tree, role):
     for each in wanted(tree, role).objects.values():
         if each.kind is Kind.POLICY:
             assert each.settings["priority"] < 0
-            # Those for pods that somebody else has bound wait for a zone to come from.
+            # The policies for pods in foreign zones wait for such a zone.
             assert len(each.items("ingress_zones")) == (not each.name.startswith("k3s-bound-"))
             assert len(each.items("egress_zones")) == 1
 

@@ -294,7 +294,7 @@ def test_a_strangers_object_whose_name_begins_like_ours_is_no_drift(stranger):
     assert not drift(listing(stranger)).differences()
 
 
-# What firewalld 1.3.3 makes of rich rules that somebody added to a policy of ours.
+# What firewalld 1.3.3 makes of rich rules added by hand to a policy of ours.
 NFPROTO = {"match": {"op": "==", "left": {"meta": {"key": "nfproto"}}, "right": "ipv4"}}
 BY_HAND = [
     (

@@ -273,7 +273,7 @@ def ours(kind, name, **settings) -> FirewalldObject:
 
 
 def foreign(kind, name, **settings) -> FirewalldObject:
-    return make_object(kind, name, {"description": "somebody else's", **settings})
+    return make_object(kind, name, {"description": "foreign", **settings})
 
 
 OLD_SET = ours(
@@ -312,7 +312,7 @@ def plus(each, item):
 
 
 def extra_items(each):
-    """What somebody might add to the content of an object by hand."""
+    """What an operator might add to an object by hand."""
     if each.kind is Kind.IPSET:
         return ["198.18.7.0/24"] if "family=inet" in each.items("options") else ["2001:db8:7::/48"]
     return ["eth9"] if each.kind is Kind.ZONE else [HAND_RULE, LOGGED_RULE]
@@ -492,7 +492,7 @@ def test_what_test_mode_tells_is_what_the_real_run_changes(host, tree):
         now = {
             key: each
             for key, each in (host.runtime if layer == "runtime" else host.permanent).items()
-            # An ipset that nobody needs any more lingers, empty, until the next reload.
+            # An unused ipset stays, empty, until the next reload.
             if is_ours(each) and (key in wanted(tree).objects or layer == "permanent")
         }
         told_of = {
@@ -578,7 +578,7 @@ def test_a_new_group_opens_at_once_by_its_addresses_and_by_its_ipset_after_a_rel
     assert by('address="203.0.113.0/24"') in runtime
     assert by('ipset="k3s-group-office-4"') in permanent
     assert make_plan(wanted(NEW_GROUP), host.observed()).differences == ()
-    host.carry_out(Reload("somebody's"))
+    host.carry_out(Reload("foreign"))
     assert make_plan(wanted(NEW_GROUP), host.observed()).differences == ()
 
 
@@ -620,7 +620,7 @@ def test_an_ipset_that_runtime_lacks_is_made_up_for_without_naming_it(backend, n
         for rule in each.items("rich_rules") if key[0] is Kind.POLICY else ():
             if name in rule:
                 host.permanent[key] = without(host.permanent[key], rule)
-    host.carry_out(Reload("somebody's"))
+    host.carry_out(Reload("foreign"))
     list(host.run(make_plan(target, host.observed())))
     assert make_plan(target, host.observed()).differences == ()
 

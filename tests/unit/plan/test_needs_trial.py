@@ -29,7 +29,7 @@ def entries(missing=(), extra=(), layer="permanent"):
         # An object that is new or goes as a whole.
         ([], [Difference("permanent", IPSET, WHOLE, missing=FULL)], True),
         ([], [Difference("permanent", IPSET, WHOLE, extra=FULL)], False),
-        # The sum over objects; a text is no list of its letters.
+        # The sum over objects; a text is not a list of its letters.
         (
             [],
             [

@@ -252,7 +252,7 @@ def test_the_rules_of_an_adjusted_script_are_those_of_the_sites_networks():
     ]
     found = judge(rules=[*rules, RULES[0]], tree=tree)
     assert gone(found) == {*rules}
-    # It is the script's, but here it is no network of pods.
+    # It is the script's, but not a pod network here.
     (notice,) = found.notices
     assert "10.42.0.0/16" in notice and "no enabled row lets all from there in" in notice
     assert f"--zone=public --remove-rich-rule='{RULES[0]}'" in notice

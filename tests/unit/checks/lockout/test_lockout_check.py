@@ -139,19 +139,19 @@ CASES = {
         False,
     ),
     "the row of ssh goes": (flow(2222, SSH, OUTSIDER), opened("clients"), pillar(), True),
-    "clients are everybody, and the row stays": (
+    "every host is a client, and the row stays": (
         flow(2222, SSH, OUTSIDER),
         opened("clients"),
         opened(["clients", "admins"]),
         False,
     ),
-    "everybody becomes a group with the peer": (
+    "every host becomes a group with the peer": (
         flow(2222, SSH, ADMIN),
         opened("clients"),
         opened("admins"),
         False,
     ),
-    "everybody becomes a group without the peer": (
+    "every host becomes a group without the peer": (
         flow(2222, SSH, OUTSIDER),
         opened("clients"),
         opened("admins"),
@@ -414,14 +414,14 @@ WAYS = {
         2222,
         False,
     ),
-    "everybody but one": (
+    "every host but one": (
         [zone(rules_str=('rule family="ipv4" source NOT address="203.0.113.8" accept',))],
         [],
         {"eth0"},
         2222,
         False,
     ),
-    "whoever sends from a port": ([zone(rules_str=(FROM_PORT,))], [], {"eth0"}, 22, False),
+    "any sender from one port": ([zone(rules_str=(FROM_PORT,))], [], {"eth0"}, 22, False),
     "a source port": ([zone(source_ports=("99/tcp",))], [], {"eth0"}, 22, False),
     "a policy of theirs": ([zone()], [policy(services=("ssh",))], {"eth0"}, 22, True),
     "a policy of another zone": (
@@ -519,7 +519,7 @@ ROLES = {
         HostActivity((flow(6443, API, "10.42.1.2"),)),
         "",
     ),
-    "an agent with a K3s server that nobody asks": (
+    "an agent with an unused K3s server": (
         "agent",
         HostActivity(k3s=frozenset({Role.SERVER})),
         "",
@@ -545,7 +545,7 @@ def test_a_role_is_refused_only_where_what_lives_here_contradicts_it(role, seen,
     assert all(refused in str(each) for each in found)
 
 
-# -- a list that is suddenly much smaller ---------------------------------------------------------
+# -- a suddenly smaller list ---------------------------------------------------------
 
 
 def cluster(count, *, first=1, families=(4,), **firewall):

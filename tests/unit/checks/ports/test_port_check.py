@@ -568,7 +568,7 @@ def test_an_answer_through_wireguard_proves_it_and_a_rejection_blames_the_pods_r
         assert comes_to(inside(answer)) == {("udp", "51820"): ok, ("any", ""): ok}
     rejected = comes_to(inside(reject("10.42.1.0")))
     assert rejected == {("udp", "51820"): ok, ("any", ""): blocked}
-    # Where nobody watches the answer counts as that of VXLAN does.
+    # Without a recorder, the answer counts as that of VXLAN does.
     assert comes_to(inside(RST), arrived=None) == {("udp", "51820"): ok, ("any", ""): ok}
 
 

@@ -143,7 +143,7 @@ def linked(net, name, **changes):
     return replace(net, interfaces={**net.interfaces, name: link})
 
 
-# -- all is well ----------------------------------------------------------------------------------
+# -- a healthy cluster ----------------------------------------------------------------------------
 
 
 def test_a_complete_node_is_ok_in_every_respect():
@@ -912,7 +912,7 @@ IPV4 = {"pod_cidrs": ["10.42.0.0/16"], "service_cidrs": ["10.43.0.0/16"]}
 
 
 @pytest.mark.parametrize(
-    ("overlay", "link", "bridge", "noted", "mend"),
+    ("overlay", "link", "bridge", "noted", "fix"),
     [
         (1450, 1500, 1450, 0, ""),
         (1450, 1500, 1450, 1450, ""),
@@ -928,13 +928,13 @@ IPV4 = {"pod_cidrs": ["10.42.0.0/16"], "service_cidrs": ["10.43.0.0/16"]}
         (1450, 9000, 1450, 1450, ""),
     ],
 )
-def test_of_three_sizes_the_odd_one_out_is_mended(overlay, link, bridge, noted, mend):
+def test_of_three_sizes_the_odd_one_out_gets_the_fix(overlay, link, bridge, noted, fix):
     net = linked(
         linked(linked(network(), "flannel.1", mtu=overlay), "eth0", mtu=link), "cni0", mtu=bridge
     )
     at = situation(net, host=host(flannel_mtu=noted), **IPV4)
     found = [c.hint for c in judge_routes(at, {}) if c.status is Status.BAD_MTU]
-    assert found == ([f"salt s1 cmd.run 'ip link set {mend}'"] if mend else [])
+    assert found == ([f"salt s1 cmd.run 'ip link set {fix}'"] if fix else [])
 
 
 def passing(size):

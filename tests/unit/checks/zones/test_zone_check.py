@@ -407,7 +407,7 @@ def test_every_kind_of_element_is_seen_and_taken_away_as_it_is_written(element, 
 @pytest.mark.parametrize(
     "element",
     [
-        {"ports": ("443/tcp", "3000/tcp", "6379/tcp")},  # Rows let everybody in there.
+        {"ports": ("443/tcp", "3000/tcp", "6379/tcp")},  # Rows allow every source there.
         {"ports": ("8443/tcp", "2379/udp")},  # No row names these.
         {"services": ("https", "gre", "not-known")},
         {"protocols": ("gre", "icmp")},
@@ -608,7 +608,7 @@ def test_a_port_that_a_zone_forwards_goes_past_the_rows_too():
         "conflict redirections -> s1: 81/tcp (a forward-port of zone public) is open to everybody "
         "past the rows: no row names that"
     )
-    # Nobody comes in by this one.
+    # No interface uses this one.
     assert problems(facts(layer(work={**forwarding, "sources": ("198.51.100.0/24",)}))) == []
 
 
