@@ -174,6 +174,9 @@ def _check(step: Step, answers: Mapping[str, Any]) -> None:
         raise LabError("Not every node is as it should be.")
     if step.expected is Expected.BAD and all(good):
         raise LabError("This should have been found or refused, and was not.")
+    unsaid = [text for text in step.naming if text not in str(answers)]
+    if unsaid:
+        raise LabError(f"The answers do not name {', '.join(unsaid)}.")
 
 
 if __name__ == "__main__":

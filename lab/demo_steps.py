@@ -25,6 +25,8 @@ class Step:
     host: str
     command: tuple[str, ...] = ()
     expected: Expected = Expected.GOOD
+    # What the answers must contain.
+    naming: tuple[str, ...] = ()
     text: str = ""
 
     @property
@@ -88,7 +90,8 @@ SITE_FILE = "/srv/pillar/k3s/site.sls"
 SITE = "k3s: {nodes: {s3: {role: agent}}}"
 
 APPLY = ("salt", "*", "state.apply", "k3s.firewall")
-API_CHECK = ("salt", "*", "k3sfw.check_ports", "port=6443")
+# As an agent sees it, and the node itself.
+API_CHECK = ("salt", "-L", "a1,s1", "k3sfw.check_ports", "port=6443")
 
 PARTS = (
     Part(
@@ -126,7 +129,7 @@ PARTS = (
                 ("firewall-cmd", "-q", "--policy=k3s-rows", f"--remove-rich-rule={LOST_RULE}"),
                 Expected.SUCCESS,
             ),
-            Step("m", API_CHECK, Expected.BAD),
+            Step("m", API_CHECK, Expected.BAD, naming=("tcp/6443 a1 -> s1", "by s1 itself")),
             Step("m", text="The fix, typed as it was printed:"),
             Step("m", API_CHECK),
         ),
@@ -140,7 +143,12 @@ PARTS = (
                 Expected.SUCCESS,
                 text="One wrong word: s3 is a server and a voting member of etcd.",
             ),
-            Step("m", ("salt", "s1", "state.apply", "k3s.firewall"), Expected.BAD),
+            Step(
+                "m",
+                ("salt", "s1", "state.apply", "k3s.firewall"),
+                Expected.BAD,
+                naming=("this would close tcp/23", "(s3, ", "connection to etcd"),
+            ),
             Step("m", ("rm", SITE_FILE), Expected.SUCCESS),
         ),
     ),

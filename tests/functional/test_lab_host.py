@@ -229,7 +229,7 @@ def test_a_dead_host_is_named_and_can_be_replaced(lab: Lab) -> None:
     assert lab.host("p1").run(["getent", "hosts", "p2"]).stdout
 
 
-def test_a_lab_ends_with_the_process_that_raised_it(tmp_path: Path) -> None:
+def test_a_lab_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     script, name = tmp_path / "raise.py", f"test-orphan{os.getpid()}"
     script.write_text(
         textwrap.dedent("""
@@ -276,7 +276,7 @@ def test_what_is_missing_is_named_with_its_fix(
     assert not lab_folder.folder_of(f"test-missing{os.getpid()}").path.exists()
 
 
-def test_a_lab_of_the_same_name_is_not_raised_twice(lab: Lab) -> None:
+def test_a_lab_that_is_up_is_not_started_again(lab: Lab) -> None:
     with pytest.raises(LabError, match=r"is up already.*down"):
         Lab(f"test-host{os.getpid()}", (PLAIN,), salt=False).up()
     assert lab.host("s1").alive
