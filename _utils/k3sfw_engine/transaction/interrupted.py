@@ -67,9 +67,12 @@ def undo_entry(entry: Entry, by: str) -> None:
 
     Raises ``EngineError`` if it cannot be undone.
     """
-    # A power cut can leave the copy empty, and somebody can have taken it away.
-    lay_out_program()
-    if left := undo_now(by):
+    # The program that lies there is of the version that began it, and so reads what that wrote.
+    left = undo_now(by)
+    # A power cut can leave it empty, and another process can have removed it.
+    if left and lay_out_program():
+        left = undo_now(by)
+    if left:
         raise EngineError(
             [
                 f"the {entry.what} of {entry.at} cannot be undone, and nothing else is tried. "

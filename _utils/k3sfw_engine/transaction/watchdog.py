@@ -7,8 +7,10 @@ folder, under the Python that runs firewalld.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.firewalld.interpreter import firewalld_python
+from k3sfw_engine.host.atomic_files import replace_files
 from k3sfw_engine.standalone.undo import main as undo_program
 from k3sfw_engine.standalone.undo.main import ANY, BY_WATCHDOG
 from k3sfw_engine.standalone.undo.record import RECORD
@@ -44,7 +47,7 @@ exec "$@"
 _MAIN = """\
 import sys
 
-from k3sfw_undo.main import main
+from {package}.main import main
 
 sys.exit(main(sys.argv[1:]))
 """
@@ -153,29 +156,63 @@ def _program() -> list[str]:
     return [str(_PROGRAM / "python"), "-I", str(_PROGRAM), str(STATE)]
 
 
-def lay_out_program() -> None:
-    """Have a copy of the undo program in the state folder, as it is in this version.
+def lay_out_program() -> bool:
+    """Write a copy of the undo program, as it is in this version, into the state folder.
 
-    Raises ``EngineError`` if it cannot be written.
+    At any moment a watchdog or a boot may start the one that lies there, which may be of another
+    version. So the new one is written beside it; then one rename makes it the one that is started.
+
+    Returns whether there was anything to write. Raises ``EngineError`` if it cannot be written.
     """
-    package = _PROGRAM / "k3sfw_undo"
-    wanted = {_PROGRAM / "__main__.py": _MAIN.encode()}
-    for source in Path(str(undo_program.__file__)).parent.glob("*.py"):
-        wanted[package / source.name] = source.read_bytes()
     with writing():
         make_state_folder()
-        for path, content in wanted.items():
-            if not path.exists() or path.read_bytes() != content:
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                waiting = path.with_suffix(".new")
-                with waiting.open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    # It is for the time after a power cut, too.
-                    os.fsync(file.fileno())
-                waiting.rename(path)
-        # What starts it at boot knows no other name of it.
-        link, interpreter = _PROGRAM / "python", firewalld_python() or sys.executable
-        if not link.is_symlink() or os.readlink(link) != interpreter:
-            link.unlink(missing_ok=True)
-            link.symlink_to(interpreter)
+        package, modules = _modules_of_program()
+        written = [
+            _replace({package / name: content for name, content in modules.items()}),
+            _link_interpreter(),
+            _replace({_PROGRAM / "__main__.py": _MAIN.format(package=package.name).encode()}),
+        ]
+        if not (TRANSACTION / RECORD).exists():
+            _remove_others(package)
+    return any(written)
+
+
+def _modules_of_program() -> tuple[Path, dict[str, bytes]]:
+    """The folder of this version of the program, named by what it holds, and its modules.
+
+    They lie beside one that is imported: where it is missing, k3sfw refuses to load.
+    """
+    sources = sorted(Path(str(undo_program.__file__)).parent.glob("*.py"))
+    modules = {source.name: source.read_bytes() for source in sources}
+    digest = hashlib.sha256(repr(modules).encode()).hexdigest()
+    return _PROGRAM / f"k3sfw_undo_{digest[:16]}", modules
+
+
+def _replace(contents: dict[Path, bytes]) -> bool:
+    """Replace those files that have not this content; whether any was replaced."""
+    changed = {
+        path: content
+        for path, content in contents.items()
+        if not path.exists() or path.read_bytes() != content
+    }
+    replace_files(changed, mode=0o600, folder_mode=0o700)
+    return bool(changed)
+
+
+def _link_interpreter() -> bool:
+    """Link the Python that runs the program: what starts it at boot knows no other name of it."""
+    link, interpreter = _PROGRAM / "python", firewalld_python() or sys.executable
+    if link.is_symlink() and os.readlink(link) == interpreter:
+        return False
+    waiting = link.with_suffix(".new")
+    waiting.unlink(missing_ok=True)
+    waiting.symlink_to(interpreter)
+    os.replace(waiting, link)
+    return True
+
+
+def _remove_others(package: Path) -> None:
+    """Remove the program in other versions: with no transaction under way, none is needed."""
+    for folder in _PROGRAM.iterdir():
+        if folder.is_dir() and not folder.is_symlink() and folder != package:
+            shutil.rmtree(folder)
