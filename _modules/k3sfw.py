@@ -17,7 +17,6 @@ from pathlib import Path
 try:
     import netaddr
 
-    import k3sfw_engine
     from k3sfw_engine.checks import report as _report
     from k3sfw_engine.checks.ports.questions_to_peers import Filter as _Filter
     from k3sfw_engine.checks.routes import route_check as _route_check
@@ -49,9 +48,9 @@ try:
     from k3sfw_engine.transaction.checkpoint import CommitOptions
     from k3sfw_engine.transaction.still_reachable import Proof
 
-    _MISSING = ""
-except ModuleNotFoundError as error:
-    _MISSING = str(error.name)
+    _FAILURE = None
+except Exception as error:  # Where files are missing, or are of another version, any kind of.
+    _FAILURE = error
 
 import salt.channel.client
 import salt.payload
@@ -69,30 +68,36 @@ __virtualname__ = "k3sfw"
 
 def __virtual__():
     """
-    Load where all that the engine needs is there, and the engine is of the same version.
+    Load where the engine is complete and of the same version, and the packages that it imports
+    are installed.
     """
-    if _MISSING.startswith("k3sfw_engine"):
+    engine = sys.modules.get("k3sfw_engine")
+    version = getattr(engine, "__version__", None)
+    # First: an engine of another version lacks much of what is imported here, too.
+    if version not in (None, __version__):
         return (
             False,
-            f"k3sfw: its engine ({_MISSING}) is not on this minion; run saltutil.sync_all, or "
-            f"install the Python package k3sfw into {sys.executable}",
-        )
-    if _MISSING:
-        return (
-            False,
-            f"k3sfw: the Python package {_MISSING} is missing in {sys.executable}; run "
-            f"state.apply k3s.requirements, or salt-call pip.install {_MISSING} "
-            f"bin_env={sys.executable}",
-        )
-    engine = k3sfw_engine.__version__
-    if engine != __version__:
-        return (
-            False,
-            f"k3sfw: this module is {__version__} and its engine is {engine} "
-            f"({k3sfw_engine.__file__}); run saltutil.sync_all, remove the copy that is not "
+            f"k3sfw: this module is {__version__} and its engine is {version} "
+            f"({engine.__file__}). Fix: run saltutil.sync_all, remove the copy that is not "
             "wanted, and restart the minion",
         )
-    return __virtualname__
+    if _FAILURE is None:
+        return __virtualname__
+    # The package that cannot be imported; any other failure is one of the engine.
+    package = (isinstance(_FAILURE, ImportError) and _FAILURE.name or "").partition(".")[0]
+    if package not in ("", "k3sfw_engine"):
+        return (
+            False,
+            f"k3sfw: the Python package {package} is missing in {sys.executable}. Fix: run "
+            f"state.apply k3s.requirements, or salt-call pip.install {package} "
+            f"bin_env={sys.executable}",
+        )
+    return (
+        False,
+        f"k3sfw: its engine is not complete on this minion ({_FAILURE}). Fix: run salt-run "
+        "fileserver.clear_file_list_cache on the master, then saltutil.sync_all; or install the "
+        f"Python package k3sfw into {sys.executable}",
+    )
 
 
 def role():

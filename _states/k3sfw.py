@@ -15,18 +15,32 @@ The host firewall of a K3s cluster as a state.
 The port tables stand in pillar below ``k3s``; see the execution module ``k3sfw``.
 """
 
+import sys
+
 from salt.exceptions import CommandExecutionError
 
+__version__ = "0.2.0"
 __virtualname__ = "k3sfw"
 
 
 def __virtual__():
     """
-    Load where the execution module does.
+    Load where the execution module does, and is of the same version.
     """
-    if "k3sfw.apply" in __salt__:
-        return __virtualname__
-    return (False, "k3sfw: the execution module k3sfw is not loaded; salt-call k3sfw.role says why")
+    if "k3sfw.apply" not in __salt__:
+        return (
+            False,
+            "k3sfw: the execution module k3sfw is not loaded. Fix: salt-call k3sfw.role says why",
+        )
+    # The execution module has imported it, and is of its version.
+    version = sys.modules["k3sfw_engine"].__version__
+    if version != __version__:
+        return (
+            False,
+            f"k3sfw: these states are {__version__} and the execution module is {version}. Fix: "
+            "run saltutil.sync_all",
+        )
+    return __virtualname__
 
 
 def managed(name, prepared=False):

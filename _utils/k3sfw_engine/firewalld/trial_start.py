@@ -7,6 +7,7 @@ firewalld's own Python runs, knows how firewalld is started in namespaces of its
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import os
 import signal
@@ -20,8 +21,19 @@ from k3sfw_engine.errors import EngineError
 from k3sfw_engine.firewalld.interpreter import firewalld_python
 from k3sfw_engine.firewalld.permanent import FOLDERS, Contents
 
-# Not imported: it imports firewalld's library, which only firewalld's own Python has.
-_PROGRAM = Path(__file__).parents[1] / "standalone/trial.py"
+_NAME = "k3sfw_engine.standalone.trial"
+
+
+def _program() -> Path:
+    """Find the program; it is not imported, as only firewalld's own Python has what it imports."""
+    spec = importlib.util.find_spec(_NAME)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"No module named {_NAME!r}", name=_NAME)
+    return Path(spec.origin)
+
+
+# Looked for at once: where it is missing, k3sfw refuses to load.
+_PROGRAM = _program()
 
 # It takes 0.3 seconds, and 1.6 with 10,000 entries. What takes longer is stuck, or so large that
 # the reload itself outlasts every client.
