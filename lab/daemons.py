@@ -130,19 +130,29 @@ def minion_config(name: str, master: str) -> dict[str, object]:
     }
 
 
-def start_master(host: Host, config: dict[str, object] | None = None) -> None:
+def start_master(
+    host: Host, config: dict[str, object] | None = None, *, programs: Path | None = None
+) -> None:
     """Start salt-master; it is ready a few seconds later."""
     _configure(host, "/etc/salt/master", config or master_config())
-    host.spawn([salt_program("salt-master")], "/var/log/salt/master.out")
+    host.spawn([salt_program("salt-master", programs)], "/var/log/salt/master.out")
 
 
-def start_minion(host: Host, master: str, config: dict[str, object] | None = None) -> None:
+def start_minion(
+    host: Host,
+    master: str,
+    config: dict[str, object] | None = None,
+    *,
+    programs: Path | None = None,
+) -> None:
     """Start salt-minion; it keeps trying until its master is ready."""
     _configure(host, "/etc/salt/minion", config or minion_config(host.name, master))
-    host.spawn([salt_program("salt-minion")], "/var/log/salt/minion.out")
+    host.spawn([salt_program("salt-minion", programs)], "/var/log/salt/minion.out")
 
 
-def wait_for_minions(master: Host, minions: Sequence[Host], timeout: float) -> None:
+def wait_for_minions(
+    master: Host, minions: Sequence[Host], timeout: float, *, programs: Path | None = None
+) -> None:
     """Wait until all of these minions answer their master."""
     names = sorted(minion.name for minion in minions)
     for minion in minions:
@@ -154,7 +164,7 @@ def wait_for_minions(master: Host, minions: Sequence[Host], timeout: float) -> N
         )
 
     def answer() -> bool:
-        command = [salt_program("salt"), "--static", "--out=json", "--timeout=10"]
+        command = [salt_program("salt", programs), "--static", "--out=json", "--timeout=10"]
         result = master.run([*command, "-L", ",".join(names), "test.ping"], check=False)
         try:
             return set(names) == {n for n, v in json.loads(result.stdout).items() if v}
@@ -164,10 +174,14 @@ def wait_for_minions(master: Host, minions: Sequence[Host], timeout: float) -> N
     wait_until(answer, f"Not all of {', '.join(names)} answer", timeout=timeout)
 
 
-def salt_program(name: str) -> str:
-    """The path of a Salt program; first choice is the environment that runs the lab."""
-    beside = Path(sys.executable).parent / name
-    found = str(beside) if beside.exists() else shutil.which(name)
+def salt_program(name: str, programs: Path | None = None) -> str:
+    """The path of a Salt program; first choice is the environment that runs the lab.
+
+    programs
+        The folder of another Salt's programs, which is then the only choice.
+    """
+    beside = (programs or Path(sys.executable).parent) / name
+    found = str(beside) if beside.exists() or programs else shutil.which(name)
     if found is None:
         raise LabError(
             f"There is no {name} beside {sys.executable}. Fix: install Salt there with "

@@ -43,10 +43,17 @@ def engine(host, program, arguments, given, timeout=120):
     return _run(server, host, program, arguments, given, timeout)
 
 
-def salt(host, name, arguments, timeout=300):
-    """What Salt's program of this name answers on the host, and its return code."""
-    server = _server("salt", sys.executable, SALT)
-    return _run(server, host, salt_program(name), arguments, "", timeout)
+def salt(host, name, arguments, timeout=300, programs=None):
+    """What Salt's program of this name answers on the host, and its return code.
+
+    programs
+        The folder of another Salt's programs, with the Python that runs them.
+    """
+    if programs is None:
+        server = _server("salt", sys.executable, SALT)
+    else:
+        server = _server(f"salt-{programs.parent.name}", programs / "python", SALT)
+    return _run(server, host, salt_program(name, programs), arguments, "", timeout)
 
 
 def firewall_cmd(host, arguments, timeout=60):
@@ -76,7 +83,7 @@ def _start(name, python, modules, environment):
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             # Of all hosts, those that systemd boots may do least.
-            ["setpriv", *BootedHost.limits, python, str(SERVER), str(path), *modules],
+            ["setpriv", *BootedHost.limits, str(python), str(SERVER), str(path), *modules],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

@@ -1,0 +1,184 @@
+"""A small cluster with a Salt of the test's choice, whose master serves a version of its choice.
+
+The master has its own checkout, ``/srv/k3sfw``, laid out as this one is.
+"""
+
+import json
+import os
+import shutil
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab import daemons
+from lab.cluster import Lab
+from lab.spec import HostSpec
+from lab.wait import wait_until
+from tests import forked, other_firewalld
+
+MASTER = HostSpec("m", "master", 10)
+SERVER = HostSpec("s1", "server", 11)
+AGENT = HostSpec("a1", "agent", 21)
+
+RELEASES = Path(__file__).parent / "releases"
+CHECKOUT = "/srv/k3sfw"
+# Where pip would install what Salt syncs from here.
+INSTALLED_AS = {
+    "_grains": "saltext_k3sfw/grains",
+    "_modules": "saltext_k3sfw/modules",
+    "_states": "saltext_k3sfw/states",
+    "_utils/k3sfw_engine": "k3sfw_engine",
+}
+SYNCED_TO = "/var/cache/salt/minion/extmods"
+
+
+@contextmanager
+def standing(name, programs, **minions):
+    """The cluster for as long as the block lasts, its minions connected, nothing synced.
+
+    programs
+        The folder of the Salt programs.
+    minions
+        What is in the configuration of single minions.
+    """
+    hosts = (MASTER, SERVER, AGENT)
+    with Lab(f"{name}{os.getpid()}", hosts, salt=False, ephemeral=True) as lab:
+        site = Site(lab, programs, minions)
+        for host in lab.hosts.values():
+            other_firewalld.put_on(host)
+        daemons.start_master(lab.master, _master_config(), programs=programs)
+        for host in site.nodes:
+            site.start_minion(host)
+        daemons.wait_for_minions(lab.master, site.nodes, timeout=180, programs=programs)
+        yield site
+
+
+def _master_config():
+    pillar = ["/srv/pillar", f"{daemons.CHECKOUT}/pillar"]
+    return {
+        **daemons.master_config(file_roots=[f"{CHECKOUT}/salt"], pillar_roots=pillar),
+        # Salt's own 20 seconds could be over before a test that is about them has begun.
+        "fileserver_list_cache_time": 3600,
+    }
+
+
+class Site:
+    """The cluster as the operator at the master uses it."""
+
+    def __init__(self, lab, programs, minions):
+        self.lab = lab
+        self._programs = programs
+        self._minions = minions
+        # Whether the master knows which minions are nodes of the cluster.
+        self._are_known = False
+
+    @property
+    def nodes(self):
+        return [host for host in self.lab.hosts.values() if host.spec.runs_minion]
+
+    def host(self, name):
+        return self.lab.host(name)
+
+    # -- the checkout ---
+
+    def check_out(self, release=None):
+        """Have the master serve this release, or the tree that is tested. Nothing is synced."""
+        tree = self.lab.srv / "k3sfw"
+        for name in ("_grains", "_modules", "_states", "_utils"):
+            shutil.rmtree(tree / name, ignore_errors=True)
+            if release is None:
+                shutil.copytree(daemons.CHECKOUT / name, tree / name, ignore=_COMPILED)
+        if release is not None:
+            _unpack(RELEASES / f"k3sfw-{release}-py3-none-any.whl", tree)
+        shutil.rmtree(tree / "salt", ignore_errors=True)
+        # With the links to the folders above.
+        shutil.copytree(daemons.CHECKOUT / "salt", tree / "salt", symlinks=True)
+
+    def sync(self):
+        """Do what docs/upgrading.md says to bring it to the minions; what Salt told of it."""
+        self.salt_run("fileserver.clear_file_list_cache")
+        told = self.salt("*", "saltutil.sync_all")
+        if not self._are_known:
+            # Minions tell the master their grains on their own time, after the command's end.
+            wait_until(self._has_grains, "The master does not know the roles", timeout=60)
+            self._are_known = True
+        return told
+
+    def _has_grains(self):
+        grains = self.salt_run("cache.grains", "*")
+        return all("k3s_role" in grains.get(host.name, {}) for host in self.nodes)
+
+    # -- Salt ---
+
+    def salt(self, target, function, *arguments):
+        """What every minion of the target returns."""
+        words = ["--out=json", "--static", "--timeout=120", target, function, *arguments]
+        return self._on_master("salt", words)
+
+    def salt_run(self, function, *arguments):
+        """What a runner returns."""
+        return self._on_master("salt-run", ["--out=json", function, *arguments])
+
+    def states(self, target, function, *arguments):
+        """What the last state of a run of one or more states returns, by minion."""
+        returned = self.salt(target, function, *arguments)
+        for minion, states in returned.items():
+            assert isinstance(states, dict), f"{minion}: {states}"
+        return {
+            minion: max(states.values(), key=lambda state: state["__run_num__"])
+            for minion, states in returned.items()
+        }
+
+    def apply(self, target="*", *options):
+        """What ``k3s_firewall`` returns on every minion of the target."""
+        return self.states(target, "state.apply", "k3s.firewall", *options)
+
+    def start_minion(self, host):
+        config = daemons.minion_config(host.name, self.lab.master.ipv4)
+        config |= self._minions.get(host.name, {})
+        daemons.start_minion(host, self.lab.master.ipv4, config, programs=self._programs)
+
+    def restart_minion(self, host):
+        daemons.stop(host, "salt-minion")
+        self.start_minion(host)
+        daemons.wait_for_minions(self.lab.master, [host], timeout=120, programs=self._programs)
+
+    def _on_master(self, program, words):
+        done = forked.salt(self.lab.master, program, words, programs=self._programs)
+        try:
+            return json.loads(done.stdout)
+        except ValueError:
+            raise AssertionError(done.stdout + done.stderr) from None
+
+
+_COMPILED = shutil.ignore_patterns("__pycache__")
+
+
+def _unpack(wheel, tree):
+    with zipfile.ZipFile(wheel) as archive:
+        for folder, installed in INSTALLED_AS.items():
+            for name in archive.namelist():
+                if Path(name).is_relative_to(installed):
+                    file = tree / folder / Path(name).relative_to(installed)
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    file.write_bytes(archive.read(name))
+
+
+def synced(host):
+    """Every module that lies on a minion: its path below the folder of synced modules, its text."""
+    return sources(host.path(SYNCED_TO))
+
+
+def sources(folder):
+    """Every source file below a folder: its path there, its text."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.py")}
+
+
+def served(site):
+    """The same of what the master serves: what must lie on its minions after a sync."""
+    tree = site.lab.srv / "k3sfw"
+    return {
+        path.removeprefix("_"): text
+        for path, text in sources(tree).items()
+        if not path.startswith("salt/")
+    }
