@@ -12,6 +12,12 @@ from typing import Any
 import netaddr
 from hypothesis import strategies as st
 
+from k3sfw_engine.model.firewall_objects import (
+    FirewalldObject,
+    Kind,
+    make_object,
+    read_plain,
+)
 from k3sfw_engine.model.rich_rules import RichRule
 from k3sfw_engine.model.rows import PortRange, Protocol, Role, Tables
 from k3sfw_engine.plan.desired.compute import compute_desired
@@ -109,6 +115,12 @@ def parsed(tree: Any = None, role: str = "server", minion_id: str = "") -> Table
 def wanted(tree: Any = None, role: str = "server") -> Desired:
     """The objects of s1, or of a1 for an agent."""
     return compute_desired(parsed(tree, role), Role(role))
+
+
+def as_read(kind: Kind, name: str, settings: Any) -> FirewalldObject:
+    """An object as it is read from firewalld, with its rules given as texts."""
+    plain = {key: list(it) if isinstance(it, tuple) else it for key, it in settings.items()}
+    return make_object(kind, name, read_plain(kind, plain))
 
 
 def addresses(family: int | None = None) -> st.SearchStrategy[str]:

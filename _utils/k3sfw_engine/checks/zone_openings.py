@@ -11,9 +11,9 @@ import netaddr
 from k3sfw_engine.model.addresses import FAMILIES, Networks
 from k3sfw_engine.model.firewall_objects import FirewalldObject
 from k3sfw_engine.model.port_ranges import EVERY_PORT, parse_span
-from k3sfw_engine.model.rich_rules import Parts, parse_rule, write_rule
+from k3sfw_engine.model.rich_rules import Parts, Rule, write_rule
 from k3sfw_engine.model.rows import PortRange, Protocol
-from k3sfw_engine.model.zones import IPSET, RICH_RULE_SETTING, ServiceDefinition
+from k3sfw_engine.model.zones import IPSET, ServiceDefinition
 
 _TRANSPORTS = (Protocol.TCP, Protocol.UDP, Protocol.SCTP)
 _PROTOCOLS: Mapping[str, tuple[Protocol, ...]] = {
@@ -38,6 +38,8 @@ class Opening:
         An address, a network, ``ipset:NAME`` or a MAC; empty for everybody of these families.
     inverted
         Everybody but the source.
+    any_sender
+        Whether it is certainly open to packets from every source port.
     """
 
     setting: str
@@ -47,6 +49,7 @@ class Opening:
     families: tuple[int, ...] = FAMILIES
     source: str = ""
     inverted: bool = False
+    any_sender: bool = True
 
     def __str__(self) -> str:
         if self.ports == EVERY_PORT:
@@ -96,8 +99,8 @@ def openings(zone: FirewalldObject, services: Mapping[str, ServiceDefinition]) -
         yield from _every_port("protocol", text, text)
     for name in zone.items("services"):
         yield from _of_service("service", name, services.get(name, ServiceDefinition()))
-    for text in zone.items(RICH_RULE_SETTING[zone.kind]):
-        yield from _of_rule(text, services)
+    for rule in zone.rules:
+        yield from _of_rule(rule, services)
 
 
 def everything() -> Iterator[Opening]:
@@ -110,8 +113,8 @@ def rejects_the_rest(zone: FirewalldObject) -> bool:
 
     So libvirt keeps its machines from the host, in a zone whose target is ACCEPT for their way out.
     """
-    for text in zone.items("rules_str"):
-        names = {part.name for part in parse_rule(text)}
+    for rule in zone.rules:
+        names = {part.name for part in rule.parts}
         if names <= {"rule", "reject", "drop", "log", "audit"} and names & {"reject", "drop"}:
             return True
     return False
@@ -124,11 +127,11 @@ def forward_ports(zone: FirewalldObject) -> Iterator[tuple[str, PortRange, Proto
         address = next((each for each in to if not each.replace("-", "").isdigit()), "")
         for each in _ports("forward-port", text, f"{port}/{protocol}"):
             yield "", each.ports, each.protocol, address
-    for text in zone.items("rules_str"):
-        by_name = {part.name: part.attributes for part in parse_rule(text)}
+    for rule in zone.rules:
+        by_name = {part.name: part.attributes for part in rule.parts}
         forward = by_name.get("forward-port", {})
         port = f"{forward.get('port', '')}/{forward.get('protocol', '')}"
-        for each in _ports("forward-port", text, port):
+        for each in _ports("forward-port", str(rule), port):
             source = by_name.get("source", {}).get("address", "")
             yield source, each.ports, each.protocol, forward.get("to-addr", "")
 
@@ -157,16 +160,15 @@ def _of_service(setting: str, value: str, service: ServiceDefinition) -> Iterato
         yield from _every_port(setting, value, text)
 
 
-def _of_rule(text: str, services: Mapping[str, ServiceDefinition]) -> Iterator[Opening]:
+def _of_rule(rule: Rule, services: Mapping[str, ServiceDefinition]) -> Iterator[Opening]:
     """What a rule opens; nothing if it does not accept."""
-    parts = parse_rule(text)
-    by_name = {part.name: part for part in parts}
+    by_name = {part.name: part for part in rule.parts}
     if "accept" not in by_name:
         return
     source = by_name.get("source")
     family = by_name["rule"].attributes.get("family", "") if "rule" in by_name else ""
     families = {"ipv4": (4,), "ipv6": (6,)}.get(family, FAMILIES)
-    for each in _of_element(write_rule(parts), parts, services):
+    for each in _of_element(write_rule(rule.parts), rule.parts, services):
         yield Opening(
             each.setting,
             each.value,
@@ -175,6 +177,7 @@ def _of_rule(text: str, services: Mapping[str, ServiceDefinition]) -> Iterator[O
             families,
             _source(source.attributes) if source else "",
             source is not None and source.negated,
+            any_sender=not {"source-port", "service"} & by_name.keys(),
         )
 
 

@@ -15,7 +15,7 @@ from k3sfw_engine.host.listeners import ssh_ports
 from k3sfw_engine.host.lock import only_one
 from k3sfw_engine.host.nft_command import list_table
 from k3sfw_engine.model.difference import titles_by_layer
-from k3sfw_engine.model.firewall_objects import Kind
+from k3sfw_engine.model.firewall_objects import Kind, as_plain, in_order
 from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.model.run_result import RunResult
 from k3sfw_engine.plan.difference import differing_settings
@@ -150,18 +150,19 @@ def _see_it_gone(bus: Bus, before: Zone, found: Adoptable) -> None:
         going, there = found.going[layer], now.layers[layer]
         wanted = without(zone, going)
         for setting in differing_settings(wanted, there):
-            left = [text for text in going.get(setting, ()) if text in there.items(setting)]
+            left = [item for item in going.get(setting, ()) if item in there.listed(setting)]
             if left or not has_all(there, wanted, setting):
+                found_now = as_plain({setting: there.settings[setting]})[setting]
                 sentences.append(
                     f"after the change, {setting} of the {layer} zone {before.name} still differ "
-                    f"from what is wanted: {there.settings[setting]}"
+                    f"from what is wanted: {found_now}"
                 )
-    gone = {text for texts in found.going["runtime"].values() for text in texts}
+    gone = {item for items in found.going["runtime"].values() for item in items}
     listing = list_table("inet", "firewalld") or b'{"nftables": []}'
     sentences += [
-        f"after the change, the kernel still lets {text} in by zone {before.name}. Fix: "
+        f"after the change, the kernel still lets {item} in by zone {before.name}. Fix: "
         "firewall-cmd --reload, then adopt again"
-        for text in sorted(gone & accepted_by_zone(listing, before.name) - now.also_open)
+        for item in in_order(gone & accepted_by_zone(listing, before.name) - now.also_open)
     ]
     if sentences:
         raise NotConverged(sentences)

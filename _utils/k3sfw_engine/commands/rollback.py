@@ -8,7 +8,7 @@ from k3sfw_engine import __version__
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.host.lock import only_one
-from k3sfw_engine.model.firewall_objects import ZONE, Kind, Objects, by_key, make_object
+from k3sfw_engine.model.firewall_objects import ZONE, Kind, Objects, by_key, make_object, read_plain
 from k3sfw_engine.model.run_result import RunResult
 from k3sfw_engine.plan.desired.desired_objects import Desired
 from k3sfw_engine.plan.make_plan import Plan, make_plan, removal_plan
@@ -154,10 +154,7 @@ def _objects_before(entry: Entry) -> Objects:
         make_object(
             Kind(kind),
             name,
-            {
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in each.items()
-            },
+            read_plain(Kind(kind), each),
         )
         for kind, name, each in entry.record.objects
     )

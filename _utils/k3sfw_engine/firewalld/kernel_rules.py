@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from k3sfw_engine.host.nft_command import finish_nft, nft_failure, start_nft
-from k3sfw_engine.model.firewall_objects import PREFIX, Kind
+from k3sfw_engine.model.firewall_objects import PREFIX, Item, Kind
 from k3sfw_engine.model.rich_rules import RichRule
 from k3sfw_engine.model.rows import PortRange, Protocol
 from k3sfw_engine.plan.kernel_drift import ANY, SOMETIMES, KernelFact, KernelRules
@@ -59,11 +59,11 @@ def parse_nft_listing(listing: str | bytes) -> KernelRules:
     return KernelRules(frozenset(facts))
 
 
-def accepted_by_zone(listing: str | bytes, zone: str) -> frozenset[str]:
-    """What a zone lets in: ``6443/tcp`` from everybody, or the text of a rich rule."""
+def accepted_by_zone(listing: str | bytes, zone: str) -> frozenset[Item]:
+    """What a zone accepts: a port such as ``6443/tcp`` from every source, or a rich rule."""
     rules = [item["rule"] for item in json.loads(listing)["nftables"] if "rule" in item]
     return frozenset(
-        _port_text(rule["expr"]) or _rule_text(rule["expr"])
+        _port_text(rule["expr"]) or _rule_of(rule["expr"])
         for rule in rules
         if rule["chain"] == f"filter_IN_{zone}_allow"
     )
@@ -166,19 +166,19 @@ def _rule_facts(
     if own is None or not into(chain):
         return
     if own[2]:
-        yield KernelFact(Kind.POLICY, own[1], "rich_rules", _rule_text(expressions))
+        yield KernelFact(Kind.POLICY, own[1], "rich_rules", _rule_of(expressions))
     elif [*expressions[-1]] == ["accept"] and not _conditions(expressions):
         yield KernelFact(Kind.POLICY, own[1], "target", "ACCEPT")
     elif not _POLICY_CHAIN.match(_target(expressions[-1])):
-        yield KernelFact(Kind.POLICY, own[1], "rich_rules", _rule_text(expressions))
+        yield KernelFact(Kind.POLICY, own[1], "rich_rules", _rule_of(expressions))
 
 
 def _conditions(expressions: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [expression for expression in expressions if "match" in expression]
 
 
-def _rule_text(expressions: list[Mapping[str, Any]]) -> str:
-    """The rich rule that makes such an nft rule, or the nft rule itself if it is none of ours."""
+def _rule_of(expressions: list[Mapping[str, Any]]) -> RichRule | str:
+    """The rich rule that makes such an nft rule, or the nft rule itself as JSON."""
     parts: dict[str, Any] = {}
     for expression in expressions:
         if "match" in expression and expression["match"]["op"] == "==":
@@ -190,7 +190,7 @@ def _rule_text(expressions: list[Mapping[str, Any]]) -> str:
     verdict = parts.pop("verdict", None)
     try:
         if verdict == "accept":
-            return str(RichRule(**parts))
+            return RichRule(**parts)
     except TypeError:
         pass  # A part that no rule of ours has: shown as it stands in the kernel.
     return json.dumps(expressions, sort_keys=True)

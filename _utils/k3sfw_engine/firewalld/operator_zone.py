@@ -6,7 +6,6 @@ they want it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,18 +15,13 @@ from k3sfw_engine.firewalld.dbus import CONFIG_PATH, Bus, Call
 from k3sfw_engine.firewalld.permanent import read_permanent
 from k3sfw_engine.firewalld.runtime import runtime_object
 from k3sfw_engine.firewalld.service_definitions import ports_of_services
-from k3sfw_engine.model.firewall_objects import FirewalldObject, Kind, make_object
+from k3sfw_engine.model.firewall_objects import FirewalldObject, Item, Kind, make_object
 from k3sfw_engine.model.port_ranges import ZonePort
-from k3sfw_engine.model.rich_rules import is_rich_rule_of_ours
+from k3sfw_engine.model.rich_rules import RichRule, Rule
 from k3sfw_engine.plan.superseded_script_rules import PORTS, RULES, Elements
 
 # What firewalld answers where somebody else was faster; what counts is read back.
 _ALREADY_SO = ("NOT_ENABLED", "ALREADY_ENABLED")
-
-# Of a rich rule whose verdict the kernel has in the same words as a port or a rule of the script:
-# firewalld keeps one for both, as for a rule that also logs.
-_RULE_PORT = re.compile(r'\bport port="([0-9-]+)" protocol="([a-z]+)"')
-_RULE_SOURCE = re.compile(r'family="(ipv[46])" source address="([^"]+)"')
 
 
 @dataclass(frozen=True)
@@ -43,19 +37,26 @@ class Zone:
     services: Mapping[str, tuple[ZonePort, ...]]
 
     @property
-    def also_open(self) -> frozenset[str]:
-        """What the kernel rightly lets in by a service or a rich rule of the zone at runtime."""
-        rules = "\n".join(self.layers["runtime"].items(RULES))
-        return frozenset(
-            [
-                *(str(port) for ports in self.services.values() for port in ports),
-                *(f"{port}/{protocol}" for port, protocol in _RULE_PORT.findall(rules)),
-                *(
-                    f'rule family="{family}" source address="{address}" accept'
-                    for family, address in _RULE_SOURCE.findall(rules)
-                ),
-            ]
-        )
+    def also_open(self) -> frozenset[Item]:
+        """What the kernel rightly accepts by a service or a rich rule of the zone at runtime."""
+        by_services = (str(port) for ports in self.services.values() for port in ports)
+        by_rules = (item for rule in self.layers["runtime"].rules for item in _accepted_by(rule))
+        return frozenset([*by_services, *by_rules])
+
+
+def _accepted_by(rule: Rule) -> Iterator[Item]:
+    """The port, and the plain rule, that this one accepts as well.
+
+    The kernel has the verdict of a rule that also logs in the same words as a port or a rule of the
+    script, and firewalld keeps one for both.
+    """
+    attributes = {part.name: part.attributes for part in rule.parts if not part.negated}
+    port, source = attributes.get("port", {}), attributes.get("source", {})
+    family = attributes.get("rule", {}).get("family", "")
+    if port:
+        yield f"{port.get('port', '')}/{port.get('protocol', '')}"
+    if family and "address" in source:
+        yield RichRule(int(family[-1]), address=source["address"])
 
 
 def read_zone(bus: Bus, name: str | None = None) -> Zone:
@@ -97,8 +98,8 @@ def without(zone: FirewalldObject, elements: Elements) -> FirewalldObject:
     """The zone without these ports and rules."""
     return zone.with_settings(
         {
-            setting: tuple(text for text in zone.items(setting) if text not in texts)
-            for setting, texts in elements.items()
+            setting: tuple(item for item in zone.listed(setting) if item not in going)
+            for setting, going in elements.items()
         }
     )
 
@@ -112,11 +113,11 @@ def has_all(zone: FirewalldObject, of: FirewalldObject, setting: str) -> bool:
 
 
 def _calls(name: str, path: str | None, elements: Elements) -> Iterator[Call]:
-    for text in elements.get(PORTS, ()):
-        port, _slash, protocol = text.partition("/")
+    for item in elements.get(PORTS, ()):
+        port, _slash, protocol = str(item).partition("/")
         yield _call("removePort", name, path, port, protocol)
-    for text in elements.get(RULES, ()):
-        yield _call("removeRichRule", name, path, text)
+    for item in elements.get(RULES, ()):
+        yield _call("removeRichRule", name, path, str(item))
 
 
 def _call(method: str, name: str, path: str | None, *words: str) -> Call:
@@ -157,11 +158,11 @@ def _permanent(bus: Bus, name: str) -> FirewalldObject:
 
 def _comparable(zone: FirewalldObject) -> dict[str, Any]:
     """What both ways of reading tell alike; of other rules and of sources, how many there are."""
-    rules = [rule for rule in zone.items(RULES) if is_rich_rule_of_ours(rule)]
+    rules = [rule for rule in zone.rules if isinstance(rule, RichRule)]
     return {
         **zone.settings,
         "short": "",
         "description": "",
         "sources": len(zone.items("sources")),
-        RULES: (len(zone.items(RULES)), rules),
+        RULES: (len(zone.rules), rules),
     }

@@ -27,6 +27,7 @@ from k3sfw_engine.model.firewall_objects import (
     by_key,
     is_ours,
     make_object,
+    read_plain,
 )
 from k3sfw_engine.model.zone_bindings import Bindings
 from k3sfw_engine.plan.desired.ipsets import is_ipset_as_made
@@ -337,21 +338,19 @@ def runtime_object(kind: Kind, name: str, answer: Any) -> FirewalldObject:
                 "entries": tuple(entries),
             },
         )
-    settings = {
-        setting: _value(_plain(variant))
+    plain = {
+        setting: _joined(_plain(variant))
         for setting, variant in answer.items()
         if setting in DEFAULTS[kind]
     }
-    return make_object(kind, name, settings)
+    return make_object(kind, name, read_plain(kind, plain))
 
 
-def _value(value: Any) -> Value:
-    if isinstance(value, list):
-        return tuple(
-            item if isinstance(item, str) else "/".join(filter(None, item)) for item in value
-        )
-    assert isinstance(value, (str, int))
-    return value
+def _joined(value: Any) -> Any:
+    """The same with every item of a list as one text: ``22/tcp`` of a port and a protocol."""
+    if not isinstance(value, list):
+        return value
+    return [item if isinstance(item, str) else "/".join(filter(None, item)) for item in value]
 
 
 def _variants(settings: Settings) -> dict[str, tuple[str, Any]]:
@@ -367,8 +366,8 @@ def _variant(setting: str, value: Value) -> tuple[str, Any]:
         return ("s", value)
     signature = LIST_SIGNATURES.get(setting)
     if signature is None:
-        return ("as", list(value))
-    return (signature, [_parts(item, signature.count("s")) for item in value])
+        return ("as", list(map(str, value)))
+    return (signature, [_parts(str(item), signature.count("s")) for item in value])
 
 
 def _parts(text: str, count: int) -> tuple[str, ...]:

@@ -15,7 +15,10 @@ from k3sfw_engine.model.firewall_objects import (
     Key,
     Kind,
     Value,
+    as_plain,
     make_object,
+    read_plain,
+    read_plain_value,
     title,
 )
 
@@ -124,12 +127,9 @@ def as_changes(differences: Iterable[Difference]) -> dict[str, Any]:
 def _plain(side: Side) -> Any:
     if isinstance(side, FirewalldObject):
         empty = make_object(side.kind, side.name, {}).settings
-        return {
-            setting: _plain(value)
-            for setting, value in sorted(side.settings.items())
-            if value != empty.get(setting)
-        }
-    return list(side) if isinstance(side, tuple) else side
+        differing = sorted((key, it) for key, it in side.settings.items() if it != empty.get(key))
+        return as_plain(dict(differing))
+    return list(map(str, side)) if isinstance(side, tuple) else side
 
 
 def read_changes(changes: Mapping[str, Any]) -> Differences:
@@ -153,7 +153,7 @@ def _read_object(layer: str, subject: Subject, settings: Mapping[str, Any]) -> I
         yield Difference(layer, subject, WHOLE, missing, extra)
         return
     for setting, sides in settings.items():
-        missing, extra = (_read_side(sides[side]) for side in ("new", "old"))
+        missing, extra = (_read_side(subject, setting, sides[side]) for side in ("new", "old"))
         yield Difference(layer, subject, setting, missing, extra)
 
 
@@ -161,13 +161,11 @@ def _read_whole(subject: Subject, settings: Any) -> Side:
     if isinstance(subject, str) or settings is None:
         value: Side = settings
         return value
-    return make_object(*subject, {key: _read_value(each) for key, each in settings.items()})
+    return make_object(*subject, read_plain(subject[0], settings))
 
 
-def _read_value(value: Any) -> Value:
-    read: Value = tuple(value) if isinstance(value, list) else value
-    return read
-
-
-def _read_side(value: Any) -> Side:
-    return None if value is None else _read_value(value)
+def _read_side(subject: Subject, setting: str, value: Any) -> Side:
+    if isinstance(subject, str) or value is None:
+        side: Side = value
+        return side
+    return read_plain_value(subject[0], setting, value)

@@ -10,10 +10,13 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Union
+from typing import Any, Union, cast
+
+from k3sfw_engine.model.rich_rules import Rule, read_rule
 
 # Lists are kept as sorted tuples: their order means nothing to firewalld.
-Value = Union[str, int, bool, tuple[str, ...]]
+Item = Union[str, Rule]
+Value = Union[str, int, bool, tuple[Item, ...]]
 Settings = Mapping[str, Value]
 
 PREFIX = "k3s"
@@ -75,6 +78,9 @@ RUNTIME_SETTINGS: Mapping[Kind, frozenset[str]] = {
     for kind, defaults in DEFAULTS.items()
 }
 
+# Where a kind has its rich rules.
+RICH_RULES: Mapping[Kind, str] = {Kind.ZONE: "rules_str", Kind.POLICY: "rich_rules"}
+
 # The setting of each kind that holds what the tables say; all others are fixed by what it is for.
 CONTENT: Mapping[Kind, str] = {
     Kind.IPSET: "entries",
@@ -97,7 +103,22 @@ class FirewalldObject:
         return (self.kind, self.name)
 
     def items(self, setting: str) -> tuple[str, ...]:
-        """A setting that is a list."""
+        """A setting that is a list of texts."""
+        return cast("tuple[str, ...]", self.listed(setting))
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rich rules; an ipset has none."""
+        setting = RICH_RULES.get(self.kind)
+        return () if setting is None else cast("tuple[Rule, ...]", self.listed(setting))
+
+    @property
+    def content(self) -> tuple[Item, ...]:
+        """The items that come from the tables."""
+        return self.listed(CONTENT[self.kind])
+
+    def listed(self, setting: str) -> tuple[Item, ...]:
+        """A setting that is a list, of whatever items."""
         value = self.settings[setting]
         assert isinstance(value, tuple), setting
         return value
@@ -116,10 +137,36 @@ def make_object(kind: Kind, name: str, settings: Settings) -> FirewalldObject:
         kind,
         name,
         {
-            key: tuple(sorted(set(value))) if isinstance(value, tuple) else value
+            key: in_order(value) if isinstance(value, tuple) else value
             for key, value in {**DEFAULTS[kind], **settings}.items()
         },
     )
+
+
+def in_order(items: Iterable[Item]) -> tuple[Item, ...]:
+    """The items sorted by their text, each once."""
+    return tuple(sorted(set(items), key=str))
+
+
+def as_plain(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON has them: rules are texts, lists are lists."""
+    return {
+        setting: list(map(str, value)) if isinstance(value, tuple) else value
+        for setting, value in settings.items()
+    }
+
+
+def read_plain(kind: Kind, settings: Mapping[str, Any]) -> Settings:
+    """The settings of which this is the JSON."""
+    return {setting: read_plain_value(kind, setting, value) for setting, value in settings.items()}
+
+
+def read_plain_value(kind: Kind, setting: str, value: Any) -> Value:
+    """One of these settings."""
+    if not isinstance(value, list):
+        plain: Value = value
+        return plain
+    return tuple(map(read_rule, value) if setting == RICH_RULES.get(kind) else value)
 
 
 def by_key(objects: Iterable[FirewalldObject]) -> Objects:

@@ -1,7 +1,7 @@
-"""Rich rules of anybody, as firewalld writes them or as they stand in its files. Pure.
+"""firewalld's rich rules: one type for those that we make, one for all others, and their reader.
 
-Only the words and their attributes: what they mean is for those who ask. (``objects.RichRule`` is
-the form that our own rules have.)
+Rules are text only at the edges: on D-Bus, in the record of a transaction and in what is shown.
+What the parts of a rule mean is for those who ask. Pure.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ import re
 import shlex
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Union
 
+from k3sfw_engine.model.port_ranges import parse_span
 from k3sfw_engine.model.rows import PortRange, Protocol
-
-# ``source NOT address="192.0.2.0/24"``: a word, a word with a value.
-_WORD = re.compile(r"""([A-Za-z-]+)(?:=(?:"([^"]*)"|'([^']*)'|([^\s"']+)))?""")
-_NOT = "NOT"
 
 
 @dataclass(frozen=True)
@@ -31,64 +29,16 @@ class Part:
 Parts = tuple[Part, ...]
 
 
-def parse_rule(text: str) -> Parts:
-    """Read a rule in firewalld's words, or in the XML of its files.
-
-    Raises ``ValueError`` for XML that is none.
-    """
-    if text.lstrip().startswith("<"):
-        try:
-            return tuple(_parts_of_xml(ElementTree.fromstring(text)))
-        except ElementTree.ParseError as error:
-            raise ValueError(f"{text!r} is no rule") from error
-    found: list[tuple[str, dict[str, str], bool]] = []
-    for word, *values in _WORD.findall(text):
-        value = next(filter(None, values), "")
-        if found and word.upper() == _NOT:
-            found[-1] = (*found[-1][:2], True)
-        elif found and value:
-            found[-1][1][word] = value
-        else:
-            found.append((word, {}, False))
-    return tuple(Part(*each) for each in found)
-
-
-def write_rule(parts: Parts) -> str:
-    """The rule in firewalld's words, quoted only where it must be."""
-    words = []
-    for part in parts:
-        words += [part.name, *([_NOT] if part.negated else [])]
-        words += [f"{name}={_quoted(value)}" for name, value in part.attributes.items()]
-    return " ".join(words)
-
-
-def _quoted(value: str) -> str:
-    return value if shlex.quote(value) == value else f'"{value}"'
-
-
-# What firewalld writes into its files (burst since 2.3) and leaves out of its words.
-_DEFAULTS = {("rule", "priority"): "0", ("limit", "burst"): "0"}
-
-
-def _parts_of_xml(element: ElementTree.Element) -> Iterator[Part]:
-    attributes = {
-        name: value
-        for name, value in element.attrib.items()
-        if _DEFAULTS.get((element.tag, name)) != value
-    }
-    negated = attributes.pop("invert", "").lower() in ("true", "yes", "1")
-    yield Part(element.tag, attributes, negated)
-    for child in element:
-        yield from _parts_of_xml(child)
-
-
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class RichRule:
-    """An accepting rich rule made of typed parts; ``str`` gives firewalld's own way to write it.
+    """A rule of the form that we make: it accepts. ``str`` writes it exactly as firewalld does.
 
-    ``family`` is 4 or 6. ``ipset`` and ``address`` exclude each other; neither means everyone of
-    the family. ``port`` is absent for protocol any, and a source port in place of a destination
-    port if ``source_port`` is set.
+    family
+        4 or 6.
+    ipset, address
+        The source. They exclude each other; neither means everyone of the family.
+    port
+        The destination port, or the source port if ``source_port``; none for protocol any.
     """
 
     family: int
@@ -99,43 +49,159 @@ class RichRule:
     source_port: bool = False
 
     def __str__(self) -> str:
-        parts = [f'rule family="ipv{self.family}"']
+        source = element = ""
         if self.ipset:
-            parts.append(f'source ipset="{self.ipset}"')
+            source = f' source ipset="{self.ipset}"'
         elif self.address:
-            parts.append(f'source address="{self.address}"')
+            source = f' source address="{self.address}"'
+        if self.port is not None:
+            name = "source-port" if self.source_port else "port"
+            element = f' {name} port="{self.port}" protocol="{self.protocol.value}"'
+        return f'rule family="ipv{self.family}"{source}{element} accept'
+
+    @property
+    def parts(self) -> Parts:
+        """The elements of the rule."""
+        parts = [Part("rule", {"family": f"ipv{self.family}"})]
+        if self.ipset:
+            parts.append(Part("source", {"ipset": self.ipset}))
+        elif self.address:
+            parts.append(Part("source", {"address": self.address}))
         if self.port is not None:
             element = "source-port" if self.source_port else "port"
-            parts.append(f'{element} port="{self.port}" protocol="{self.protocol.value}"')
-        parts.append("accept")
-        return " ".join(parts)
+            port = {"port": str(self.port), "protocol": self.protocol.value}
+            parts.append(Part(element, port))
+        return (*parts, Part("accept", {}))
 
 
-_RICH_RULE = re.compile(
+@dataclass(frozen=True)
+class OtherRule:
+    """A rule of any other form; ``str`` is the text that was read: firewalld's words, or XML."""
+
+    text: str
+    parts: Parts = field(compare=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Rule = Union[RichRule, OtherRule]
+
+# -- reading --------------------------------------------------------------------------------------
+
+# Just what ``str`` writes: a node has hundreds of them, read several times in one apply.
+_OUR_WORDS = re.compile(
     r'rule family="ipv(?P<family>[46])"'
-    r'(?: source (?P<by>ipset|address)="(?P<source>[^"]*)")?'
-    r'(?: (?P<element>port|source-port) port="(?P<port>[0-9]+(?:-[0-9]+)?)"'
-    r' protocol="(?P<protocol>[a-z]+)")?'
-    r" accept\Z"
+    r'(?: source (?P<by>ipset|address)="(?P<source>[^"]+)")?'
+    r'(?: (?P<element>port|source-port) port="(?P<port>[1-9][0-9]*(?:-[1-9][0-9]*)?)"'
+    r' protocol="(?P<protocol>tcp|udp|sctp)")? accept'
 )
 
-
-def parse_rich_rule(text: str) -> RichRule:
-    """Read a rule that ``str`` wrote. Raises ``ValueError`` for any other."""
-    match = _RICH_RULE.match(text)
-    if match is None:
-        raise ValueError(f"{text!r} is no rule of ours")
-    low, _dash, high = (match["port"] or "").partition("-")
-    return RichRule(
-        family=int(match["family"]),
-        ipset=match["source"] if match["by"] == "ipset" else "",
-        address=match["source"] if match["by"] == "address" else "",
-        protocol=Protocol(match["protocol"] or "any"),
-        port=PortRange(int(low), int(high or low)) if low else None,
-        source_port=match["element"] == "source-port",
-    )
+# ``source NOT address="192.0.2.0/24"``: a word, a word with a value.
+_WORD = re.compile(r"""([A-Za-z-]+)(?:=(?:"([^"]*)"|'([^']*)'|([^\s"']+)))?""")
+_NOT = "NOT"
 
 
-def is_rich_rule_of_ours(text: str) -> bool:
-    """Whether the rule is of a form that we make."""
-    return _RICH_RULE.match(text) is not None
+def read_rule(text: str) -> Rule:
+    """Read a rule in firewalld's words, or in the XML of its files.
+
+    Raises ``ValueError`` for XML that cannot be parsed.
+    """
+    if text.lstrip().startswith("<"):
+        try:
+            return read_rule_element(ElementTree.fromstring(text))
+        except ElementTree.ParseError as error:
+            raise ValueError(f"{text!r} cannot be parsed") from error
+    if match := _OUR_WORDS.fullmatch(text):
+        return RichRule(
+            family=int(match["family"]),
+            ipset=match["source"] if match["by"] == "ipset" else "",
+            address=match["source"] if match["by"] == "address" else "",
+            protocol=Protocol(match["protocol"] or "any"),
+            port=parse_span(match["port"]) if match["port"] else None,
+            source_port=match["element"] == "source-port",
+        )
+    return OtherRule(text, tuple(_parts_of_words(text)))
+
+
+def read_rule_element(element: ElementTree.Element) -> Rule:
+    """Read a ``rule`` element of a firewalld file."""
+    parts = tuple(_parts_of_element(element))
+    text = ElementTree.tostring(element, encoding="unicode").strip
+    return _as_rich_rule(parts) or OtherRule(text(), parts)
+
+
+def _parts_of_words(text: str) -> Iterator[Part]:
+    found: list[tuple[str, dict[str, str], bool]] = []
+    for word, *values in _WORD.findall(text):
+        value = next(filter(None, values), "")
+        if found and word.upper() == _NOT:
+            found[-1] = (*found[-1][:2], True)
+        elif found and value:
+            found[-1][1][word] = value
+        else:
+            found.append((word, {}, False))
+    return (Part(*each) for each in found)
+
+
+# What firewalld writes into its files (burst since 2.3) and leaves out of its words.
+_DEFAULTS = {("rule", "priority"): "0", ("limit", "burst"): "0"}
+
+
+def _parts_of_element(element: ElementTree.Element) -> Iterator[Part]:
+    attributes = {
+        name: value
+        for name, value in element.attrib.items()
+        if _DEFAULTS.get((element.tag, name)) != value
+    }
+    negated = attributes.pop("invert", "").lower() in ("true", "yes", "1")
+    yield Part(element.tag, attributes, negated)
+    for child in element:
+        yield from _parts_of_element(child)
+
+
+_FAMILIES = {"ipv4": 4, "ipv6": 6}
+_PORT_ELEMENTS = ("port", "source-port")
+
+
+def _as_rich_rule(parts: Parts) -> RichRule | None:
+    """The rule that these parts make, or None if it is not of the form that we make."""
+    by_name = {part.name: part.attributes for part in parts}
+    if len(by_name) != len(parts) or any(part.negated for part in parts):
+        return None
+    rule, source = by_name.pop("rule", {}), by_name.pop("source", {})
+    ports = [name for name in _PORT_ELEMENTS if name in by_name]
+    port = by_name.pop(ports[0]) if ports else {}
+    if by_name != {"accept": {}} or set(rule) != {"family"} or rule["family"] not in _FAMILIES:
+        return None
+    if len(source) > 1 or not set(source) <= {"ipset", "address"} or "" in source.values():
+        return None
+    if ports and set(port) != {"port", "protocol"}:
+        return None
+    try:
+        return RichRule(
+            family=_FAMILIES[rule["family"]],
+            ipset=source.get("ipset", ""),
+            address=source.get("address", ""),
+            protocol=Protocol(port.get("protocol", "any")),
+            port=parse_span(port["port"]) if ports else None,
+            source_port=ports == ["source-port"],
+        )
+    except ValueError:
+        return None  # A protocol or a port that the tables cannot have.
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+def write_rule(parts: Parts) -> str:
+    """Write the rule in firewalld's words, quoted only where it must be."""
+    words = []
+    for part in parts:
+        words += [part.name, *([_NOT] if part.negated else [])]
+        words += [f"{name}={_quoted(value)}" for name, value in part.attributes.items()]
+    return " ".join(words)
+
+
+def _quoted(value: str) -> str:
+    return value if shlex.quote(value) == value else f'"{value}"'

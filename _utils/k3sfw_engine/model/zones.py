@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from k3sfw_engine.model.firewall_objects import FirewalldObject, Kind
+from k3sfw_engine.model.firewall_objects import FirewalldObject
 from k3sfw_engine.model.host_facts import NmConnection
 from k3sfw_engine.model.nat import NatFacts
-from k3sfw_engine.model.rich_rules import parse_rule
 
 IPSET = "ipset:"
-
-# Where each kind has its rich rules.
-RICH_RULE_SETTING: Mapping[Kind, str] = {Kind.ZONE: "rules_str", Kind.POLICY: "rich_rules"}
 
 
 @dataclass(frozen=True)
@@ -29,8 +25,8 @@ def service_names(zone: FirewalldObject) -> frozenset[str]:
     """The services that the zone or policy, or a rule of it, names."""
     in_rules = {
         part.attributes.get("name", "")
-        for text in zone.items(RICH_RULE_SETTING[zone.kind])
-        for part in parse_rule(text)
+        for rule in zone.rules
+        for part in rule.parts
         if part.name == "service"
     }
     return frozenset({*zone.items("services"), *in_rules} - {""})
@@ -41,8 +37,8 @@ def ipset_names(zone: FirewalldObject) -> frozenset[str]:
     sources = {each[len(IPSET) :] for each in zone.items("sources") if each.startswith(IPSET)}
     in_rules = {
         part.attributes.get("ipset", "")
-        for text in zone.items(RICH_RULE_SETTING[zone.kind])
-        for part in parse_rule(text)
+        for rule in zone.rules
+        for part in rule.parts
         if part.name == "source"
     }
     return frozenset({*sources, *in_rules} - {""})

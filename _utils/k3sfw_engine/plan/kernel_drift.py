@@ -9,7 +9,7 @@ import netaddr
 
 from k3sfw_engine.model.difference import Difference, Differences
 from k3sfw_engine.model.firewall_objects import DEFAULTS, FirewalldObject, Kind, Objects
-from k3sfw_engine.model.rich_rules import is_rich_rule_of_ours
+from k3sfw_engine.model.rich_rules import OtherRule, RichRule
 from k3sfw_engine.model.zone_bindings import Bindings
 
 ANY = "any"
@@ -19,14 +19,25 @@ SOMETIMES = "on some condition"
 _EXACT = ("entries", "rich_rules", "target")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class KernelFact:
-    """One thing that a packet meets: of which object, in which respect, and its value."""
+    """One thing that a packet meets: of which object, in which respect, and its value.
+
+    value
+        A rich rule, or any other thing as a text.
+    """
 
     kind: Kind
     name: str
     respect: str
-    value: str
+    value: str | RichRule
+
+    def __lt__(self, other: KernelFact) -> bool:
+        return self._order < other._order
+
+    @property
+    def _order(self) -> tuple[str, ...]:
+        return (self.kind.value, self.name, self.respect, str(self.value))
 
 
 @dataclass(frozen=True)
@@ -135,7 +146,7 @@ def _with_rules_of_others(runtime: Objects) -> frozenset[str]:
         for (kind, name), each in runtime.items()
         if kind is Kind.POLICY
         and (
-            any(not is_rich_rule_of_ours(rule) for rule in each.items("rich_rules"))
+            any(isinstance(rule, OtherRule) for rule in each.rules)
             or any(
                 each.settings[setting] != empty
                 for setting, empty in DEFAULTS[kind].items()
@@ -154,7 +165,7 @@ def _same_addresses(drift: KernelDrift) -> frozenset[str]:
             network
             for fact in facts
             if fact.name == name and fact.respect == "entries"
-            for network in _networks_in(fact.value)
+            for network in _networks_in(str(fact.value))
         )
 
     return frozenset(
@@ -198,8 +209,9 @@ def _expected_of_policy(
         entrances += interfaces
     for entrance in entrances if named else [ANY]:
         yield KernelFact(Kind.POLICY, policy.name, "entered by", entrance)
-    for rule in filter(is_rich_rule_of_ours, policy.items("rich_rules")):
-        yield KernelFact(Kind.POLICY, policy.name, "rich_rules", rule)
+    for rule in policy.rules:
+        if isinstance(rule, RichRule):
+            yield KernelFact(Kind.POLICY, policy.name, "rich_rules", rule)
     if policy.settings["target"] == "ACCEPT":
         yield KernelFact(Kind.POLICY, policy.name, "target", "ACCEPT")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from k3sfw_engine.errors import EngineError, ForeignObject
 from k3sfw_engine.model.difference import WHOLE, Difference, Differences
 from k3sfw_engine.model.firewall_objects import (
+    RICH_RULES,
     RUNTIME_SETTINGS,
     ZONE,
     FirewalldObject,
@@ -15,11 +16,12 @@ from k3sfw_engine.model.firewall_objects import (
     Kind,
     Objects,
     by_key,
+    in_order,
     is_ours,
     ours,
     title,
 )
-from k3sfw_engine.model.rich_rules import parse_rich_rule
+from k3sfw_engine.model.rich_rules import RichRule, Rule
 from k3sfw_engine.model.zone_bindings import Bindings
 from k3sfw_engine.plan.desired.bound_interfaces import leave_bound_interfaces
 from k3sfw_engine.plan.desired.desired_objects import Desired
@@ -180,13 +182,11 @@ def _runtime_wanted(wanted: Objects, runtime: Objects) -> Objects:
     missing = {key for key in wanted if key not in runtime}
     if not missing or any(kind is not Kind.IPSET for kind, _name in missing):
         return wanted
-    instead = {
-        text: by_address(rule, wanted)
+    instead: dict[Rule, tuple[Rule, ...]] = {
+        rule: by_address(rule, wanted)
         for each in wanted.values()
-        if each.kind is Kind.POLICY
-        for text in each.items("rich_rules")
-        for rule in [parse_rich_rule(text)]
-        if (Kind.IPSET, rule.ipset) in missing
+        for rule in each.rules
+        if isinstance(rule, RichRule) and (Kind.IPSET, rule.ipset) in missing
     }
     if sum(map(len, instead.values())) > _ADDRESSES_IN_PLACE_OF_AN_IPSET:
         return wanted
@@ -197,9 +197,11 @@ def _runtime_wanted(wanted: Objects, runtime: Objects) -> Objects:
     }
 
 
-def _with_rules(policy: FirewalldObject, instead: Mapping[str, tuple[str, ...]]) -> FirewalldObject:
-    rules = {new for rule in policy.items("rich_rules") for new in instead.get(rule, (rule,))}
-    return policy.with_settings({"rich_rules": tuple(sorted(rules))})
+def _with_rules(
+    policy: FirewalldObject, instead: Mapping[Rule, tuple[Rule, ...]]
+) -> FirewalldObject:
+    rules = (new for rule in policy.rules for new in instead.get(rule, (rule,)))
+    return policy.with_settings({RICH_RULES[policy.kind]: in_order(rules)})
 
 
 # -- the steps ------------------------------------------------------------------------------------

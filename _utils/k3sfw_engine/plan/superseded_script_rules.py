@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import netaddr
 
 from k3sfw_engine.model.difference import Difference, Differences
-from k3sfw_engine.model.firewall_objects import FirewalldObject, Kind
+from k3sfw_engine.model.firewall_objects import FirewalldObject, Item, Kind, in_order
 from k3sfw_engine.model.port_ranges import ZonePort, parse_port
-from k3sfw_engine.model.rich_rules import parse_rich_rule
+from k3sfw_engine.model.rich_rules import RichRule
 from k3sfw_engine.model.rows import PortRange, Protocol, Role, Row, Source, SourceKind, Tables
 from k3sfw_engine.model.source_script import SCRIPT_NETWORKS, SCRIPT_PORTS
 
@@ -45,8 +45,8 @@ class AdoptionContext:
         return (*self.tables.rows, *(self.tables.peer_rows or ()))
 
 
-# By setting, as firewalld writes them.
-Elements = Mapping[str, tuple[str, ...]]
+# Ports and rich rules, by setting.
+Elements = Mapping[str, tuple[Item, ...]]
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,15 @@ def find_adoptable(
     going: dict[str, Elements] = {}
     staying: dict[tuple[str, str, _KeepReason], list[str]] = {}
     for layer, each in layers.items():
-        found: dict[str, tuple[str, ...]] = {}
-        for setting, text, stay in _judged(each, grounds):
+        found: dict[str, tuple[Item, ...]] = {}
+        for setting, item, stay in _judged(each, grounds):
             if stay is None:
-                found[setting] = (*found.get(setting, ()), text)
+                found[setting] = (*found.get(setting, ()), item)
             else:
-                staying.setdefault((setting, text, stay), []).append(layer)
+                staying.setdefault((setting, str(item), stay), []).append(layer)
         going[layer] = found
-    closing = _ports({text for each in going.values() for text in each.get(PORTS, ())})
-    rules = sorted({text for each in going.values() for text in each.get(RULES, ())})
+    closing = _ports({str(it) for each in going.values() for it in each.get(PORTS, ())})
+    rules = in_order(it for each in going.values() for it in each.get(RULES, ()))
     notices = [
         _sentence(zone, setting, text, stay, where)
         for (setting, text, stay), where in sorted(staying.items())
@@ -121,7 +121,7 @@ class _KeepReason:
     closing: tuple[str, ...] = ()
 
 
-_Judgement = tuple[str, str, "_KeepReason | None"]
+_Judgement = tuple[str, Item, "_KeepReason | None"]
 
 
 def _judged(zone: FirewalldObject, grounds: AdoptionContext) -> Iterator[_Judgement]:
@@ -139,10 +139,10 @@ def _judged(zone: FirewalldObject, grounds: AdoptionContext) -> Iterator[_Judgem
             # firewalld would take a piece of the wider one with it.
             within = next((other for other in wider.values() if other.meets(port)), None)
             yield PORTS, text, _wider(within) if within else _port_stays(port, grounds)
-    for text in zone.items(RULES):
-        network = _plain_source(text)
+    for rule in zone.rules:
+        network = _plain_source(rule)
         if network is not None and network in _script_networks(grounds.tables):
-            yield RULES, text, _rule_stays(text, network, grounds)
+            yield RULES, rule, _rule_stays(str(rule), network, grounds)
 
 
 def _ports(texts: Iterable[str]) -> dict[str, ZonePort]:
@@ -204,14 +204,15 @@ def _uncovered(reason: str, text: str, grounds: AdoptionContext) -> _KeepReason:
     return _KeepReason(reason, "if nobody needs it", (text,))
 
 
-def _plain_source(text: str) -> netaddr.IPNetwork | None:
+def _plain_source(rule: Item) -> netaddr.IPNetwork | None:
     """The network from which a rule lets everything in; none if it is any other rule."""
+    if not isinstance(rule, RichRule) or not rule.address or rule.port is not None:
+        return None
     try:
-        rule = parse_rich_rule(text)
-        network = netaddr.IPNetwork(rule.address) if rule.address and rule.port is None else None
+        network = netaddr.IPNetwork(rule.address)
     except (ValueError, netaddr.AddrFormatError):
         return None
-    return network.cidr if network is not None and network.version == rule.family else None
+    return network.cidr if network.version == rule.family else None
 
 
 def _script_networks(tables: Tables) -> tuple[netaddr.IPNetwork, ...]:
@@ -274,7 +275,7 @@ _WORDS = {SourceKind.ANY: "any node", SourceKind.SERVER: "servers", SourceKind.A
 
 
 def _access(
-    ports: Iterable[ZonePort], rules: Iterable[str], grounds: AdoptionContext
+    ports: Iterable[ZonePort], rules: Iterable[Item], grounds: AdoptionContext
 ) -> Iterator[str]:
     """Who reaches on this node what is open to everybody no more."""
     rows = grounds.tables.rows_of(grounds.role)

@@ -15,7 +15,7 @@ from k3sfw_engine.firewalld.runtime import snapshot_of
 from k3sfw_engine.host.iptables_save_restore import KEPT
 from k3sfw_engine.host.lock import LOCK, holder
 from k3sfw_engine.model.difference import Differences, as_changes
-from k3sfw_engine.model.firewall_objects import ours
+from k3sfw_engine.model.firewall_objects import as_plain, ours
 from k3sfw_engine.model.packet_question import PacketQuestion
 from k3sfw_engine.plan.observed import Observed
 from k3sfw_engine.standalone.undo.firewalld_process import names_of
@@ -100,7 +100,7 @@ def make_record(
         reloads=list(reloads),
         baseline=[(question.address, question.port) for question in baseline],
         objects=[
-            (kind.value, name, each.settings)
+            (kind.value, name, as_plain(each.settings))
             for (kind, name), each in ours(observed.readable).items()
         ],
         owner=Process.of(os.getpid()),

@@ -8,7 +8,6 @@ from hypothesis import given
 
 from k3sfw_engine.commands.explain import explain
 from k3sfw_engine.model.firewall_objects import Kind
-from k3sfw_engine.model.rich_rules import parse_rich_rule
 from k3sfw_engine.model.rows import Protocol, Role
 from k3sfw_engine.model.rule_matches_packet import Packet
 from k3sfw_engine.plan.desired.compute import compute_desired
@@ -125,8 +124,7 @@ def test_a_packet_is_explained_by_a_row_if_and_only_if_a_rule_lets_it_in(tree, s
     tables = parsed(tree)
     objects = compute_desired(tables, Role.SERVER)
     address = netaddr.IPAddress(source)
-    written = map(parse_rich_rule, objects.objects[Kind.POLICY, "k3s-rows"].items("rich_rules"))
-    for rule in written:
+    for rule in objects.objects[Kind.POLICY, "k3s-rows"].rules:
         if rule.family != address.version or rule.port is None:
             continue
         networks = [rule.address] if rule.address else ["0.0.0.0/0", "::/0"]

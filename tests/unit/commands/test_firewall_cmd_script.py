@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from k3sfw_engine.commands.firewall_cmd_script import firewall_cmd_script
 from k3sfw_engine.model.firewall_objects import Kind, by_key, make_object
-from tests.unit.samples import pillars, wanted
+from tests.unit.samples import as_read, pillars, wanted
 
 ADDITIONS = {
     "--add-entry": "entries",
@@ -52,7 +52,7 @@ def made_by(text):
         else:
             setting = option[len("--set-") :]
             settings_of[setting] = int(value) if setting == "priority" else value
-    return by_key(make_object(kind, name, each) for (kind, name), each in made.items())
+    return by_key(as_read(kind, name, each) for (kind, name), each in made.items())
 
 
 @given(pillars(), st.sampled_from(["server", "agent"]))

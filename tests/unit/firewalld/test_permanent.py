@@ -20,6 +20,7 @@ from k3sfw_engine.firewalld.permanent import (
     read_permanent,
 )
 from k3sfw_engine.model.firewall_objects import Kind, by_key, digest, make_object
+from k3sfw_engine.model.rich_rules import OtherRule, RichRule
 from k3sfw_engine.plan.desired.return_path import with_return_path
 from tests.unit.samples import pillars, wanted
 
@@ -187,7 +188,8 @@ POLICY = """<?xml version="1.0" encoding="utf-8"?>
 )
 def test_a_rule_of_our_form_is_the_same_however_its_xml_is_arranged(tmp_path, xml, text):
     write(tmp_path, Kind.POLICY, "k3s-rows", POLICY.format(xml))
-    assert read(tmp_path).objects[Kind.POLICY, "k3s-rows"].items("rich_rules") == (text,)
+    (rule,) = read(tmp_path).objects[Kind.POLICY, "k3s-rows"].rules
+    assert (type(rule), str(rule)) == (RichRule, text)
 
 
 @pytest.mark.parametrize(
@@ -216,8 +218,9 @@ def test_a_rule_of_another_form_is_never_taken_for_one_of_ours(tmp_path, xml):
     found = read(tmp_path)
     if (Kind.POLICY, "k3s-rows") in found.damaged:
         return
-    (rule,) = found.objects[Kind.POLICY, "k3s-rows"].items("rich_rules")
-    assert rule.startswith("<rule")
+    (rule,) = found.objects[Kind.POLICY, "k3s-rows"].rules
+    assert isinstance(rule, OtherRule)
+    assert str(rule).startswith("<rule")
 
 
 def test_what_somebody_added_to_our_objects_is_read(tmp_path):

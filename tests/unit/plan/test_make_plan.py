@@ -25,10 +25,12 @@ from k3sfw_engine.model.firewall_objects import (
     Kind,
     by_key,
     digest,
+    in_order,
     is_ours,
     make_object,
 )
-from k3sfw_engine.model.rich_rules import parse_rich_rule
+from k3sfw_engine.model.rich_rules import RichRule, read_rule
+from k3sfw_engine.model.rows import PortRange, Protocol
 from k3sfw_engine.model.zone_bindings import Bindings
 from k3sfw_engine.plan.desired.return_path import with_return_path
 from k3sfw_engine.plan.kernel_drift import KernelFact, KernelRules, kernel_drift
@@ -118,7 +120,7 @@ class Firewalld:
         new = have.with_settings(step.settings)
         # What firewalld is given time for is what it has to do.
         assert step.changed == sum(
-            len({*value} ^ {*have.items(setting)}) if isinstance(value, tuple) else 1
+            len({*value} ^ {*have.listed(setting)}) if isinstance(value, tuple) else 1
             for setting, value in step.settings.items()
         )
         if have.kind is Kind.ZONE and set(new.items("interfaces")) & set(self.interface_zones):
@@ -165,14 +167,14 @@ def kernel_facts(runtime, bindings=None):
 
 
 def refuse_rules(each) -> None:
-    for rule in each.settings.get("rich_rules", ()):
+    for rule in map(str, each.rules):
         if rule in ('rule family="ipv4" accept', 'rule family="ipv6" accept'):
             raise Refused("INVALID_RULE: no element, no source, no destination")
 
 
 def refuse_unknown_names(each, objects) -> None:
     """Names that begin with k3s must be there; the rest of the world is not part of the model."""
-    for rule in each.settings.get("rich_rules", ()):
+    for rule in map(str, each.rules):
         for name in re.findall(r'ipset="(k3s[^"]*)"', rule):
             if (Kind.IPSET, name) not in objects:
                 raise Refused(f"INVALID_IPSET: {name}")
@@ -214,10 +216,8 @@ def grants(objects):
     for (kind, name), each in objects.items():
         if kind is not Kind.POLICY or not is_ours(each):
             continue
-        for text in each.items("rich_rules"):
-            try:
-                rule = parse_rich_rule(text)
-            except ValueError:
+        for rule in each.rules:
+            if not isinstance(rule, RichRule):
                 continue
             written.append((name, rule))
             if rule.port:
@@ -283,7 +283,7 @@ OLD_SET = ours(
     options=("family=inet",),
     entries=("198.18.0.0/24",),
 )
-OLD_RULE = 'rule family="ipv4" source ipset="k3s-group-old-4" port port="22" protocol="tcp" accept'
+OLD_RULE = RichRule(4, "k3s-group-old-4", "", Protocol.TCP, PortRange(22, 22))
 OLD_ZONE = ours(Kind.ZONE, "k3s-old", interfaces=("old0",))
 OLD_POLICY = ours(
     Kind.POLICY,
@@ -293,8 +293,8 @@ OLD_POLICY = ours(
     egress_zones=("HOST",),
     rich_rules=(OLD_RULE,),
 )
-HAND_RULE = 'rule family="ipv4" source address="203.0.113.99" port port="22" protocol="tcp" accept'
-LOGGED_RULE = 'rule family="ipv4" source address="203.0.113.98" log accept'
+HAND_RULE = RichRule(4, "", "203.0.113.99", Protocol.TCP, PortRange(22, 22))
+LOGGED_RULE = read_rule('rule family="ipv4" source address="203.0.113.98" log accept')
 STRANGERS = (
     foreign(Kind.IPSET, "k3smine", type="hash:net", entries=("203.0.113.0/24",)),
     foreign(Kind.POLICY, "k3s-mine", ingress_zones=("ANY",), egress_zones=("HOST",)),
@@ -303,12 +303,12 @@ STRANGERS = (
 
 def without(each, item):
     content = CONTENT[each.kind]
-    return each.with_settings({content: tuple(x for x in each.items(content) if x != item)})
+    return each.with_settings({content: tuple(x for x in each.content if x != item)})
 
 
 def plus(each, item):
     content = CONTENT[each.kind]
-    return each.with_settings({content: tuple(sorted({*each.items(content), item}))})
+    return each.with_settings({content: in_order((*each.content, item))})
 
 
 def extra_items(each):
@@ -363,7 +363,7 @@ def change_by_hand(draw, layer, *, runtime):
         return
     key = draw(st.sampled_from(keys))
     each = layer[key]
-    items = each.items(CONTENT[each.kind])
+    items = each.content
     how = draw(st.sampled_from(["less", "less", "more", "settings", "gone"]))
     if how == "less" and items:
         layer[key] = without(each, draw(st.sampled_from(items)))
@@ -461,7 +461,7 @@ def difference(old, new):
         for setting, value in after.settings.items():
             was = before.settings[setting]
             if was != value and isinstance(value, tuple):
-                gone, come = sorted(set(was) - set(value)), sorted(set(value) - set(was))
+                gone, come = (sorted(map(str, it)) for it in ({*was} - {*value}, {*value} - {*was}))
                 found.setdefault(title, {})[setting] = {"old": gone, "new": come}
             elif was != value:
                 found.setdefault(title, {})[setting] = {"old": was, "new": value}
@@ -473,7 +473,7 @@ def told(each):
         return None
     empty = make_object(each.kind, each.name, {}).settings
     return {
-        setting: list(value) if isinstance(value, tuple) else value
+        setting: [*map(str, value)] if isinstance(value, tuple) else value
         for setting, value in each.settings.items()
         if value != empty[setting]
     }
@@ -572,8 +572,8 @@ def test_a_new_group_opens_at_once_by_its_addresses_and_by_its_ipset_after_a_rel
     plan = make_plan(wanted(NEW_GROUP), host.observed())
     assert plan.reloads == ()
     list(host.run(plan))
-    runtime = host.runtime[Kind.POLICY, "k3s-rows"].items("rich_rules")
-    permanent = host.permanent[Kind.POLICY, "k3s-rows"].items("rich_rules")
+    runtime = [*map(str, host.runtime[Kind.POLICY, "k3s-rows"].rules)]
+    permanent = [*map(str, host.permanent[Kind.POLICY, "k3s-rows"].rules)]
     by = 'rule family="ipv4" source {} port port="3000" protocol="tcp" accept'.format
     assert by('address="203.0.113.0/24"') in runtime
     assert by('ipset="k3s-group-office-4"') in permanent
@@ -617,8 +617,8 @@ def test_an_ipset_that_runtime_lacks_is_made_up_for_without_naming_it(backend, n
     host = settled(target.objects)
     del host.permanent[Kind.IPSET, name]
     for key, each in host.permanent.items():
-        for rule in each.items("rich_rules") if key[0] is Kind.POLICY else ():
-            if name in rule:
+        for rule in each.rules:
+            if name == rule.ipset:
                 host.permanent[key] = without(host.permanent[key], rule)
     host.carry_out(Reload("foreign"))
     list(host.run(make_plan(target, host.observed())))
@@ -959,7 +959,7 @@ def test_removal_of_what_only_stands_in_files_needs_no_reload():
 
 
 def test_the_model_knows_the_grammar_of_rules():
-    for rule in wanted().objects[Kind.POLICY, "k3s-rows"].items("rich_rules"):
-        assert RULE.fullmatch(rule)
+    for rule in wanted().objects[Kind.POLICY, "k3s-rows"].rules:
+        assert RULE.fullmatch(str(rule))
     with pytest.raises(Refused):
-        refuse_rules(ours(Kind.POLICY, "k3s-x", rich_rules=('rule family="ipv4" accept',)))
+        refuse_rules(ours(Kind.POLICY, "k3s-x", rich_rules=(RichRule(4),)))

@@ -11,7 +11,7 @@ from k3sfw_engine.model.firewall_objects import Kind, make_object
 from k3sfw_engine.model.port_ranges import parse_port
 from k3sfw_engine.model.rows import Role
 from k3sfw_engine.plan.superseded_script_rules import AdoptionContext, find_adoptable
-from tests.unit.samples import changed, parsed, pillar, row
+from tests.unit.samples import as_read, changed, parsed, pillar, row
 
 # As the document has them.
 SCRIPT = (
@@ -39,7 +39,7 @@ def servers(tree=None):
 
 def judge(ports=(), rules=(), tree=None, role="server", permanent=None, **grounds):
     """What becomes of a zone with these ports and rules, the same in both layers."""
-    zone = make_object(Kind.ZONE, "public", {"ports": tuple(ports), "rules_str": tuple(rules)})
+    zone = as_read(Kind.ZONE, "public", {"ports": tuple(ports), "rules_str": tuple(rules)})
     tables = parsed(servers() if tree is None else tree, role)
     layers = {"permanent": zone if permanent is None else permanent, "runtime": zone}
     return find_adoptable("public", layers, AdoptionContext(tables, Role(role), **grounds))
@@ -47,7 +47,7 @@ def judge(ports=(), rules=(), tree=None, role="server", permanent=None, **ground
 
 def gone(found, layer="runtime"):
     elements = found.going[layer]
-    return {text for texts in elements.values() for text in texts}
+    return {str(item) for items in elements.values() for item in items}
 
 
 def test_the_whole_script_goes_where_the_tables_of_the_document_are_in_force():

@@ -141,8 +141,8 @@ def test_anything_at_all_is_parsed_or_refused_and_never_injects_a_rule(tree, rol
         return
     wanted = compute_desired(tables, Role(role))
     for each in wanted.objects.values():
-        for rule in each.settings.get("rich_rules", ()):
-            assert RULE.fullmatch(rule), rule
+        for rule in each.rules:
+            assert RULE.fullmatch(str(rule)), rule
 
 
 @pytest.mark.parametrize(

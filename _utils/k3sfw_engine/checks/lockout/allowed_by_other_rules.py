@@ -13,10 +13,10 @@ import netaddr
 from k3sfw_engine.checks.zone_openings import Opening, openings, parse_networks, rejects_the_rest
 from k3sfw_engine.model.firewall_objects import FirewalldObject
 from k3sfw_engine.model.port_ranges import EVERY_PORT
-from k3sfw_engine.model.rich_rules import Parts, parse_rule
+from k3sfw_engine.model.rich_rules import Parts, Rule
 from k3sfw_engine.model.rows import Protocol
 from k3sfw_engine.model.rule_matches_packet import Packet
-from k3sfw_engine.model.zones import RICH_RULE_SETTING, OtherRules
+from k3sfw_engine.model.zones import OtherRules
 
 _REFUSING_TARGETS = ("DROP", "REJECT", "%%REJECT%%")
 
@@ -70,7 +70,7 @@ def _from_all(policy: FirewalldObject, zones: Iterable[str]) -> bool:
 
 
 def _zone_allows(rules: OtherRules, zone: FirewalldObject, question: Packet) -> bool:
-    if any(_rule_may_refuse(text, question) for text in zone.items(RICH_RULE_SETTING[zone.kind])):
+    if any(_rule_may_refuse(rule, question) for rule in zone.rules):
         return False
     return _opens(rules, zone, question)
 
@@ -99,14 +99,12 @@ def _opening_allows(rules: OtherRules, opening: Opening, question: Packet) -> bo
 def _may_refuse(policy: FirewalldObject, question: Packet) -> bool:
     if policy.settings["target"] in _REFUSING_TARGETS:
         return True
-    rules = policy.items(RICH_RULE_SETTING[policy.kind])
-    return any(_rule_may_refuse(text, question) for text in rules)
+    return any(_rule_may_refuse(rule, question) for rule in policy.rules)
 
 
-def _rule_may_refuse(text: str, question: Packet) -> bool:
-    parts = parse_rule(text)
-    by_name = {part.name: part for part in parts}
-    if not {"reject", "drop"} & by_name.keys() or _is_of_another_port(parts, question):
+def _rule_may_refuse(rule: Rule, question: Packet) -> bool:
+    by_name = {part.name: part for part in rule.parts}
+    if not {"reject", "drop"} & by_name.keys() or _is_of_another_port(rule.parts, question):
         return False
     family = by_name["rule"].attributes.get("family", "") if "rule" in by_name else ""
     if family and family != f"ipv{question.source.version}":
@@ -121,7 +119,7 @@ def _rule_may_refuse(text: str, question: Packet) -> bool:
 def _is_for_every_sender(opening: Opening) -> bool:
     """Whether the opening is not limited to one source port."""
     if opening.setting == "rich-rule":
-        return not {"source-port", "service"} & {part.name for part in parse_rule(opening.value)}
+        return opening.any_sender
     return opening.setting in ("port", "protocol")
 
 

@@ -13,7 +13,7 @@ import netaddr
 
 from k3sfw_engine.model.firewall_objects import PODS_TO_HOST, ZONE, FirewalldObject, Kind, Objects
 from k3sfw_engine.model.live_connections import CriticalService, HostActivity, LiveConnection
-from k3sfw_engine.model.rich_rules import RichRule, parse_rich_rule
+from k3sfw_engine.model.rich_rules import RichRule
 from k3sfw_engine.model.rows import Protocol, Tables
 from k3sfw_engine.model.rule_matches_packet import EVERYONE, is_about, sources_of
 
@@ -104,11 +104,10 @@ def rules_to_host(objects: Objects) -> Iterator[tuple[FirewalldObject, RichRule]
     """The rules about packets to this host, each with its policy."""
     for each in objects.values():
         if each.kind is Kind.POLICY and "HOST" in each.items("egress_zones"):
-            for text in each.items("rich_rules"):
-                try:
-                    yield each, parse_rich_rule(text)
-                except ValueError:
-                    continue  # Somebody has put it there; what it does is not ours to keep.
+            for rule in each.rules:
+                # Any other form was added by hand; what such a rule does is not ours to keep.
+                if isinstance(rule, RichRule):
+                    yield each, rule
 
 
 def _pods_come_in(objects: Objects) -> bool:

@@ -10,6 +10,7 @@ from k3sfw_engine.model.firewall_objects import PODS_TO_ANY, PODS_TO_HOST, ROWS,
 from k3sfw_engine.model.listeners import Listener, listening_on
 from k3sfw_engine.model.nat import Redirection
 from k3sfw_engine.model.port_ranges import common
+from k3sfw_engine.model.rich_rules import RichRule
 from k3sfw_engine.model.row_sources import is_pod_row
 from k3sfw_engine.model.rows import Protocol, Row
 from k3sfw_engine.plan.desired.desired_objects import Desired
@@ -106,8 +107,13 @@ def _is_for(redirection: Redirection, row: Row) -> bool:
 
 def _lacks(row: Row, wanted: Desired, differences: Iterable[Difference]) -> Iterator[str]:
     """What one layer lacks for the row to be in force."""
+    differences = sorted(differences, key=_title)
+    if not differences:
+        return
     keys, rules = _holding(row, wanted)
-    for each in sorted((each for each in differences if each.subject in keys), key=_title):
+    for each in differences:
+        if each.subject not in keys:
+            continue
         if each.is_new:
             yield str(each)
         missing = [
@@ -117,15 +123,15 @@ def _lacks(row: Row, wanted: Desired, differences: Iterable[Difference]) -> Iter
             yield f"{each.title} lacks {each.setting} {', '.join(map(str, missing))}"
 
 
-def _holding(row: Row, wanted: Desired) -> tuple[frozenset[Subject], frozenset[str]]:
-    """The objects by which the row is in force, and its rules as they stand there."""
+def _holding(row: Row, wanted: Desired) -> tuple[frozenset[Subject], frozenset[RichRule]]:
+    """The objects by which the row is in force, and its rules as they may stand there."""
     if wanted.pods_by_interface and is_pod_row(row):
         policies = ((Kind.POLICY, name) for name in (PODS_TO_HOST, PODS_TO_ANY))
         return frozenset([(Kind.ZONE, ZONE), *policies]), frozenset()
     own = [each.rule for each in wanted.rules if each.row is row]
     ipsets = ((Kind.IPSET, rule.ipset) for rule in own if rule.ipset)
     instead = (by_address(rule, wanted.objects) for rule in own if rule.ipset)
-    return frozenset([(Kind.POLICY, ROWS), *ipsets]), frozenset(map(str, own)).union(*instead)
+    return frozenset([(Kind.POLICY, ROWS), *ipsets]), frozenset(own).union(*instead)
 
 
 def _title(difference: Difference) -> str:

@@ -28,7 +28,7 @@ def leave_bound_interfaces(
     kept = tuple(sorted({*zone.items("interfaces")}.difference(interfaces)))
     his = tuple(sorted(zones))
     changed = [zone.with_settings({"interfaces": kept})]
-    if routed.items("rich_rules"):
+    if routed.rules:
         changed.append(routed.with_settings({"egress_zones": tuple(sorted((ZONE, *his)))}))
     for name in (BOUND_TO_HOST, BOUND_TO_ANY):
         changed.append(objects[Kind.POLICY, name].with_settings({"ingress_zones": his}))

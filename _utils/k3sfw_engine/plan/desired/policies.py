@@ -17,10 +17,10 @@ from k3sfw_engine.plan.desired.desired_objects import RowRule
 from k3sfw_engine.plan.desired.ipsets import AddressSets
 
 
-def by_address(rule: RichRule, objects: Objects) -> tuple[str, ...]:
+def by_address(rule: RichRule, objects: Objects) -> tuple[RichRule, ...]:
     """The same rule for each entry of its ipset, where a running firewalld lacks that ipset."""
     entries = objects[Kind.IPSET, rule.ipset].items("entries")
-    return tuple(str(replace(rule, ipset="", address=address)) for address in entries)
+    return tuple(replace(rule, ipset="", address=address) for address in entries)
 
 
 def rules_of_row(row: Row, tables: Tables, sets: AddressSets) -> Iterator[RichRule]:
@@ -59,11 +59,11 @@ def rows_policy(
     egress: str,
     rules: Iterable[RowRule] = (),
 ) -> FirewalldObject:
-    return make_policy(name, what, target, ingress, egress, (str(each.rule) for each in rules))
+    return make_policy(name, what, target, ingress, egress, (each.rule for each in rules))
 
 
 def make_policy(
-    name: str, what: str, target: str, ingress: str, egress: str, rules: Iterable[str]
+    name: str, what: str, target: str, ingress: str, egress: str, rules: Iterable[RichRule]
 ) -> FirewalldObject:
     return our_object(
         Kind.POLICY,
@@ -74,6 +74,6 @@ def make_policy(
             "priority": PRIORITY,
             "ingress_zones": (ingress,) if ingress else (),
             "egress_zones": (egress,),
-            "rich_rules": tuple(sorted(set(rules))),
+            "rich_rules": tuple(rules),
         },
     )

@@ -37,6 +37,6 @@ def with_return_path(
     if not rules:
         return wanted
     policy = make_policy(
-        RETURN_PATH, "answers of the Salt master", "CONTINUE", "ANY", "HOST", map(str, rules)
+        RETURN_PATH, "answers of the Salt master", "CONTINUE", "ANY", "HOST", rules
     )
     return replace(wanted, objects={**wanted.objects, policy.key: policy})

@@ -12,14 +12,14 @@ from k3sfw_engine.checks.lockout.contradicted_role import contradicted_role
 from k3sfw_engine.checks.lockout.lockout_check import must_stay_open, never_let_in, taken_away
 from k3sfw_engine.checks.lockout.refusals import refusals, refusals_of_a_first_start
 from k3sfw_engine.checks.lockout.shrunken_node_list import suspected_loss
-from k3sfw_engine.model.firewall_objects import Kind, make_object
+from k3sfw_engine.model.firewall_objects import Kind
 from k3sfw_engine.model.live_connections import CriticalService, HostActivity, LiveConnection
 from k3sfw_engine.model.rows import Protocol, Role
 from k3sfw_engine.model.rule_matches_packet import Packet
 from k3sfw_engine.model.zones import OtherRules, ServiceDefinition as FirewalldService
 from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.plan.desired.ipsets import keep_members
-from tests.unit.samples import NODES, changed, parsed, pillar
+from tests.unit.samples import NODES, as_read, changed, parsed, pillar
 
 S2, S3, A1, OUTSIDER, ADMIN = (
     "192.0.2.12",
@@ -307,12 +307,12 @@ def test_all_that_would_be_closed_is_told_at_once_and_each_peer_of_a_port_once()
 
 
 def zone(name="public", **settings):
-    return make_object(Kind.ZONE, name, settings)
+    return as_read(Kind.ZONE, name, settings)
 
 
 def policy(**settings):
     made = {"ingress_zones": ("ANY",), "egress_zones": ("HOST",), **settings}
-    return make_object(Kind.POLICY, "theirs", made)
+    return as_read(Kind.POLICY, "theirs", made)
 
 
 SERVICES = {"ssh": FirewalldService(ports=("22/tcp",))}

@@ -9,9 +9,10 @@ import pytest
 from k3sfw_engine.checks.ports.row_in_layers import check_rows
 from k3sfw_engine.checks.report import RETCODES, report as write_report
 from k3sfw_engine.checks.verdicts import Status
-from k3sfw_engine.model.firewall_objects import CONTENT, Kind
+from k3sfw_engine.model.firewall_objects import CONTENT, Kind, in_order
 from k3sfw_engine.model.listeners import Listener
 from k3sfw_engine.model.nat import Redirection
+from k3sfw_engine.model.rich_rules import read_rule
 from k3sfw_engine.model.rows import PortRange, Protocol
 from k3sfw_engine.plan.make_plan import make_plan
 from tests.unit.plan.test_make_plan import NEW_GROUP, settled
@@ -52,14 +53,14 @@ def change(host, layer, kind, name, **new):
 
 def take(host, layer, kind, name, item):
     objects = getattr(host, layer)
-    content = CONTENT[kind]
-    items = tuple(each for each in objects[kind, name].items(content) if each != item)
-    change(host, layer, kind, name, **{content: items})
+    items = tuple(each for each in objects[kind, name].content if str(each) != item)
+    change(host, layer, kind, name, **{CONTENT[kind]: items})
 
 
 def add(host, layer, kind, name, item):
-    items = getattr(host, layer)[kind, name].items(CONTENT[kind])
-    change(host, layer, kind, name, **{CONTENT[kind]: tuple(sorted((*items, item)))})
+    items = getattr(host, layer)[kind, name].content
+    added = read_rule(item) if kind is Kind.POLICY else item
+    change(host, layer, kind, name, **{CONTENT[kind]: in_order((*items, added))})
 
 
 @pytest.fixture
@@ -150,7 +151,7 @@ def test_a_rule_that_one_layer_lacks_blocks_its_row_and_no_other(host, layer):
 
 def test_a_rule_that_the_kernel_lost_blocks_its_row(host):
     host.kernel_lost = {
-        fact for fact in _facts(host) if fact.respect == "rich_rules" and fact.value == REDIS
+        fact for fact in _facts(host) if fact.respect == "rich_rules" and str(fact.value) == REDIS
     }
     checks = checked(host)
     assert statuses(checks) == {"6379": {"blocked"}}

@@ -18,14 +18,13 @@ from k3sfw_engine.checks.report import report
 from k3sfw_engine.checks.verdicts import Status
 from k3sfw_engine.checks.zone_openings import openings
 from k3sfw_engine.checks.zones.zone_check import interfaces, judge_zones
-from k3sfw_engine.model.firewall_objects import Kind, make_object
+from k3sfw_engine.model.firewall_objects import Kind
 from k3sfw_engine.model.host_facts import HostFacts, NmConnection
 from k3sfw_engine.model.interfaces_and_routes import Interface, Network
 from k3sfw_engine.model.nat import NatFacts, Redirection
-from k3sfw_engine.model.rich_rules import Part, parse_rule, write_rule
 from k3sfw_engine.model.rows import PortRange, Protocol
 from k3sfw_engine.model.zones import ObservedZones, ServiceDefinition, ZoneLayer
-from tests.unit.samples import parsed, pillar
+from tests.unit.samples import as_read, parsed, pillar
 
 SERVICES = {
     "ssh": ServiceDefinition(("22/tcp",)),
@@ -66,7 +65,7 @@ def layer(default="public", **zones):
     """The zones in use of one layer: public, ours, and these; ``_`` in a name is a hyphen."""
     every = {"public": PUBLIC, "k3s": OURS, **zones}
     made = {
-        name.replace("_", "-"): make_object(Kind.ZONE, name.replace("_", "-"), settings)
+        name.replace("_", "-"): as_read(Kind.ZONE, name.replace("_", "-"), settings)
         for name, settings in every.items()
         if settings is not None
     }
@@ -694,37 +693,7 @@ def test_every_interface_is_shown_and_pods_of_one_bridge_share_a_line():
 # -- rich rules -----------------------------------------------------------------------------------
 
 
-def test_a_rule_means_the_same_in_words_and_in_xml():
-    words = (
-        'rule priority="-5" family="ipv6" source NOT address="2001:db8::/32" service name="ssh" '
-        'log prefix="a b" level="info" limit value="1/m" accept limit value="2/s"'
-    )
-    xml = (
-        '<rule priority="-5" family="ipv6"><source address="2001:db8::/32" invert="True"/>'
-        '<service name="ssh"/><log prefix="a b" level="info"><limit value="1/m" burst="0"/></log>'
-        '<accept><limit value="2/s"/></accept></rule>'
-    )
-    assert parse_rule(words) == parse_rule(xml)
-    with pytest.raises(ValueError, match="is no rule"):
-        parse_rule("<rule")
-
-
-names = st.from_regex(r"[a-z][a-z-]{0,8}", fullmatch=True).filter(lambda name: name != "not")
-values = st.from_regex(r"[A-Za-z0-9:./ =-]{1,12}", fullmatch=True)
-
-
-@given(
-    st.lists(
-        st.builds(Part, names, st.dictionaries(names, values, max_size=3), st.booleans()),
-        min_size=1,
-        max_size=5,
-    ).map(tuple)
-)
-def test_a_rule_is_read_as_it_is_written(parts):
-    assert parse_rule(write_rule(parts)) == parts
-
-
 @given(st.text(st.characters(exclude_characters="<"), max_size=60))
 def test_no_rule_makes_reading_fail(text):
-    zone = make_object(Kind.ZONE, "office", {"rules_str": (text,), "ports": (text,)})
+    zone = as_read(Kind.ZONE, "office", {"rules_str": (text,), "ports": (text,)})
     list(openings(zone, SERVICES))
