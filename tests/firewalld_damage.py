@@ -6,15 +6,15 @@ import time
 from lab.wait import wait_until
 
 DROP_TABLE = "firewalld_policy_drop"
-_ENTRIES = "".join(f"<entry>10.{i // 250}.{i % 250}.1</entry>" for i in range(5000))
 MANY = "/etc/firewalld/ipsets/many.xml"
 
 
-def make_reloads_long(host):
+def make_reloads_long(host, entries=5000):
     """Give firewalld an ipset with so many entries that a reload lasts."""
+    listed = "".join(f"<entry>10.{i // 250}.{i % 250}.1</entry>" for i in range(entries))
     file = host.path(MANY)
     file.parent.mkdir(exist_ok=True)
-    file.write_text(f'<ipset type="hash:net">{_ENTRIES}</ipset>')
+    file.write_text(f'<ipset type="hash:net">{listed}</ipset>')
     host.run(["firewall-cmd", "--reload"])
 
 

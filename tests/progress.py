@@ -27,10 +27,12 @@ class Progress:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report):
-        """Write no dot; what fails keeps its letter's meaning for the summary."""
-        if report.when == "call" and report.passed:
-            return "passed", "", "PASSED"
-        return None
+        """Write no dots or letters: what failed is named, the rest is counted."""
+        if report.passed:
+            return ("passed" if report.when == "call" else ""), "", ""
+        if report.skipped:
+            return "skipped", "", "SKIPPED"
+        return ("failed", "", "FAILED") if report.when == "call" else ("error", "", "ERROR")
 
     def pytest_runtest_logreport(self, report):
         """Count what has ended, and name at once what failed."""

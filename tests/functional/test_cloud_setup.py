@@ -16,7 +16,7 @@ UNITS = {
 READ = f"""
 import sys
 sys.path.insert(0, {str(UTILS)!r})
-from k3sfw_engine.host_facts import read_host
+from k3sfw_engine.commands.check_routes import read_host
 print(read_host(["eth0"]).cloud_setup)
 """
 

@@ -191,9 +191,9 @@ def test_the_table_of_a_running_reload_is_never_removed(served, pillar):
 BETWEEN_LOOK_AND_REMOVAL = """
 import subprocess, sys
 sys.path.insert(0, sys.argv[1])
-from k3sfw_engine.nft_tables import Tables
+from k3sfw_engine.host.nft_netlink import NftNetlink
 
-with Tables() as tables:
+with NftNetlink() as tables:
     generation, table = tables.generation(), tables.find("firewalld_policy_drop")
     subprocess.run(sys.argv[2:], check=True, stdout=subprocess.DEVNULL)
     print(tables.delete(table, generation), tables.find("firewalld_policy_drop") is not None)

@@ -12,7 +12,7 @@ UTILS = Path(__file__).resolve().parents[2] / "_utils"
 PROBE = f"""
 import dataclasses, json, sys, time
 sys.path.insert(0, {str(UTILS)!r})
-from k3sfw_engine.path_mtu import probe
+from k3sfw_engine.probes.echo import probe
 began = time.monotonic()
 found = probe(json.loads(sys.argv[1]))
 took = time.monotonic() - began
