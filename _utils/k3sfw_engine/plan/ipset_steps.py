@@ -1,4 +1,4 @@
-"""The steps that change the entries of a runtime ipset. Pure."""
+"""The steps that change the entries of a runtime ipset, lost or outdated ones too. Pure."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ import netaddr
 
 from k3sfw_engine.model.addresses import entry, without_contained
 from k3sfw_engine.model.firewall_objects import FirewalldObject
+from k3sfw_engine.plan.defaults import ENTRIES_ONE_BY_ONE
 from k3sfw_engine.plan.policy_steps import OpensAndCloses
 from k3sfw_engine.plan.steps import ChangeEntries, RefillEntries, Step
 
-# Entries change one by one without a gap; from here on one flush and refill is the lesser evil
-# (measured: 3 ms an entry, 80 ms for a refill with a thousand).
-_ENTRIES_ONE_BY_ONE = 200
-
 
 def entry_steps(want: FirewalldObject, have: FirewalldObject, *, refill: bool) -> OpensAndCloses:
+    """Return the steps that open something, and those that close something.
+
+    refill
+        Whether the kernel has other entries than firewalld, so that single ones cannot change.
+    """
     new, old = set(want.items("entries")), set(have.items("entries"))
     add, remove = tuple(sorted(new - old)), tuple(sorted(old - new))
-    many = len(add) + len(remove) > _ENTRIES_ONE_BY_ONE or (len(add) > 1 and not old)
+    many = len(add) + len(remove) > ENTRIES_ONE_BY_ONE or (len(add) > 1 and not old)
     # firewalld refuses an entry that overlaps one which is still there.
     if refill or many or _overlap(add, remove):
         networks = without_contained(netaddr.IPNetwork(text) for text in new | old)

@@ -23,6 +23,7 @@ from k3sfw_engine.model.firewall_objects import (
 )
 from k3sfw_engine.model.rich_rules import RichRule, Rule
 from k3sfw_engine.model.zone_bindings import Bindings
+from k3sfw_engine.plan.defaults import ADDRESSES_IN_PLACE_OF_AN_IPSET
 from k3sfw_engine.plan.desired.bound_interfaces import leave_bound_interfaces
 from k3sfw_engine.plan.desired.desired_objects import Desired
 from k3sfw_engine.plan.desired.ipsets import keep_members
@@ -32,11 +33,6 @@ from k3sfw_engine.plan.ipset_steps import entry_steps
 from k3sfw_engine.plan.observed import Observed
 from k3sfw_engine.plan.policy_steps import setting_steps
 from k3sfw_engine.plan.steps import RefillEntries, Reload, RemovePermanent, Step, WritePermanent
-
-# An ipset that is new to a running firewalld needs a reload. Up to so many rules we name its
-# addresses at runtime instead; the permanent rules name the ipset, and the next reload, whoever
-# makes it, brings it to life.
-_ADDRESSES_IN_PLACE_OF_AN_IPSET = 64
 
 
 @dataclass(frozen=True)
@@ -188,7 +184,7 @@ def _runtime_wanted(wanted: Objects, runtime: Objects) -> Objects:
         for rule in each.rules
         if isinstance(rule, RichRule) and (Kind.IPSET, rule.ipset) in missing
     }
-    if sum(map(len, instead.values())) > _ADDRESSES_IN_PLACE_OF_AN_IPSET:
+    if sum(map(len, instead.values())) > ADDRESSES_IN_PLACE_OF_AN_IPSET:
         return wanted
     return {
         key: _with_rules(each, instead) if each.kind is Kind.POLICY else each

@@ -1,4 +1,7 @@
-"""The steps that change a runtime policy or zone without a gap. Pure."""
+"""The steps that change a runtime policy or zone without closing in between what stays open.
+
+First everything that opens, in a step of its own; what closes comes later in the plan. Pure.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,20 @@ OpensAndCloses = tuple[list[Step], list[Step]]
 
 
 def setting_steps(want: FirewalldObject, have: FirewalldObject) -> OpensAndCloses:
+    """Return the steps that open something, and those that close something."""
     final = {setting: want.settings[setting] for setting in differing_settings(want, have)}
     content = CONTENT[want.kind]
     both = in_order((*have.content, *want.content))
     opens: list[Step] = []
     if both != have.content:
         opened: Settings = {content: both}
-        opens.append(SetRuntime(want.key, opened, _changed(opened, have)))
+        opens.append(_step(opened, have))
         have = have.with_settings(opened)
         if both == want.content:
             del final[content]
-    return opens, [SetRuntime(want.key, final, _changed(final, have))] if final else []
+    return opens, [_step(final, have)] if final else []
 
 
-def _changed(settings: Settings, have: FirewalldObject) -> int:
-    return sum(
-        len({*value} ^ {*have.listed(setting)}) if isinstance(value, tuple) else 1
-        for setting, value in settings.items()
-    )
+def _step(settings: Settings, have: FirewalldObject) -> SetRuntime:
+    before = {setting: have.settings[setting] for setting in settings}
+    return SetRuntime(have.key, settings, before)
