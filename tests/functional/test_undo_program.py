@@ -45,9 +45,7 @@ def test_foreign_runtime_rules_survive_a_firewalld_that_dies_during_the_undo(sha
     left = "add table inet firewalld_policy_drop; add chain inet firewalld_policy_drop filter_input"
     shared.nft(left)
     shared.drive(steps.index("execute"), "kill", more)
-    wait_until(
-        lambda: not has_own_rules(shared.host), "no reload was seen", timeout=20, every=0.01
-    )
+    wait_until(lambda: not has_own_rules(shared.host), "no reload was seen", timeout=20, every=0.01)
     kill_firewalld(shared.host)
     shared.wait_until_ended(within=60)
     assert shared.firewall_cmd("--zone=public", "--list-ports") == "8443/tcp"
