@@ -75,7 +75,7 @@ class RichRule:
 
 
 @dataclass(frozen=True)
-class OtherRule:
+class UnparsedRule:
     """A rule of any other form; ``str`` is the text that was read: firewalld's words, or XML."""
 
     text: str
@@ -85,7 +85,7 @@ class OtherRule:
         return self.text
 
 
-Rule = Union[RichRule, OtherRule]
+Rule = Union[RichRule, UnparsedRule]
 
 # -- reading --------------------------------------------------------------------------------------
 
@@ -121,14 +121,14 @@ def read_rule(text: str) -> Rule:
             port=parse_span(match["port"]) if match["port"] else None,
             source_port=match["element"] == "source-port",
         )
-    return OtherRule(text, tuple(_parts_of_words(text)))
+    return UnparsedRule(text, tuple(_parts_of_words(text)))
 
 
 def read_rule_element(element: ElementTree.Element) -> Rule:
     """Read a ``rule`` element of a firewalld file."""
     parts = tuple(_parts_of_element(element))
     text = ElementTree.tostring(element, encoding="unicode").strip
-    return _as_rich_rule(parts) or OtherRule(text(), parts)
+    return _as_rich_rule(parts) or UnparsedRule(text(), parts)
 
 
 def _parts_of_words(text: str) -> Iterator[Part]:

@@ -9,7 +9,7 @@ import netaddr
 
 from k3sfw_engine.model.difference import Difference, Differences
 from k3sfw_engine.model.firewall_objects import DEFAULTS, FirewalldObject, Kind, Objects
-from k3sfw_engine.model.rich_rules import OtherRule, RichRule
+from k3sfw_engine.model.rich_rules import RichRule, UnparsedRule
 from k3sfw_engine.model.zone_bindings import Bindings
 
 ANY = "any"
@@ -146,7 +146,7 @@ def _with_rules_of_others(runtime: Objects) -> frozenset[str]:
         for (kind, name), each in runtime.items()
         if kind is Kind.POLICY
         and (
-            any(isinstance(rule, OtherRule) for rule in each.rules)
+            any(isinstance(rule, UnparsedRule) for rule in each.rules)
             or any(
                 each.settings[setting] != empty
                 for setting, empty in DEFAULTS[kind].items()

@@ -62,15 +62,13 @@ def parse_tables(pillar: object, *, minion_id: str, role: str | None) -> Tables:
     tree = mapping(found, ROOT, pillar)
     refuse_unknown_keys(found, ROOT, tree, _KEYS)
     cluster = text(found, f"{ROOT}:cluster", tree.get("cluster", "default"))
-    backend = choice(
-        found, f"{ROOT}:flannel_backend", tree.get("flannel_backend", "vxlan"), FlannelBackend
-    )
+    flannel = tree.get("flannel_backend", "vxlan")
+    backend = choice(found, f"{ROOT}:flannel_backend", flannel, FlannelBackend)
     own = Findings()
     pod_cidrs = networks(own, f"{ROOT}:pod_cidrs", tree.get("pod_cidrs", POD_CIDRS))
     found.add(own)
-    service_cidrs = networks(
-        found, f"{ROOT}:service_cidrs", tree.get("service_cidrs", SERVICE_CIDRS)
-    )
+    services = tree.get("service_cidrs", SERVICE_CIDRS)
+    service_cidrs = networks(found, f"{ROOT}:service_cidrs", services)
     groups = read_groups(found, tree.get("groups", {}))
     rows = read_ports(found, tree, groups, backend)
     peer_rows = None

@@ -20,7 +20,7 @@ from k3sfw_engine.firewalld.permanent import (
     read_permanent,
 )
 from k3sfw_engine.model.firewall_objects import Kind, by_key, digest, make_object
-from k3sfw_engine.model.rich_rules import OtherRule, RichRule
+from k3sfw_engine.model.rich_rules import RichRule, UnparsedRule
 from k3sfw_engine.plan.desired.return_path import with_return_path
 from tests.unit.samples import pillars, wanted
 
@@ -219,7 +219,7 @@ def test_a_rule_of_another_form_is_never_taken_for_one_of_ours(tmp_path, xml):
     if (Kind.POLICY, "k3s-rows") in found.damaged:
         return
     (rule,) = found.objects[Kind.POLICY, "k3s-rows"].rules
-    assert isinstance(rule, OtherRule)
+    assert isinstance(rule, UnparsedRule)
     assert str(rule).startswith("<rule")
 
 
