@@ -4,9 +4,9 @@ The host firewall of a K3s cluster, from port tables in pillar.
 :depends: netaddr, jeepney and psutil in the Python that runs the minion
 :platform: Linux with firewalld 0.9 or newer
 
-The tables stand in pillar below ``k3s``; the role of the node is the grain ``k3s_role``. Grains are
-set by the minion itself: where an agent must not be able to claim that it is a server, pin its role
-by minion id in pillar (``k3s:nodes:ID:role``).
+The tables are in pillar below ``k3s``, and the role of the node is the grain ``k3s_role``. A minion
+sets its grains itself. If an agent must not be able to claim that it is a server, pin its role by
+minion id in pillar (``k3s:nodes:ID:role``).
 """
 
 import os
@@ -49,7 +49,7 @@ try:
     from k3sfw_engine.transaction.still_reachable import Proof
 
     _FAILURE = None
-except Exception as error:  # Where files are missing, or are of another version, any kind of.
+except Exception as error:  # Any exception is possible if files are missing or outdated.
     _FAILURE = error
 
 import salt.channel.client
@@ -68,12 +68,12 @@ __virtualname__ = "k3sfw"
 
 def __virtual__():
     """
-    Load where the engine is complete and of the same version, and the packages that it imports
+    Load only if the engine is complete and of the same version, and the packages that it imports
     are installed.
     """
     engine = sys.modules.get("k3sfw_engine")
     version = getattr(engine, "__version__", None)
-    # First: an engine of another version lacks much of what is imported here, too.
+    # First, because an engine of another version also lacks much of what is imported here.
     if version not in (None, __version__):
         return (
             False,
@@ -83,7 +83,7 @@ def __virtual__():
         )
     if _FAILURE is None:
         return __virtualname__
-    # The package that cannot be imported; any other failure is one of the engine.
+    # The package that cannot be imported; any other failure is the engine's.
     package = (isinstance(_FAILURE, ImportError) and _FAILURE.name or "").partition(".")[0]
     if package not in ("", "k3sfw_engine"):
         return (
@@ -102,10 +102,10 @@ def __virtual__():
 
 def role():
     """
-    The role of this node: the grain ``k3s_role``, which pillar must not contradict.
+    Return the role of this node: the grain ``k3s_role``, which pillar must not contradict.
 
-    Returns ``server`` or ``agent``. Raises ``CommandExecutionError`` if there is none, or if pillar
-    pins another one.
+    Returns ``server`` or ``agent``. Raises ``CommandExecutionError`` if the node has no role, or if
+    pillar pins another one.
 
     CLI Example:
 
@@ -118,10 +118,10 @@ def role():
 
 def nodes():
     """
-    The nodes of the cluster as this node knows them.
+    List the nodes of the cluster that this node knows.
 
-    Returns ``{minion id: {role: server|agent, addresses: [...]}}``, with ``pod_cidrs`` where they
-    are known: the networks of the node's pods, by which nothing is opened.
+    Returns ``{minion id: {role: server|agent, addresses: [...]}}``, with ``pod_cidrs`` if the
+    networks of the node's pods are known; they open nothing.
 
     CLI Example:
 
@@ -141,10 +141,10 @@ def nodes():
 
 def rows():
     """
-    The rows of both tables that open this node.
+    List the rows of both tables that apply to this node.
 
     Returns a list of maps with ``table``, ``name``, ``protocol``, ``port``, ``source``,
-    ``destination`` and ``description``, all texts; the port of a row without one is empty.
+    ``destination`` and ``description``, all strings; ``port`` is empty for a row without one.
 
     CLI Example:
 
@@ -169,11 +169,11 @@ def rows():
 
 def plan():
     """
-    What an apply would change, and how; nothing is touched.
+    Show what an apply would change, and how. Nothing is touched.
 
     Returns ``{changes: {layer: {object: {setting: {old, new}}}}, steps: [...], reloads: [...],
-    notices: [...]}``. Of a setting that is a list, ``old`` has what goes and ``new`` what comes.
-    ``reloads`` gives the reason if firewalld must be reloaded.
+    notices: [...]}``. For a setting that is a list, ``old`` has the removed items and ``new`` the
+    added ones. ``reloads`` gives the reason if firewalld must be reloaded.
 
     CLI Example:
 
@@ -192,25 +192,24 @@ def plan():
 
 def apply(test=None, refresh=True, confirm=None, within=600):
     """
-    Make firewalld have exactly the rules of the tables, at runtime and permanently.
+    Apply the rules of the tables to firewalld, at runtime and permanently.
 
-    It is a transaction. What changes must prove itself: the kernel has just the rules that are
-    wanted, and the master takes a new connection and answers over it, if it did before. Only then
-    it becomes permanent. Otherwise, or if this run dies or freezes, all of it is undone, by a
-    watchdog if need be.
+    An apply is a transaction. Before a change becomes permanent, it is proven: the kernel has
+    exactly the planned rules, and the master answers over a new connection if it did before.
+    Otherwise, or if this run dies or freezes, everything is undone, if need be by a watchdog.
 
     test
-        ``True`` only tells what would change. The default is the minion's ``test`` setting.
+        ``True`` only reports what would change. The default is the minion's ``test`` setting.
 
     refresh
-        ``False`` takes the pillar that the minion holds in memory. By default it is compiled anew,
-        as the nodes of the cluster may have changed since.
+        ``False`` uses the pillar in the minion's memory. By default the pillar is compiled again,
+        because the nodes of the cluster may have changed.
 
     confirm
-        ``manual`` leaves the change at runtime only, until :py:func:`confirm` makes it permanent.
+        ``manual`` keeps the change runtime-only until :py:func:`confirm` makes it permanent.
 
     within
-        The seconds after which a change that nobody confirmed is undone, from 10 on (default 600).
+        The seconds after which an unconfirmed change is undone, 10 or more (default 600).
 
     Returns ``{result, changes, comment, reloads, notices}``: ``result`` is ``True``, or ``None`` if
     something would change; ``changes`` as in :py:func:`plan`. ``result`` is ``False``, and the
@@ -232,12 +231,12 @@ def apply(test=None, refresh=True, confirm=None, within=600):
 
 def confirm():
     """
-    Keep the change that :py:func:`apply` made with ``confirm=manual``: make it permanent.
+    Make the change permanent that :py:func:`apply` made with ``confirm=manual``.
 
-    The master must still take a new connection and answer over it, if it did before the change.
+    The master must still answer over a new connection, if it did before the change.
 
-    Returns as :py:func:`apply`. Raises ``CommandExecutionError`` if no change waits, or if it would
-    not prove itself; then it goes on waiting.
+    Returns the same as :py:func:`apply`. Raises ``CommandExecutionError`` if no change waits for
+    confirmation, or if the proof fails; the change then continues to wait.
 
     CLI Example:
 
@@ -250,23 +249,23 @@ def confirm():
 
 def rollback(to=None, test=None, allow_lockout=False):
     """
-    Have this node's objects as they were before a change: the last one that was kept, or the one
-    that waits to be confirmed, or has not ended otherwise. It is a change like any other, proven or
-    undone.
+    Restore this node's objects to their state before a change: the last one that was kept, or the
+    one that waits for confirmation or is otherwise unfinished. A rollback is a change like any
+    other: proven or undone.
 
-    What pillar says comes back with the next apply, the scheduled one too: correct it.
+    The next apply, even a scheduled one, brings back what pillar says: correct the pillar.
 
     to
-        The change before which to go back, by its ``id`` in :py:func:`history`.
+        The ``id`` of a change in :py:func:`history`. The state before that change is restored.
 
     test
-        ``True`` only tells what would change. The default is the minion's ``test`` setting.
+        ``True`` only reports what would change. The default is the minion's ``test`` setting.
 
     allow_lockout
-        ``True`` goes back also where that closes a live connection of ssh, etcd, the API server or
-        Salt's master. Pillar is not asked: it may be what is broken.
+        ``True`` rolls back even if that closes a live connection of ssh, etcd, the API server or
+        Salt's master. The same setting in pillar is ignored, as pillar may be what is broken.
 
-    Returns and raises as :py:func:`apply`.
+    Returns and raises the same as :py:func:`apply`.
 
     CLI Example:
 
@@ -282,13 +281,13 @@ def rollback(to=None, test=None, allow_lockout=False):
 
 def history(limit=20):
     """
-    What k3sfw changed on this node, the newest first.
+    List what k3sfw changed on this node, newest first.
 
     limit
-        How many changes at most; a node keeps 20.
+        The maximum number of changes; a node keeps 20.
 
-    Returns a list of maps with ``id``, ``at`` (when it began), ``what`` (the function), ``job``
-    (Salt's job id, empty where there was none), ``outcome`` (``kept``, ``undone by the`` run,
+    Returns a list of maps with ``id``, ``at`` (the time when it began), ``what`` (the function),
+    ``job`` (Salt's job id, empty if there was none), ``outcome`` (``kept``, ``undone by the`` run,
     watchdog, next run, boot or rollback, ``waits to be confirmed``, ``under way``,
     ``broken off``), ``changes`` as in :py:func:`plan` and ``reloads``.
 
@@ -299,23 +298,25 @@ def history(limit=20):
         salt s1 k3sfw.history limit=3
     """
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
-        raise SaltInvocationError(f"limit={limit!r} is no number of changes. Fix: give one")
+        raise SaltInvocationError(
+            f"limit={limit!r} is not a number of changes. Fix: give 0 or more"
+        )
     return _engine(_history.history)[:limit]
 
 
 def prepare(test=None, refresh=True):
     """
-    Write the rules into the permanent configuration while firewalld does not run, so that its start
-    on a live node closes nothing that the tables open, and does not cut the minion off its master.
+    Write the rules to the permanent configuration before firewalld starts, so that its first start
+    on a live node closes nothing that the tables open, and keeps the minion connected.
 
-    A firewall that starts has seen none of the connections that stand, so the master's next packet
-    on an idle one is new to it (salt issue 49519). A policy lets such packets of the configured
-    masters in. Where firewalld runs already, nothing is done.
+    A firewall that starts has not seen the existing connections, so the master's next packet on an
+    idle one looks new to it (salt issue 49519). A policy allows such packets from the configured
+    masters. If firewalld is already running, nothing is done.
 
     test, refresh
         As for :py:func:`apply`.
 
-    Returns and raises as :py:func:`apply`.
+    Returns and raises the same as :py:func:`apply`.
 
     CLI Example:
 
@@ -338,14 +339,14 @@ def prepare(test=None, refresh=True):
 
 def remove(test=None):
     """
-    Take every object that k3sfw made out of firewalld, and nothing else.
+    Remove everything k3sfw created in firewalld, and nothing else.
 
     It needs no tables, so it also works on a node whose pillar is gone.
 
     test
-        ``True`` only tells what would change. The default is the minion's ``test`` setting.
+        ``True`` only reports what would change. The default is the minion's ``test`` setting.
 
-    Returns and raises as :py:func:`apply`.
+    Returns and raises the same as :py:func:`apply`.
 
     CLI Example:
 
@@ -358,22 +359,22 @@ def remove(test=None):
 
 def heal(test=None):
     """
-    Mend what somebody's death or a full disk left of the firewall, as far as it is ours: the table
-    of a reload in which firewalld was killed, which drops every new connection though firewalld
-    says that it runs; a file of ours that cannot be read, or because of which firewalld runs on
-    stock rules.
+    Heal the damage that a killed firewalld or a full disk left, as far as k3sfw owns it: the
+    leftover drop table of a reload in which firewalld was killed, which drops every new connection
+    although firewalld reports that it is running; a file of ours that is unreadable, or that made
+    firewalld fall back to its stock rules.
 
-    A panic is never lifted, and a firewalld that does not run is never started. What is not ours is
-    told in ``notices``, with what mends it, and not touched.
+    Panic mode is never lifted, and a stopped firewalld is never started. Damage that is not ours is
+    reported in ``notices`` with its fix, and not touched.
 
-    It needs no tables and no master, as a host that is cut off has no way to it. The schedule runs
-    it every few minutes. What was mended is also sent to the master by the event ``k3sfw/healed``.
+    It needs no tables and no master, because a host that is cut off cannot reach it. The schedule
+    runs it every few minutes. The event ``k3sfw/healed`` tells the master what was healed.
 
     test
-        ``True`` only tells what would be mended. The default is the minion's ``test`` setting.
+        ``True`` only reports what would be healed. The default is the minion's ``test`` setting.
 
-    Returns as :py:func:`apply`. Raises ``CommandExecutionError`` if something of ours could not be
-    mended.
+    Returns the same as :py:func:`apply`. Raises ``CommandExecutionError`` if damage to something of
+    ours could not be healed.
 
     CLI Example:
 
@@ -386,7 +387,7 @@ def heal(test=None):
     sentences = [*outcome.meaning, *outcome.notices]
     result = {
         **_outcome(outcome, dry),
-        "comment": "\n".join(sentences) or "nothing was found that needs to be mended",
+        "comment": "\n".join(sentences) or "no damage was found",
     }
     if outcome.changes and not dry and __opts__.get("file_client") != "local":
         __salt__["event.fire_master"](result, "k3sfw/healed")
@@ -395,33 +396,33 @@ def heal(test=None):
 
 def adopt(test=None, zone=None, refresh=True):
     """
-    Take over from the script of the document that the tables are from: close the ports and the two
-    networks that it opened to everybody, as far as rows of the tables open them to those who need
-    them.
+    Take over from the source document's script: close the ports and the two networks that the
+    script opened to every source, if rows of the tables open them to the sources that need them.
 
-    Whoever used such a port and is no source of its row loses it; the comment tells who keeps
-    what. Of the script that which no enabled row covers stays, and is named in ``notices`` with
-    what closes it. Rows of the other role count too: a server's port that is open on an agent is
-    closed there. Nothing else is touched: no service, no other port or rule, no other zone, and
-    never a port of ssh (22, or where sshd is) or of Salt's master. firewalld is not reloaded.
+    Clients that are not a source in the row lose access to the port; the comment says which sources
+    keep access to what. What the script opened and no enabled row covers stays open, and is listed
+    in ``notices`` with the command that closes it. Rows of the other role count too: a server's
+    port that is open on an agent is closed there. Nothing else is touched: no service, no other
+    port or rule, no other zone, and never a port of ssh (22, or the one of sshd) or of Salt's
+    master. firewalld is not reloaded.
 
-    It is done at runtime and permanently, only where our own rules are in force in every layer,
-    the kernel too, and all nodes are known. If anything fails in between, all is put back.
+    It changes runtime and permanent configuration, and only if our own rules are in force in every
+    layer, including the kernel, and all nodes are known. If a step fails, everything is undone.
 
     test
-        ``True`` only tells what would change. The default is the minion's ``test`` setting.
+        ``True`` only reports what would change. The default is the minion's ``test`` setting.
 
     zone
-        The zone that the script added to; by default firewalld's default zone, as for the script.
+        The zone that the script changed; by default firewalld's default zone, as for the script.
 
     refresh
-        As for :py:func:`apply`. With ``False`` the rows of the other role are not known, and what
-        only they could cover stays.
+        As for :py:func:`apply`. With ``False`` the rows of the other role are unknown, and what
+        only they cover stays open.
 
     Returns ``{result, changes, comment, reloads, notices}`` as :py:func:`apply`; ``changes`` are
     ``{layer: {"zone NAME": {ports: {old, new}, rich_rules: {old, new}}}}``. Raises
     ``CommandExecutionError`` with every reason if our own rules are not proven to be in force, if
-    there is no such zone, or if firewalld refuses.
+    the zone does not exist, or if firewalld refuses.
 
     CLI Example:
 
@@ -445,7 +446,7 @@ def adopt(test=None, zone=None, refresh=True):
 
 def status():
     """
-    Whether runtime, permanent configuration and kernel are in step with the tables.
+    Report whether runtime, permanent configuration and kernel are in step with the tables.
 
     Returns ``{in_step: bool, role, rows: int, nodes: int, runtime: {...}, permanent: {...},
     kernel: {...}, notices: [...]}``; each layer has ``in_step`` and the ``differences``. The return
@@ -483,20 +484,20 @@ def status():
 
 def explain(source, port=None, protocol="tcp"):
     """
-    Which row lets a packet to this node in, and by which rule.
+    Name the row and the rule that allow a packet to this node.
 
     source
-        The address that it comes from.
+        The source address of the packet.
 
     port
-        The port of this node that it goes to; none with protocol ``any``.
+        The destination port on this node; none with protocol ``any``.
 
     protocol
         ``tcp`` (default), ``udp``, ``sctp`` or ``any``.
 
     Returns ``{verdict, source, rows: [...], accepted_by: [...]}``. The verdict is ``open`` if a row
-    lets it in; ``not in the tables`` if none does: then the firewalld zone of the interface that it
-    comes in by decides, and those are the operator's own.
+    allows the packet, and ``not in the tables`` if none does: then the firewalld zone of the
+    interface on which it arrives decides, and zones belong to the operator.
 
     CLI Example:
 
@@ -521,18 +522,18 @@ def explain(source, port=None, protocol="tcp"):
     found = _explain.explain(question, parsed, _desired.compute_desired(parsed, own_role))
     return {
         "verdict": "open" if found.rows else "not in the tables",
-        "source": list(found.who) or ["nobody whom the tables know"],
+        "source": list(found.who) or ["not a host known to the tables"],
         "rows": [f"{row.path}: {row.description}" for row in found.rows],
         "accepted_by": list(found.accepted_by)
-        or ["no rule of k3sfw; the zone of the interface that it comes in by decides"],
+        or ["no rule of k3sfw; the zone of the interface on which it arrives decides"],
     }
 
 
 def script():
     """
-    The rules of this node as plain ``firewall-cmd`` lines, for people and for auditors.
+    Print the rules of this node as plain ``firewall-cmd`` lines, for operators and auditors.
 
-    On a host that has none of the objects yet, running it gives what :py:func:`apply` gives.
+    On a host without any of the objects, the script has the same effect as :py:func:`apply`.
 
     Returns the text of a shell script.
 
@@ -549,8 +550,8 @@ def script():
 
 def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
     """
-    Prove the tables: every row of this node in every layer, who listens, and packets to its peers
-    over new connections, of what must pass and of what must not.
+    Prove the tables: every row of this node in every layer, its listeners, and packets to its peers
+    over new connections, both those that must pass and those that must not.
 
     full
         ``True`` adds ``checks``: one flat map for every question, with ``from``, ``to``,
@@ -558,13 +559,13 @@ def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
         ``status``, ``by``, ``evidence`` and ``hint``.
 
     peers
-        How many peers to ask, others every minute (default 8); ``all`` for every one.
+        The number of peers to ask, different ones every minute (default 8), or ``all``.
 
     from
-        Only packets from this minion id, or from any of a list; others send none.
+        Only packets from this minion id, or from a list of them; other nodes send none.
 
     to
-        Only rows of this minion id, or of any of a list, and packets to it.
+        Only rows of this minion id, or of a list of them, and packets to these nodes.
 
     port
         Only this port: ``2379``, ``2379-2380`` or ``udp/8472``.
@@ -572,12 +573,12 @@ def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
     Returns ``{status, summary, problems, counts}``, the worst first. Statuses of questions: ``ok``,
     ``blocked``, ``exposed`` (should be closed and is open), ``no_listener``, ``no_answer``,
     ``unproven``, ``host_down``, ``no_route``, ``local_block`` and ``error``. Return codes: 0 OK,
-    1 WARN, 2 FAIL, 3 could not check, 4 bad tables. Raises ``SaltInvocationError`` for a question
-    that cannot be read, or that names an unknown minion.
+    1 WARN, 2 FAIL, 3 could not check, 4 bad tables. Raises ``SaltInvocationError`` for invalid
+    arguments and unknown minions.
 
-    It never binds a port, asks new connections only, and leaves nothing behind. It takes a second
-    where peers answer, and up to eight where they are silent. A peer that rejects much takes a
-    second for each rejection: the kernel sends no more ICMP errors than that.
+    It never binds a port, uses new connections only, and leaves nothing behind. It takes a second
+    if peers answer, and up to eight if they are silent. A peer that rejects many ports takes one
+    second per rejection, because its kernel rate-limits ICMP errors.
 
     CLI Example:
 
@@ -590,7 +591,8 @@ def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
     unknown = sorted(name for name in kwargs if name != "from" and not name.startswith("__"))
     if unknown:
         raise SaltInvocationError(
-            f"check_ports has no argument {', '.join(unknown)}. Fix: full, peers, from, to, port"
+            f"check_ports has no argument {', '.join(unknown)}. Fix: use full, peers, "
+            "from, to or port"
         )
     count, minions, span = _count(peers), (_names(kwargs.get("from")), _names(to)), _port(port)
     try:
@@ -614,9 +616,9 @@ def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
 
 def check_routes(full=False, to=None, refresh=True):
     """
-    Whether every packet of the cluster finds its way from this node, and with an address that
-    peers let in: routes to nodes, pods, services and clients, what lies below them, the settings
-    that forwarding needs, MTU, and who else rules over packets here.
+    Check that packets of the cluster find their way from this node, with a source address that
+    peers allow: routes to nodes, pods, services and clients, the neighbour and forwarding entries
+    below them, the sysctls that forwarding needs, the MTU, and what else filters packets here.
 
     full
         ``True`` adds ``checks``: one flat map for every question, with ``from``, ``to``,
@@ -624,13 +626,13 @@ def check_routes(full=False, to=None, refresh=True):
         ``evidence`` and ``hint``.
 
     to
-        Only the way to this minion id, or to any of a list. The default is all of them.
+        Only routes to this minion id, or to a list of them. The default is all nodes.
 
     refresh
         As for :py:func:`apply`.
 
-    Nothing is changed. To each peer two echoes are sent, the second as large as the largest packet
-    of the overlay and not to be fragmented.
+    Nothing is changed. Each peer is sent two echoes; the second is as large as the largest packet
+    of the overlay and must not be fragmented.
 
     Returns ``{status, summary, problems, counts}``, the worst first. Return codes: 0 OK, 1 WARN,
     2 FAIL, 3 could not check, 4 bad tables.
@@ -659,9 +661,9 @@ def check_routes(full=False, to=None, refresh=True):
 
 def check_zones(full=False, refresh=True):
     """
-    Every interface of this node and its zone, and what stands against the rows: pods in a zone that
-    is not theirs, a zone's source that catches traffic of the cluster, a zone that lets in more
-    than the tables do, interfaces that pods left in a zone, and what Kubernetes redirects past
+    List every interface of this node with its zone, and report what works against the rows: pods in
+    a foreign zone, a source of a zone that catches cluster traffic, a zone that allows more than
+    the tables do, stale interfaces of pods in a zone, and ports that Kubernetes redirects past
     every rule of the host.
 
     full
@@ -670,16 +672,16 @@ def check_zones(full=False, refresh=True):
         ``evidence`` and ``hint``.
 
     refresh
-        As for :py:func:`apply`. With ``False`` zones are compared with the rows of this node alone:
-        those of the other role are not kept.
+        As for :py:func:`apply`. With ``False`` zones are compared with the rows of this node alone,
+        because the minion does not keep those of the other role.
 
     Nothing is changed.
 
     Returns ``{status, summary, problems, counts, interfaces}``, the worst first. ``interfaces`` is
-    ``{name: {runtime, permanent, network_manager, meaning}}``: the zone that decides, the zone in
-    the permanent configuration (empty if it is in none), what NetworkManager says (empty where it
-    does not run), and what that means. Interfaces of pods that are alike share a line; loopback,
-    which firewalld lets through, has none. Return codes: 0 OK, 1 WARN, 2 FAIL, 3 could not check,
+    ``{name: {runtime, permanent, network_manager, meaning}}``: the zone in force, the zone in the
+    permanent configuration (empty if there is none), the zone in NetworkManager (empty if it is not
+    running), and what that means. Similar interfaces of pods share a line; loopback, which
+    firewalld always accepts, has none. Return codes: 0 OK, 1 WARN, 2 FAIL, 3 could not check,
     4 bad tables.
 
     CLI Example:
@@ -718,16 +720,16 @@ def _count(peers):
         return None
     if isinstance(peers, int) and not isinstance(peers, bool) and peers >= 0:
         return peers
-    raise SaltInvocationError(f"peers={peers!r} is no number of peers. Fix: give one, or all")
+    raise SaltInvocationError(f"peers={peers!r} is neither a number nor all. Fix: give one of them")
 
 
 def _names(minions):
-    """A minion id, several with commas between them, or a list of them."""
+    """The minion ids in a string, separated by commas, or in a list."""
     if minions is None:
         return frozenset()
     listed = minions.split(",") if isinstance(minions, str) else minions
     if not isinstance(listed, (list, tuple)):
-        raise SaltInvocationError(f"{minions!r} is no minion id. Fix: give one, or a list of them")
+        raise SaltInvocationError(f"{minions!r} is not a minion id. Fix: give one, or a list")
     return frozenset(str(name).strip() for name in listed)
 
 
@@ -746,13 +748,13 @@ def _port(port):
         return Protocol(protocol.lower()) if slash else None, ports
     except ValueError as error:
         raise SaltInvocationError(
-            f"port={port!r} is no port. Fix: give a port from 1 to 65535 such as 2379, 2379-2380 "
-            "or udp/8472"
+            f"port={port!r} is not a port. Fix: give a port from 1 to 65535 such as 2379, "
+            "2379-2380 or udp/8472"
         ) from error
 
 
 def _of_cluster(parsed, *minions):
-    """The same names, or an error that tells which of them are no nodes of this cluster."""
+    """Return the names, or raise an error with those that are not nodes of this cluster."""
     known = {node.name for node in parsed.nodes}
     strangers = sorted(frozenset().union(*minions) - known)
     if strangers:
@@ -768,7 +770,7 @@ def _is_test(test):
 
 
 def _change(dry, function, *arguments, **options):
-    """A change, and what is to be told of it, also if it was undone."""
+    """Carry out a change, and return its result, also if it was undone."""
     try:
         outcome = function(*arguments, test=dry, **options)
     except Undone as undone:
@@ -786,11 +788,13 @@ def _change(dry, function, *arguments, **options):
 
 
 def _seconds(confirm, within):
-    """The seconds within which a person has to confirm; 0 if nobody needs to."""
+    """Confirmation timeout in seconds; 0 disables confirmation."""
     if confirm is None:
         return 0
     if confirm != "manual":
-        raise SaltInvocationError(f"confirm={confirm!r} is not known. Fix: confirm=manual, or none")
+        raise SaltInvocationError(
+            f"confirm={confirm!r} is unknown. Fix: use confirm=manual, or omit it"
+        )
     if not isinstance(within, int) or isinstance(within, bool) or not 10 <= within <= 86400:
         raise SaltInvocationError(
             f"within={within!r} is not from 10 to 86400 seconds. Fix: give one"
@@ -811,23 +815,23 @@ def _proof():
 
 
 def _ask_master():
-    """Ask the master something over a new connection; a sentence if it does not answer."""
+    """Send the master a request over a new connection; return the error, or an empty string."""
     try:
         with salt.channel.client.ReqChannel.factory(__opts__) as channel:
             channel.send({"cmd": "_file_envs"}, tries=2, timeout=8)
     except SaltException as error:
-        return f"the master does not answer over a new connection any more ({error})"
+        return f"the master no longer answers over a new connection ({error})"
     return ""
 
 
 def _job():
-    """The number of the job that this process works on; empty if it is none."""
-    # Salt's own list of running jobs leaves this one out.
+    """The id of the job that this process runs; empty if there is none."""
+    # Salt's own list of running jobs excludes the current one.
     for path in Path(__opts__["cachedir"], "proc").glob("*"):
         try:
             job = salt.payload.loads(path.read_bytes())
         except (OSError, SaltException):
-            continue  # It has just ended, or is being written.
+            continue  # It has just ended, or is still being written.
         if isinstance(job, dict) and job.get("pid") == os.getpid():
             return str(job.get("jid", ""))
     return ""
@@ -844,7 +848,7 @@ def _outcome(outcome, dry):
 
 
 def _node_tables(refresh=True, peer_ports=False):
-    """The tables of this node and its role, or an error that names every fault."""
+    """The tables and the role of this node, or an error with every fault."""
     return _engine(_parse, refresh, peer_ports)
 
 
@@ -865,11 +869,10 @@ def _parse(refresh=True, peer_ports=False):
 
 def _pillar(refresh, peer_ports):
     """
-    The pillar of this minion, compiled anew if wanted: what the minion holds in memory is as old as
-    its last start or refresh, and nodes join and leave. A state run has just compiled it.
+    The pillar of this minion, compiled again on request: the one in memory is as old as the last
+    start or refresh, and nodes join and leave. A state run has just compiled it.
 
-    With ``peer_ports`` it has what only nodes of the other role open, which the minion does not
-    keep.
+    With ``peer_ports`` it includes the rows of the other role, which the minion does not keep.
     """
     if not refresh:
         return __pillar__
@@ -886,13 +889,13 @@ def _pillar(refresh, peer_ports):
         raise EngineError(
             [
                 f"the pillar of {__opts__['id']} cannot be fetched from its master ({error}). "
-                "Fix: see that the master answers (salt-call test.ping)"
+                "Fix: make sure that the master answers (salt-call test.ping)"
             ]
         ) from error
 
 
 def _engine(function, *arguments, **options):
-    """Call the engine; what it refuses becomes Salt's error."""
+    """Call the engine, and turn its errors into Salt's."""
     try:
         return function(*arguments, **options)
     except EngineError as error:
@@ -900,7 +903,7 @@ def _engine(function, *arguments, **options):
 
 
 def _masters():
-    """What the minion's configuration says about its masters; none where it has no master."""
+    """The masters in the minion's configuration; none for a masterless minion."""
     if __opts__.get("file_client") == "local":
         return []
     configured = __opts__.get("master_ip") or __opts__.get("master") or []
@@ -916,14 +919,14 @@ def _master_addresses():
 
 
 def _master_ports():
-    """The ports of a master: of publications and of returns."""
+    """The ports of a master for publishing jobs and for returns."""
     return [__opts__.get("publish_port", 4505), __opts__.get("master_port", 4506)]
 
 
 def _plain(value):
     """
-    Copy pillar to plain types: since Salt 3008 it is made of types that mask what they hold when
-    they are printed (salt issue 69599).
+    Copy pillar to plain types: since Salt 3008 it consists of types that mask their values when
+    printed (salt issue 69599).
     """
     if hasattr(value, "items"):
         return {_plain(key): _plain(item) for key, item in value.items()}

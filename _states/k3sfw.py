@@ -12,7 +12,7 @@ The host firewall of a K3s cluster as a state.
     k3s_ports:
       k3sfw.ports_checked: []
 
-The port tables stand in pillar below ``k3s``; see the execution module ``k3sfw``.
+The port tables are in pillar below ``k3s``; see the execution module ``k3sfw``.
 """
 
 import sys
@@ -45,21 +45,21 @@ def __virtual__():
 
 def managed(name, prepared=False):
     """
-    Make firewalld have exactly the rules that the port tables give this node.
+    Apply the rules of the port tables for this node to firewalld.
 
     name
-        A name for people; nothing depends on it.
+        An arbitrary identifier.
 
     prepared
-        ``True`` says that :py:func:`prepared` and a start of the service come before: a firewalld
-        that does not run in test mode will then run, with all the rules.
+        ``True`` means that :py:func:`prepared` and a start of the service come before this state:
+        test mode then expects a stopped firewalld to run with all the rules.
 
     ``changes`` is ``{layer: {object: {setting: {old, new}}}}`` for the layers ``runtime``,
-    ``permanent`` and ``kernel``. When something changed, or could not be, an event
-    ``k3sfw/managed`` tells the master, so that a scheduled run may be silent else.
+    ``permanent`` and ``kernel``. After a change or a failure the event ``k3sfw/managed`` tells the
+    master, so that scheduled runs can otherwise stay silent.
     """
     if prepared and __opts__["test"] and not __salt__["service.status"]("firewalld"):
-        comment = "firewalld would be started with the rules that are prepared for it"
+        comment = "firewalld would be started with the prepared rules"
         return {"name": name, "result": None, "changes": {}, "comment": comment}
     ret = _run(name, "k3sfw.apply", refresh=False)
     if ret["changes"] or not ret["result"]:
@@ -69,12 +69,12 @@ def managed(name, prepared=False):
 
 def prepared(name):
     """
-    Before firewalld is started on a live node: have the rules in its permanent configuration.
+    Write the rules to the permanent configuration before firewalld starts on a live node.
 
     name
-        A name for people; nothing depends on it.
+        An arbitrary identifier.
 
-    Where firewalld runs already, there is nothing to prepare.
+    If firewalld is already running, there is nothing to prepare.
 
     .. code-block:: yaml
 
@@ -86,10 +86,10 @@ def prepared(name):
 
 def absent(name):
     """
-    Take everything that k3sfw made out of firewalld, and nothing else.
+    Remove everything k3sfw created in firewalld, and nothing else.
 
     name
-        A name for people; nothing depends on it.
+        An arbitrary identifier.
 
     .. code-block:: yaml
 
@@ -101,42 +101,42 @@ def absent(name):
 
 def ports_checked(name, allow_warnings=True, peers=8):
     """
-    Fail where :py:func:`k3sfw.check_ports` does: a row is not in force or its packets do not pass,
-    something is open that should be closed, or it could not be checked.
+    Fail if :py:func:`k3sfw.check_ports` fails: a row is not in force, its packets do not pass, a
+    port is open that should be closed, or the check could not run.
 
     name
-        A name for people; nothing depends on it.
+        An arbitrary identifier.
 
     allow_warnings
-        ``False`` makes a warning a failure, too: nobody listens, or something could not be proven.
+        ``False`` also fails on a warning: a missing listener, or something that is not proven.
 
     peers
-        How many peers to ask, or ``all``.
+        The number of peers to ask, or ``all``.
 
-    Nothing is ever changed. A failure is told to the master by the event ``k3sfw/checked``, so that
-    a scheduled run may be silent else. It must come after the apply of all nodes, and so in a run
-    of its own: while they are applied one after the other, peers are rightly found closed.
+    Nothing is ever changed. After a failure the event ``k3sfw/checked`` tells the master, so that
+    scheduled runs can otherwise stay silent. Use it in a run of its own, after the apply on all
+    nodes: while they are applied one after the other, peers are still closed.
     """
     return _checked(name, "k3sfw.check_ports", allow_warnings, peers=peers)[0]
 
 
 def routes_checked(name, allow_warnings=True, settled=False):
     """
-    Fail where :py:func:`k3sfw.check_routes` does: a route, an entry below it, a setting or a size
-    is wrong, or could not be checked.
+    Fail if :py:func:`k3sfw.check_routes` fails: a route, an entry below it, a sysctl or an MTU is
+    wrong, or the check could not run.
 
     name
-        A name for people; nothing depends on it.
+        An arbitrary identifier.
 
     allow_warnings
-        ``False`` makes a warning a failure, too: something could not be proven, or is in conflict.
+        ``False`` also fails on a warning: something that is not proven, or a conflict.
 
     settled
-        ``True`` says that the states of ``k3s.routes`` come before: settings that are wrong in test
-        mode will then be right.
+        ``True`` means that the states of ``k3s.routes`` come before this one: test mode then
+        expects the sysctls that they set to be right.
 
-    Nothing is ever changed. A failure is told to the master by the event ``k3sfw/checked``, so that
-    a scheduled run may be silent else.
+    Nothing is ever changed. After a failure the event ``k3sfw/checked`` tells the master, so that
+    scheduled runs can otherwise stay silent.
     """
     # The run that this is part of has just compiled the pillar.
     ret, found = _checked(name, "k3sfw.check_routes", allow_warnings, refresh=False)
@@ -146,7 +146,7 @@ def routes_checked(name, allow_warnings=True, settled=False):
 
 
 def _is_settled(found):
-    """Whether nothing is wrong but what ``k3s.routes`` sets."""
+    """Whether only settings of ``k3s.routes`` are wrong."""
     failures = set(found["counts"]) - {"ok", "unproven", "conflict"}
     wrong = [problem for problem in found["problems"] if problem.startswith("bad_setting")]
     return failures == {"bad_setting"} and all(
@@ -156,7 +156,7 @@ def _is_settled(found):
 
 def _checked(name, function, allow_warnings, **options):
     """
-    A check as a state, and what the check answered.
+    Return a check as a state, and the answer of the check.
     """
     found = __salt__[function](**options)
     good = ("OK", "WARN") if allow_warnings else ("OK",)

@@ -222,7 +222,7 @@ def test_a_master_that_accepts_connections_but_does_not_answer_proves_nothing(ch
     assert lasted[0] < 25
     assert outcomes(changed) == ["undone by the run"]
     assert retcode == 1
-    assert "the master does not answer over a new connection any more" in answer["comment"]
+    assert "the master no longer answers over a new connection" in answer["comment"]
     assert has_exporter(host) == (False, False)
 
 

@@ -131,10 +131,10 @@ def test_the_check_can_be_limited_by_from_to_and_port(cluster_ok):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"port": "0"}, "port=0 is no port"),
-        ({"port": "etcd"}, "port='etcd' is no port"),
+        ({"port": "0"}, "port=0 is not a port"),
+        ({"port": "etcd"}, "port='etcd' is not a port"),
         ({"to": "s9"}, "s9: no such node of this cluster. Fix: name one of a1, a2, s1, s2, s3"),
-        ({"peers": "some"}, "peers='some' is no number of peers"),
+        ({"peers": "some"}, "peers='some' is neither a number nor all"),
         ({"form": "a1"}, "check_ports has no argument form"),
     ],
 )
