@@ -82,7 +82,7 @@ class Site:
     # -- the checkout ---
 
     def check_out(self, release=None):
-        """Have the master serve this release, or the tree that is tested. Nothing is synced."""
+        """Make the master serve this release, or the tree under test, without syncing it."""
         tree = self.lab.srv / "k3sfw"
         for name in ("_grains", "_modules", "_states", "_utils"):
             shutil.rmtree(tree / name, ignore_errors=True)

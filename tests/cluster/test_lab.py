@@ -132,7 +132,7 @@ def test_exec_passes_input_output_and_exit_code(lab: Lab) -> None:
     assert lab.host("a1").alive
     result = cli("exec", "a1", "--", "sh", "-c", "cat; hostname; exit 7", text="in\n")
     assert (result.stdout, result.returncode) == ("in\na1\n", 7)
-    assert cli("exec", "nobody", "true").stderr.startswith(f"Lab {FULL} has no host")
+    assert cli("exec", "nowhere", "true").stderr.startswith(f"Lab {FULL} has no host")
 
 
 def test_salt_commands_take_options_of_their_own(lab: Lab) -> None:

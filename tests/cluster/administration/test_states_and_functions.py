@@ -424,7 +424,7 @@ def test_explain_names_the_row_and_the_rule_or_their_absence(applied):
     assert (agent["verdict"], agent["rows"]) == ("not in the tables", [])
 
 
-@pytest.mark.parametrize("question", [("nobody", 2379), ("192.0.2.21", 70000)])
+@pytest.mark.parametrize("question", [("nowhere", 2379), ("192.0.2.21", 70000)])
 def test_explain_refuses_an_invalid_question(applied, question):
     refused = applied.salt("s1", "k3sfw.explain", *question)["s1"]
     assert isinstance(refused, str), refused
