@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from k3sfw_engine.standalone.undo.defaults import IPTABLES_LOCK
+
 # Far longer than any listing takes: an nft that takes longer is stuck.
 NFT_SECONDS = 10.0
 
 # Far longer than thousands of look-ups take, but the kernel's lock may be held by others.
 IPROUTE_SECONDS = 20.0
 
-# iptables-restore waits up to 5 seconds for the lock of others, and there may be many rules.
+# How long iptables-restore waits for other programs that hold iptables' lock: as the undo program.
+IPTABLES_LOCK_SECONDS = IPTABLES_LOCK
+# Including that wait, and there may be many rules.
 IPTABLES_SECONDS = 30.0
 IPTABLES_SAVE_NAT_SECONDS = 10.0
 

@@ -12,7 +12,11 @@ from pathlib import Path
 
 from k3sfw_engine.errors import EngineError, Problem
 from k3sfw_engine.host import run_program
-from k3sfw_engine.host.defaults import IPTABLES_KEPT_SECONDS, IPTABLES_SECONDS
+from k3sfw_engine.host.defaults import (
+    IPTABLES_KEPT_SECONDS,
+    IPTABLES_LOCK_SECONDS,
+    IPTABLES_SECONDS,
+)
 from k3sfw_engine.standalone.undo.iptables import read_save, restoration
 
 _PROGRAMS = ("iptables", "ip6tables")
@@ -98,7 +102,7 @@ def _saved() -> dict[str, str]:
 
 def _restore(program: str, rules: str) -> str:
     """Restore rules; why it failed, or an empty text."""
-    process = _start(f"{program}-restore", "--noflush", "--wait", "5")
+    process = _start(f"{program}-restore", "--noflush", "--wait", str(IPTABLES_LOCK_SECONDS))
     if process is None:
         return "its program is gone"
     done = run_program.finish(process, IPTABLES_SECONDS, rules.encode(errors="surrogateescape"))

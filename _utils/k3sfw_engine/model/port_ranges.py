@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from k3sfw_engine.model.rows import PortRange, Protocol
 
 EVERY_PORT = PortRange(1, 65535)
+
+# int() would also read signs, spaces, underscores and the digits of other scripts.
+_PORT = re.compile(r"[0-9]{1,5}\Z")
 
 
 def common(one: PortRange, other: PortRange) -> PortRange | None:
@@ -37,8 +41,13 @@ def without(span: PortRange, taken: Iterable[PortRange]) -> tuple[PortRange, ...
 
 
 def parse_span(text: str, dash: str = "-") -> PortRange:
-    """Read ``443`` or ``2379-2380``. Raises ``ValueError`` for anything else."""
+    """Read ``443`` or ``2379-2380``. Raises ``ValueError`` for anything else.
+
+    The only place that reads it: pillar, firewalld, nft and iptables all write it so.
+    """
     low, found, high = text.partition(dash)
+    if not all(_PORT.match(each) for each in ((low, high) if found else (low,))):
+        raise ValueError(f"{text!r} is not a port or a range of ports")
     return PortRange(int(low), int(high) if found else int(low))
 
 

@@ -6,7 +6,6 @@ fault.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any, TypeVar
@@ -14,11 +13,10 @@ from typing import Any, TypeVar
 import netaddr
 
 from k3sfw_engine.model.addresses import parse_address, parse_network, without_contained
+from k3sfw_engine.model.port_ranges import parse_span
 from k3sfw_engine.model.rows import PortRange
 from k3sfw_engine.port_tables.defaults import LONGEST_TEXT
 from k3sfw_engine.port_tables.findings import Findings, below, short
-
-_PORT_RANGE = re.compile(r"([0-9]{1,5})-([0-9]{1,5})\Z")
 
 _Enum = TypeVar("_Enum", bound=Enum)
 _Value = TypeVar("_Value")
@@ -114,15 +112,13 @@ def address(found: Findings, path: str, value: object) -> netaddr.IPAddress | No
 
 def port_range(found: Findings, path: str, value: object) -> PortRange | None:
     """Read ``6443`` or ``2379-2380``."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        low = high = value
-    elif isinstance(value, str) and (match := _PORT_RANGE.match(value)):
-        low, high = int(match[1]), int(match[2])
-    else:
+    span = _span(value)
+    if span is None:
         found.fault(
             path, f"{short(value)} is not a port: an integer, or low-high such as 2379-2380"
         )
         return None
+    low, high = span.low, span.high
     outside = sorted({port for port in (low, high) if not 1 <= port <= 65535})
     if outside:
         found.fault(path, f"port {', '.join(map(short, outside))} is not in 1-65535")
@@ -130,4 +126,13 @@ def port_range(found: Findings, path: str, value: object) -> PortRange | None:
     if low > high:
         found.fault(path, f"port range {value} is reversed", f"write {high}-{low}")
         return None
-    return PortRange(low, high)
+    return span
+
+
+def _span(value: object) -> PortRange | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return PortRange(value, value)
+    try:
+        return parse_span(value) if isinstance(value, str) and "-" in value else None
+    except ValueError:
+        return None
