@@ -84,8 +84,8 @@ class BadTables(EngineError):
 class FirewalldUnavailable(EngineError):
     """firewalld, its bus or its tools cannot be used now; nothing was changed."""
 
-    def __init__(self, problem: str, fix: str) -> None:
-        super().__init__((Problem(problem, fix),))
+    def __init__(self, problem: Problem | str, fix: str = "") -> None:
+        super().__init__((problem if isinstance(problem, Problem) else Problem(problem, fix),))
 
 
 class FirewalldFailed(FirewalldUnavailable):

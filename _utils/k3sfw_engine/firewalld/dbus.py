@@ -1,4 +1,4 @@
-"""Calls to firewalld over the system bus, each with a deadline: how to ask, not what for."""
+"""Calls to firewalld over the system bus, each with a deadline. It knows no method of firewalld."""
 
 from __future__ import annotations
 
@@ -24,18 +24,16 @@ from jeepney.auth import AuthenticationError
 from jeepney.io.blocking import DBusConnection, open_dbus_connection
 
 from k3sfw_engine.errors import FirewalldRefused, FirewalldUnavailable
+from k3sfw_engine.firewalld import messages
+from k3sfw_engine.firewalld.defaults import CALL_SECONDS
 
 SERVICE = "org.fedoraproject.FirewallD1"
 RUNTIME_PATH = "/org/fedoraproject/FirewallD1"
 CONFIG_PATH = "/org/fedoraproject/FirewallD1/config"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 
-# What the settings are that are lists of something else than texts.
+# The D-Bus signatures of settings that are lists of something else than texts.
 LIST_SIGNATURES = {"ports": "a(ss)", "source_ports": "a(ss)", "forward_ports": "a(ssss)"}
-
-# firewalld answers in milliseconds. What takes longer is frozen, or busy with a change of hundreds
-# of thousands of entries.
-DEADLINE = 8.0
 
 _NOT_THERE = {
     "org.freedesktop.DBus.Error.ServiceUnknown",
@@ -53,7 +51,7 @@ class Call:
     signature: str = ""
     arguments: tuple[Any, ...] = ()
     path: str = RUNTIME_PATH
-    deadline: float = DEADLINE
+    deadline: float = CALL_SECONDS
 
     def message(self) -> Message:
         interface = self.interface
@@ -61,12 +59,12 @@ class Call:
             interface = f"{SERVICE}.{interface}" if interface else SERVICE
         address = DBusAddress(self.path, SERVICE, interface)
         message = new_method_call(address, self.method, self.signature, self.arguments)
-        # A call must not start a firewalld that somebody stopped.
+        # A call must not start a firewalld that was stopped on purpose.
         message.header.flags = MessageFlag.no_auto_start
         return message
 
 
-# Calls on their way, with the serial numbers of their messages.
+# Calls without an answer yet, with the serial numbers of their messages.
 Sent = Sequence[tuple[int, Call]]
 
 
@@ -78,7 +76,7 @@ def firewalld_is_there() -> bool:
         return False
     with connection:
         message = message_bus.NameHasOwner(SERVICE)
-        return bool(connection.send_and_get_reply(message, timeout=DEADLINE).body[0])
+        return bool(connection.send_and_get_reply(message, timeout=CALL_SECONDS).body[0])
 
 
 class Bus:
@@ -89,15 +87,9 @@ class Bus:
             self._connection: DBusConnection = open_dbus_connection("SYSTEM")
             self._replies: dict[int, Message] = {}
         except TimeoutError as error:
-            raise FirewalldUnavailable(
-                "the system D-Bus accepts connections and does not answer",
-                "restart the D-Bus daemon (systemctl restart dbus), then firewalld",
-            ) from error
+            raise FirewalldUnavailable(messages.bus_is_frozen()) from error
         except (OSError, AuthenticationError) as error:
-            raise FirewalldUnavailable(
-                f"the system D-Bus cannot be reached ({error})",
-                "start the D-Bus daemon (systemctl start dbus), then firewalld",
-            ) from error
+            raise FirewalldUnavailable(messages.bus_is_unreachable(error)) from error
 
     def __enter__(self) -> Bus:
         return self
@@ -111,22 +103,22 @@ class Bus:
         self._connection.close()
 
     def process(self) -> int:
-        """firewalld's process.
+        """Return the number of firewalld's process.
 
-        Raises ``FirewalldUnavailable`` if there is none.
+        Raises ``FirewalldUnavailable`` if it does not run.
         """
         asked = message_bus.GetConnectionUnixProcessID(SERVICE)
         try:
-            with _hanging_up_is_an_error():
-                reply = self._connection.send_and_get_reply(asked, timeout=DEADLINE)
+            with _closed_connection_is_an_error():
+                reply = self._connection.send_and_get_reply(asked, timeout=CALL_SECONDS)
         except TimeoutError as error:
-            raise _frozen(DEADLINE) from error
+            raise FirewalldUnavailable(messages.is_frozen(CALL_SECONDS)) from error
         if reply.header.message_type is MessageType.error:
             raise _not_running()
         return int(reply.body[0])
 
     def call(self, call: Call) -> Any:
-        """Make one call; the single value that it returns, or ``None``.
+        """Make one call and return its single value, or ``None``.
 
         Raises ``FirewalldRefused`` if firewalld answers with an error, ``FirewalldUnavailable`` if
         it does not answer at all.
@@ -137,16 +129,16 @@ class Bus:
         return answer
 
     def call_all(self, calls: Iterable[Call]) -> list[Any]:
-        """Send all calls, then collect the answers in their order; errors stand among them.
+        """Send all calls, then return the answers in their order, errors among them.
 
         firewalld works on one call at a time, but it need not wait for us in between.
         """
         return self.collect(self.begin(calls))
 
     def begin(self, calls: Iterable[Call]) -> Sent:
-        """Send all calls; ``collect`` gives the answers, with time for other work in between."""
+        """Send all calls without waiting; ``collect`` returns the answers."""
         sent = []
-        with _hanging_up_is_an_error():
+        with _closed_connection_is_an_error():
             for call in calls:
                 serial = next(self._connection.outgoing_serial)
                 self._connection.send(call.message(), serial=serial)
@@ -154,12 +146,12 @@ class Bus:
         return sent
 
     def collect(self, sent: Sent) -> list[Any]:
-        """The answers to these calls in their order; errors stand among them."""
+        """Return the answers to these calls in their order, errors among them."""
         longest = max((call.deadline for _serial, call in sent), default=0.0)
         deadline = time.monotonic() + longest
         answers = []
         try:
-            with _hanging_up_is_an_error():
+            with _closed_connection_is_an_error():
                 for serial, call in sent:
                     while serial not in self._replies:
                         reply = self._connection.receive(timeout=deadline - time.monotonic())
@@ -170,21 +162,18 @@ class Bus:
                             deadline = time.monotonic() + longest
                     answers.append(_answer(call, self._replies.pop(serial)))
         except TimeoutError as error:
-            raise _frozen(longest) from error
+            raise FirewalldUnavailable(messages.is_frozen(longest)) from error
         return answers
 
 
 @contextmanager
-def _hanging_up_is_an_error() -> Iterator[None]:
+def _closed_connection_is_an_error() -> Iterator[None]:
     try:
         yield
     except TimeoutError:
         raise
     except OSError as error:
-        raise FirewalldUnavailable(
-            f"the system D-Bus hung up ({error})",
-            "see that the D-Bus daemon and firewalld run, then apply again",
-        ) from error
+        raise FirewalldUnavailable(messages.bus_hung_up(error)) from error
 
 
 def _answer(call: Call, reply: Message) -> Any:
@@ -196,31 +185,17 @@ def _answer(call: Call, reply: Message) -> Any:
     return FirewalldRefused(call.method, str(reply.body[0]) if reply.body else name)
 
 
-def _frozen(deadline: float) -> FirewalldUnavailable:
-    return FirewalldUnavailable(
-        f"firewalld is on the D-Bus and did not answer within {deadline:.0f} seconds; it is "
-        "frozen, or busy with a very large change",
-        "look at its log (journalctl -u firewalld), then systemctl restart firewalld",
-    )
-
-
 def _not_running() -> FirewalldUnavailable:
     if shutil.which("firewalld", path="/usr/sbin:/sbin:/usr/local/sbin") is None:
-        return FirewalldUnavailable(
-            "firewalld is not installed",
-            "salt MINION state.apply k3s.firewall installs it; by hand, install the package "
-            "firewalld and start it",
-        )
+        return FirewalldUnavailable(messages.is_not_installed())
     unit = "/etc/systemd/system/firewalld.service"
     if os.path.realpath(unit) == "/dev/null":
-        return FirewalldUnavailable(
-            f"firewalld is masked ({unit} links to /dev/null)",
-            "systemctl unmask firewalld, then systemctl enable --now firewalld",
-        )
-    return FirewalldUnavailable("firewalld is not running", "systemctl enable --now firewalld")
+        return FirewalldUnavailable(messages.is_masked(unit))
+    return FirewalldUnavailable(messages.is_not_running())
 
 
 def those_known(bus: Bus, names: Iterable[str], calls: Iterable[Call]) -> dict[str, Any]:
+    """Make a call for each name, and return the answers for the names that firewalld knows."""
     return {
         name: answer
         for name, answer in zip(names, bus.call_all(calls))

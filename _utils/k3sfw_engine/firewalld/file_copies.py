@@ -1,4 +1,4 @@
-"""Copies of the files that we wrote last, so that one which somebody spoilt can be told and mended.
+"""Copies of the files that k3sfw wrote last, by which a damaged one is recognised and repaired.
 
 All of them lie in one file: a run that is killed leaves the old set or the new one.
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from k3sfw_engine.errors import EngineError
+from k3sfw_engine.firewalld import messages
 from k3sfw_engine.firewalld.permanent import Contents, key_of
 from k3sfw_engine.host.atomic_files import replace_files
 from k3sfw_engine.model.firewall_objects import Key
@@ -21,9 +22,9 @@ _SET = "set.json"
 
 
 def keep(contents: Contents, folder: Path = FOLDER) -> None:
-    """Have copies of exactly these files; those that are no files are none of the set.
+    """Store copies of exactly these files, ignoring those that do not exist.
 
-    Nothing is written if the set is the same. Raises ``EngineError`` if it cannot be.
+    Nothing is written if the copies are the same. Raises ``EngineError`` if they cannot be written.
     """
     wanted = {path: content for path, content in contents.items() if content is not None}
     if wanted == kept(folder):
@@ -34,28 +35,23 @@ def keep(contents: Contents, folder: Path = FOLDER) -> None:
         else:
             _remove(folder)
     except OSError as error:
-        raise EngineError(
-            [
-                f"copies of the permanent configuration cannot be kept ({error.strerror}: "
-                f"{error.filename}). Fix: make room, or {folder} writable, then apply again"
-            ]
-        ) from error
+        raise EngineError([messages.no_copies(error, folder)]) from error
 
 
 def kept(folder: Path = FOLDER) -> dict[Path, bytes]:
-    """The copies; none if there is no set that can be read."""
+    """Return the copies; none if they cannot be read."""
     try:
         files = json.loads((folder / _SET).read_bytes())["files"]
         return {
             Path(path): base64.b64decode(content, validate=True) for path, content in files.items()
         }
     except (OSError, ValueError, LookupError, TypeError, AttributeError, binascii.Error):
-        # Then nothing can be told of whose a file is, as on a node that never had any.
+        # Then no file is known to be ours, as on a node that never had any.
         return {}
 
 
 def known(keys: Iterable[Key], folder: Path = FOLDER) -> frozenset[Key]:
-    """Those of these objects that there is a copy of, and so are ours."""
+    """Return the objects of which there is a copy, which makes them ours."""
     keys = tuple(keys)
     if not keys:
         return frozenset()

@@ -1,4 +1,4 @@
-"""The Python that runs firewalld: its library and its D-Bus are there, and not in ours."""
+"""The Python that firewalld runs with: it has firewalld's library, which ours has not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 
 
 def firewalld_python() -> str | None:
-    """The interpreter that firewalld's first line names; ours does not have its library."""
+    """Return the interpreter that the first line of the program names, or None."""
     program = shutil.which("firewalld", path="/usr/sbin:/sbin:/usr/local/sbin")
     if program is None:
         return None

@@ -1,7 +1,7 @@
-"""What the kernel must hold of our runtime objects, and what it does hold. Pure.
+"""What the kernel holds of our objects: firewalld's nft table, read as a set of facts.
 
-firewalld answers from its memory; a rule that somebody removed with nft is still there for it. So
-both sides are put down as facts, one for each thing that a packet meets, and compared as sets.
+firewalld answers from its memory, where a rule that was removed with nft still exists.
+``plan/kernel_drift.py`` compares these facts with what the runtime objects must have made.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from k3sfw_engine.model.rich_rules import RichRule
 from k3sfw_engine.model.rows import PortRange, Protocol
 from k3sfw_engine.plan.kernel_drift import ANY, SOMETIMES, KernelFact, KernelRules
 
-# The chains that firewalld makes of a policy and of a zone, in every version. How packets get into
-# them changes from version to version (1.3, 2.3 and 2.5 do it in three ways), so that is followed
-# and not known.
+# The chains that every version of firewalld makes for a policy and for a zone. How packets reach
+# them differs (1.3, 2.3 and 2.5 do it in three ways), so the jumps are followed.
 # https://github.com/firewalld/firewalld/blob/main/src/firewall/core/nftables.py
 _POLICY_CHAIN = re.compile(
     rf"filter_(?:IN|FWD)_policy_({PREFIX}[^_]*)(_pre|_log|_deny|_allow|_post)?\Z"
@@ -36,11 +35,11 @@ _ZONE_CHAIN = re.compile(rf"filter_IN_({PREFIX}[^_]*)\Z")
 
 
 def parse_nft_listing(listing: str | bytes) -> KernelRules:
-    """Turn ``nft -j list table inet firewalld`` into facts about our objects."""
+    """Read ``nft -j list table inet firewalld`` into facts about our objects."""
     items = json.loads(listing)["nftables"]
     rules = [item["rule"] for item in items if "rule" in item]
     chains = [item["chain"] for item in items if "chain" in item]
-    ways = _Ways(
+    ways = _Jumps(
         hooks=frozenset(chain["name"] for chain in chains if "hook" in chain),
         callers=_callers(rules),
     )
@@ -51,8 +50,8 @@ def parse_nft_listing(listing: str | bytes) -> KernelRules:
     met: set[tuple[str, KernelFact]] = set()
     for rule in rules:
         for fact in _rule_facts(rule["chain"], rule["expr"], into):
-            # A firewalld that starts after one was killed adds all of its rules once more, and
-            # takes away only one of the two.
+            # A firewalld that starts after one was killed adds all of its rules a second time, and
+            # removes only one of each pair.
             again = (rule["chain"], fact) in met
             met.add((rule["chain"], fact))
             facts.append(replace(fact, value=f"{fact.value} once more") if again else fact)
@@ -70,7 +69,7 @@ def accepted_by_zone(listing: str | bytes, zone: str) -> frozenset[Item]:
 
 
 def _port_text(expressions: list[Mapping[str, Any]]) -> str:
-    """The port that such an nft rule opens to everybody, if that is what it does."""
+    """The port that such an nft rule opens to every source, or an empty text."""
     # Older versions open it to new connections only, which is the same.
     matches = [
         each["match"] for each in _conditions(expressions) if "ct" not in each["match"]["left"]
@@ -83,14 +82,14 @@ def _port_text(expressions: list[Mapping[str, Any]]) -> str:
 
 
 @dataclass(frozen=True)
-class _Ways:
-    """Where packets start, and from where and on which condition a chain is entered."""
+class _Jumps:
+    """The hooks where packets start; for each chain, the chains that call it and the conditions."""
 
     hooks: frozenset[str]
     callers: Mapping[str, list[tuple[str, frozenset[str]]]]
 
     def into(self, chain: str) -> frozenset[str]:
-        """The interfaces by which a packet gets into the chain, ``any`` for whatever interface."""
+        """Return the interfaces whose packets reach the chain; ``any`` stands for all of them."""
         found: set[str] = set()
         seen: set[tuple[str, frozenset[str]]] = set()
         ahead = [(chain, frozenset[str]())]
@@ -162,7 +161,7 @@ def _rule_facts(
     chain: str, expressions: list[Mapping[str, Any]], into: _Into
 ) -> Iterator[KernelFact]:
     own = _POLICY_CHAIN.match(chain)
-    # A chain that nothing jumps to any more does nothing.
+    # A chain without a jump to it does nothing.
     if own is None or not into(chain):
         return
     if own[2]:
@@ -192,7 +191,7 @@ def _rule_of(expressions: list[Mapping[str, Any]]) -> RichRule | str:
         if verdict == "accept":
             return RichRule(**parts)
     except TypeError:
-        pass  # A part that no rule of ours has: shown as it stands in the kernel.
+        pass  # A part that no rule of ours has: shown as nft lists it.
     return json.dumps(expressions, sort_keys=True)
 
 
@@ -217,7 +216,7 @@ def _match_parts(left: Mapping[str, Any], right: Any) -> dict[str, Any]:
 
 
 def _address(element: Any) -> str:
-    """An address, a prefix, a range or a set's name, as text."""
+    """Return an address, a prefix, a range or a set's name as text."""
     if isinstance(element, dict):
         if "prefix" in element:
             return f"{element['prefix']['addr']}/{element['prefix']['len']}"
@@ -232,11 +231,11 @@ _TABLE = ("inet", "firewalld")
 
 
 class Listing:
-    """A listing that is made and read while we talk to firewalld. Use it as a context manager."""
+    """A listing by nft that runs beside calls to firewalld. Use it as a context manager."""
 
     def __init__(self, ipsets: Iterable[str] = ()) -> None:
-        """Begin it; ``ipsets`` are all that is listed, or the whole table without any."""
-        # One nft for each: of several commands it finds only what the last one names (1.0.6).
+        """Start nft for these ipsets, or without any for the whole table."""
+        # One nft for each: of several commands, nft 1.0.6 finds only the set of the last one.
         self._processes = [start_nft("-j", "list", "set", *_TABLE, name) for name in ipsets] or [
             start_nft("-j", "list", "table", *_TABLE)
         ]
@@ -258,7 +257,7 @@ class Listing:
         self._beside.shutdown()
 
     def rules(self) -> KernelRules:
-        """What the kernel holds of our objects."""
+        """Return what the kernel holds of our objects."""
         return self._rules.result()
 
     def _read(self) -> KernelRules:
@@ -278,9 +277,9 @@ class Listing:
 
 
 def restore_table() -> None:
-    """Make firewalld's table, empty, where somebody flushed it away (``nft flush ruleset``).
+    """Create firewalld's table, empty, after ``nft flush ruleset``.
 
-    A reload begins with its deletion, and fails where it is not there (measured on 1.3.3).
+    A reload begins by deleting the table, and fails if there is none (seen on 1.3.3).
     """
     done = finish_nft(start_nft("add", "table", *_TABLE))
     if done.code != 0:

@@ -1,7 +1,6 @@
-"""One zone of the operator's: read in both layers, and single ports and rules taken out of it.
+"""One zone of the operator: read in both layers, and single ports and rules removed from it.
 
-Each is named to firewalld by itself, so that what somebody else adds or removes meanwhile stays as
-they want it.
+Each is removed with a call of its own, so that what others add or remove meanwhile is not touched.
 """
 
 from __future__ import annotations
@@ -11,22 +10,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from k3sfw_engine.errors import EngineError, FirewalldRefused
+from k3sfw_engine.firewalld import messages
 from k3sfw_engine.firewalld.dbus import CONFIG_PATH, Bus, Call
 from k3sfw_engine.firewalld.permanent import read_permanent
 from k3sfw_engine.firewalld.runtime import runtime_object
-from k3sfw_engine.firewalld.service_definitions import ports_of_services
+from k3sfw_engine.firewalld.service_definitions import open_ports, read_services
 from k3sfw_engine.model.firewall_objects import FirewalldObject, Item, Kind, make_object
 from k3sfw_engine.model.port_ranges import ZonePort
 from k3sfw_engine.model.rich_rules import RichRule, Rule
 from k3sfw_engine.plan.superseded_script_rules import PORTS, RULES, Elements
 
-# What firewalld answers where somebody else was faster; what counts is read back.
+# firewalld's answers if another program was faster; the read-back decides.
 _ALREADY_SO = ("NOT_ENABLED", "ALREADY_ENABLED")
 
 
 @dataclass(frozen=True)
 class Zone:
-    """A zone as firewalld has it permanently and at runtime.
+    """A zone, permanently and at runtime.
 
     services
         The ports that its services open at runtime.
@@ -70,20 +70,17 @@ def read_zone(bus: Bus, name: str | None = None) -> Zone:
             raise answer
     name = default if name is None else name
     if name not in zones:
-        raise EngineError(
-            [
-                f"firewalld has no zone {name}. Fix: name one of {', '.join(sorted(zones))}, or "
-                f"none for its default zone, {default}"
-            ]
-        )
+        raise EngineError([messages.no_such_zone(name, zones, default)])
     answer = bus.call(Call("getZoneSettings2", "zone", "s", (name,)))
     runtime = runtime_object(Kind.ZONE, name, answer)
     layers = {"permanent": _permanent(bus, name), "runtime": runtime}
-    return Zone(name, layers, ports_of_services(bus, runtime.items("services")))
+    named = runtime.items("services")
+    services = read_services(bus, named)
+    return Zone(name, layers, {each: tuple(open_ports(services[each])) for each in named})
 
 
 def take_out(bus: Bus, name: str, layer: str, elements: Elements) -> None:
-    """Take these ports and rules out of one layer of a zone.
+    """Remove these ports and rules from one layer of a zone.
 
     Raises ``FirewalldRefused`` at the first that firewalld refuses, ``FirewalldUnavailable`` if it
     does not answer.
@@ -95,7 +92,7 @@ def take_out(bus: Bus, name: str, layer: str, elements: Elements) -> None:
 
 
 def without(zone: FirewalldObject, elements: Elements) -> FirewalldObject:
-    """The zone without these ports and rules."""
+    """Return the zone without these ports and rules."""
     return zone.with_settings(
         {
             setting: tuple(item for item in zone.listed(setting) if item not in going)
@@ -105,7 +102,7 @@ def without(zone: FirewalldObject, elements: Elements) -> FirewalldObject:
 
 
 def has_all(zone: FirewalldObject, of: FirewalldObject, setting: str) -> bool:
-    """Whether a zone has all that another one has in this setting; of a single value, the same."""
+    """Whether a zone has all items of another in this setting; of a single value, the same."""
     have, want = zone.settings[setting], of.settings[setting]
     if isinstance(have, tuple) and isinstance(want, tuple):
         return set(want) <= set(have)
@@ -131,9 +128,9 @@ def _permanent_path(bus: Bus, name: str) -> str:
 
 
 def _permanent(bus: Bus, name: str) -> FirewalldObject:
-    """The permanent zone as firewalld has it in memory, which is what it would write.
+    """Return the permanent zone as firewalld has it in memory, which is what it would write.
 
-    It must be as its file is: firewalld sees an edit five seconds late, and would undo it.
+    Its file must hold the same: firewalld sees an edit five seconds late, and would undo it.
     """
     key = (Kind.ZONE, name)
     found = read_permanent()
@@ -146,18 +143,12 @@ def _permanent(bus: Bus, name: str) -> FirewalldObject:
         raise
     known = runtime_object(*key, answer)
     if in_file is None or _comparable(in_file) != _comparable(known):
-        raise EngineError(
-            [
-                f"the file of the permanent zone {name} is not as firewalld knows it: it was just "
-                "edited, or cannot be read. Fix: wait five seconds and adopt again; if this "
-                "stays, see firewall-cmd --check-config"
-            ]
-        )
+        raise EngineError([messages.zone_file_differs(name)])
     return known
 
 
 def _comparable(zone: FirewalldObject) -> dict[str, Any]:
-    """What both ways of reading tell alike; of other rules and of sources, how many there are."""
+    """What file and D-Bus show alike: of rules of other forms and of sources, only the number."""
     rules = [rule for rule in zone.rules if isinstance(rule, RichRule)]
     return {
         **zone.settings,

@@ -1,9 +1,9 @@
-"""What others have changed at runtime only, kept over a reload.
+"""What others changed at runtime only, restored after a reload.
 
-A reload makes runtime equal to the permanent configuration. Whatever differed before in an object
-that is not ours is made to differ again, in the same way: additions come back, and so do removals.
-Two things cannot be kept: how long a rule with a time-out had left (firewalld does not tell, so it
-comes back without one), and that somebody's new permanent object was not active yet.
+A reload makes runtime equal to the permanent configuration. Where an object of others differed
+before, additions and removals are repeated. Two things are lost: the remaining time of a rule with
+a timeout (firewalld does not tell it, so the rule comes back without one), and that a new permanent
+object of others was not active yet.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from k3sfw_engine.errors import FirewalldRefused
+from k3sfw_engine.firewalld import messages
 from k3sfw_engine.firewalld.dbus import Bus, Call
 from k3sfw_engine.firewalld.runtime import runtime_object
 from k3sfw_engine.model.firewall_objects import Key, Kind, Objects
@@ -23,7 +24,7 @@ _Variants = Mapping[str, tuple[str, Any]]
 
 @dataclass(frozen=True)
 class ForeignRuntime:
-    """The runtime configuration of everybody else, as firewalld gave it."""
+    """The runtime objects that are not ours, as firewalld returned them."""
 
     zones: Mapping[str, _Variants]
     policies: Mapping[str, _Variants]
@@ -37,7 +38,7 @@ class ForeignRuntime:
 
 
 def read_foreign_runtime(bus: Bus, ours: frozenset[Key]) -> ForeignRuntime:
-    """Read the runtime configuration of all objects that are not ours."""
+    """Read all runtime objects that are not ours."""
     zones, policies, ipsets = bus.call_all(
         [Call("getZones", "zone"), Call("getPolicies", "policy"), Call("getIPSets", "ipset")]
     )
@@ -50,7 +51,7 @@ def read_foreign_runtime(bus: Bus, ours: frozenset[Key]) -> ForeignRuntime:
 
 
 def read_again(bus: Bus, before: ForeignRuntime, permanent: Objects) -> ForeignRuntime:
-    """Read once more what a reload can have changed: objects that were not as their files are.
+    """Read again what a reload can have changed: objects that differed from their files.
 
     permanent
         The zones and policies of others, as their files were before the reload.
@@ -72,16 +73,14 @@ def read_again(bus: Bus, before: ForeignRuntime, permanent: Objects) -> ForeignR
 
 
 def put_back(bus: Bus, before: ForeignRuntime, after: ForeignRuntime) -> tuple[str, ...]:
-    """Make the runtime configuration of others again what it was; sentences about what failed."""
+    """Restore the runtime objects of others; return sentences about what failed."""
     failed = []
     for interface, method, signature, arguments in restoring(before.snapshot, after.snapshot):
         call = Call(method, interface, signature, arguments)
         (answer,) = bus.call_all([call])
         if isinstance(answer, FirewalldRefused):
-            failed.append(
-                f"a runtime change of somebody else could not be put back after the reload: "
-                f"{call.method} {' '.join(map(str, call.arguments))}: {answer.error}"
-            )
+            typed = f"{call.method} {' '.join(map(str, call.arguments))}"
+            failed.append(str(messages.not_restored(typed, answer.error)))
     return tuple(failed)
 
 
@@ -98,8 +97,8 @@ def _read(bus: Bus, zones: list[str], policies: list[str], ipsets: list[str]) ->
         *(Call("getEntries", "ipset", "s", (name,)) for name in ipsets),
         *(Call(methods[0], "direct") for methods in DIRECT.values()),
     ]
-    # An object that is gone, or an ipset that keeps its entries to itself for their time-outs,
-    # has nothing to be put back; nor has the direct interface once firewalld drops it.
+    # Nothing can be restored in an object that is gone, in an ipset whose entries have timeouts
+    # (firewalld does not return them), or in the direct interface once firewalld drops it.
     answers: Iterator[Any] = (
         None if isinstance(answer, FirewalldRefused) else answer for answer in bus.call_all(calls)
     )

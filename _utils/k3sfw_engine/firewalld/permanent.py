@@ -1,7 +1,8 @@
-"""firewalld's permanent configuration, read from its files.
+"""firewalld's permanent configuration: its files, read and replaced.
 
-The files are what the next start loads. firewalld's own view of them, on D-Bus, is five seconds
-late after an edit (its watcher waits that long) and misses a file that a full disk cut short.
+Files, not D-Bus: they are what the next start loads. firewalld's own view of them is five seconds
+late after an edit, because its watcher waits that long, and misses a file that a full disk cut
+short.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Optional
 
 from k3sfw_engine.errors import EngineError
+from k3sfw_engine.firewalld import messages
 from k3sfw_engine.firewalld.permanent_xml import our_names_in, read_object, write_object
 from k3sfw_engine.host.atomic_files import replace_files
 from k3sfw_engine.model.firewall_objects import (
@@ -32,18 +34,18 @@ _SUBFOLDERS = {Kind.IPSET: "ipsets", Kind.ZONE: "zones", Kind.POLICY: "policies"
 
 @dataclass(frozen=True)
 class Permanent:
-    """The objects whose names begin with k3s, and what of others has to do with them.
+    """The objects whose names begin with k3s, and what of the others concerns them.
 
     damaged
-        Objects of such a name that cannot be read.
+        Objects of such a name whose file cannot be read.
     bindings
-        What the zones are bound to.
+        The interfaces and sources of all zones.
     users
-        For an object of such a name, the objects of other names that refer to it.
+        For an object of such a name, the other objects that refer to it.
     others
         The zones and policies of other names, as far as they can be read.
     nftables
-        Whether firewalld makes its rules with nftables.
+        Whether firewalld uses its nftables backend.
     """
 
     objects: Objects
@@ -61,7 +63,7 @@ class Permanent:
 
 
 def read_permanent(folders: tuple[Path, ...] = FOLDERS) -> Permanent:
-    """Read the permanent configuration."""
+    """Read the permanent configuration from these folders."""
     objects: list[FirewalldObject] = []
     others: list[FirewalldObject] = []
     damaged: set[Key] = set()
@@ -100,7 +102,7 @@ def read_permanent(folders: tuple[Path, ...] = FOLDERS) -> Permanent:
 
 
 def _has_nftables(folder: Path) -> bool:
-    """firewalld's own answer comes from this file too; nftables is its default."""
+    """Whether firewalld.conf chooses nftables, which is the default."""
     try:
         lines = (folder / "firewalld.conf").read_text(errors="replace").splitlines()
     except OSError:
@@ -111,14 +113,14 @@ def _has_nftables(folder: Path) -> bool:
     return not values or values[-1] == "nftables"
 
 
-# What files hold; ``None`` is no file.
+# The contents of files by path; ``None`` where there is no file.
 Contents = Mapping[Path, Optional[bytes]]
 
 
 def contents_of(
     objects: Iterable[FirewalldObject], gone: Iterable[Key] = (), folder: Path = FOLDERS[0]
 ) -> Contents:
-    """The files of these objects as they shall be, and none of those that are gone."""
+    """Return the files of these objects as they are to be, and no file for those that are gone."""
     wanted: dict[Path, bytes | None] = {}
     for key in gone:
         path = _path(folder, *key)
@@ -129,23 +131,22 @@ def contents_of(
 
 
 def files_of(keys: Iterable[Key], folder: Path = FOLDERS[0]) -> Contents:
-    """The files of these objects as they are."""
+    """Return the files of these objects as they are now."""
     return as_they_are(_path(folder, *key) for key in keys)
 
 
 def as_they_are(paths: Iterable[Path]) -> Contents:
-    """What these files hold now."""
+    """Return what these files hold now."""
     return {path: path.read_bytes() if path.exists() else None for path in paths}
 
 
 def put_files(wanted: Contents) -> None:
-    """Have these files, in one move as far as a disk has one.
+    """Write these files, as atomically as the file system allows.
 
-    firewalld reads them at its next start or reload, and what it shows of its permanent
-    configuration follows within seconds. It would write them in place itself: on a full disk what
-    is left of them keeps it from starting.
+    firewalld reads them at its next start or reload. It would write them in place itself: what a
+    full disk leaves of such a file keeps firewalld from starting.
 
-    Raises ``EngineError`` if they cannot be written; then they are what they were.
+    Raises ``EngineError`` if they cannot be written; then all are as they were.
     """
     before: Contents = {}
     try:
@@ -153,37 +154,25 @@ def put_files(wanted: Contents) -> None:
         _put(wanted)
     except OSError as error:
         put_back_files(before)
-        raise EngineError(
-            [
-                f"the permanent configuration cannot be written ({error.strerror}: "
-                f"{error.filename}); nothing of it was changed. Fix: make room, or "
-                f"{FOLDERS[0]} writable, then apply again"
-            ]
-        ) from error
+        raise EngineError([messages.cannot_be_written(error, FOLDERS[0])]) from error
 
 
 def key_of(path: Path) -> Key:
-    """The object whose file this is."""
+    """Return the object whose file this is."""
     kinds = {subfolder: kind for kind, subfolder in _SUBFOLDERS.items()}
     return kinds[path.parent.name], path.stem
 
 
 def put_back_files(before: Contents) -> None:
-    """Have the files as they were.
+    """Restore the files.
 
-    Raises ``EngineError`` that names the one which could not be.
+    Raises ``EngineError`` that names the file which cannot be restored.
     """
     try:
         now = as_they_are(before)
         _put({path: content for path, content in before.items() if now[path] != content})
     except OSError as error:
-        raise EngineError(
-            [
-                f"files of the permanent configuration were changed and cannot be put back "
-                f"({error.strerror}: {error.filename}). Fix: make room, or the folder writable, "
-                "then apply again"
-            ]
-        ) from error
+        raise EngineError([messages.cannot_be_restored(error)]) from error
 
 
 def _put(contents: Contents) -> None:

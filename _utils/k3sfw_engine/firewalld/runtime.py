@@ -1,4 +1,4 @@
-"""firewalld, observed and changed. The one place that knows its D-Bus interface."""
+"""firewalld's runtime configuration: observe it, and carry out the steps that change it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from itertools import groupby
 from typing import Any
 
 from k3sfw_engine.errors import EngineError, FirewalldFailed, FirewalldRefused, FirewalldUnavailable
+from k3sfw_engine.firewalld import messages
 from k3sfw_engine.firewalld.dbus import CONFIG_PATH, LIST_SIGNATURES, PROPERTIES, SERVICE, Bus, Call
+from k3sfw_engine.firewalld.defaults import (
+    FEW_IPSETS,
+    RELOAD_SECONDS,
+    SECONDS_PER_ENTRY,
+    SECONDS_PER_RULE,
+)
 from k3sfw_engine.firewalld.file_copies import known
 from k3sfw_engine.firewalld.kernel_rules import Listing, restore_table
 from k3sfw_engine.firewalld.permanent import read_permanent
@@ -44,14 +51,6 @@ from k3sfw_engine.plan.steps import (
 )
 from k3sfw_engine.standalone.undo.restore_runtime import Snapshot
 
-# Measured: 1.2 s with 10,000 entries in ipsets, more than 25 s with 100,000.
-RELOAD_DEADLINE = 120.0
-_SECONDS_PER_ENTRY = 0.002
-# Measured on a host of two slow and busy cores: 0.03 s with 80 rules, 0.1 to 0.3 s with 1200.
-SECONDS_PER_RULE = 0.5
-
-_FEW = 4
-
 _RUNTIME_GETTERS = {
     Kind.IPSET: ("ipset", "getIPSetSettings"),
     Kind.ZONE: ("zone", "getZoneSettings2"),
@@ -66,7 +65,7 @@ _RUNTIME_SETTERS = {
 def observe(bus: Bus) -> Observed:
     """Read what firewalld has at runtime and permanently, and what the kernel has of it.
 
-    Raises ``FirewalldUnavailable`` if firewalld is not in a state in which its answers count.
+    Raises ``FirewalldUnavailable`` if firewalld is not in a usable state.
     """
     with Listing() as listing:
         first = bus.begin(
@@ -77,7 +76,7 @@ def observe(bus: Bus) -> Observed:
             ]
         )
         permanent = read_permanent()
-        # What has a file is most likely all there is, so it is asked for in the same breath.
+        # Objects with a file are most likely all there are, so all are asked for at once.
         likely = [(Kind.ZONE, ZONE), *(key for key in permanent.objects if key[0] is Kind.POLICY)]
         second = bus.begin(
             [Call("getPolicies", "policy"), *(_runtime_call(*key) for key in likely)]
@@ -113,10 +112,10 @@ def observe(bus: Bus) -> Observed:
 
 
 def _ipsets_as_the_kernel_shows(permanent: Objects, kernel: KernelRules | None) -> Objects:
-    """The ipsets that need no question: the kernel has just the entries of their file.
+    """Return the ipsets that need no call: the kernel has exactly the entries of their file.
 
-    All that can change in a runtime ipset are its entries, and those stand in the kernel. A call
-    takes firewalld two milliseconds, and a node has eight ipsets and more.
+    Only the entries of a runtime ipset can change, and the kernel has those. A call takes firewalld
+    two milliseconds, and a node has eight ipsets and more.
     """
     if kernel is None:
         return {}
@@ -129,10 +128,7 @@ def _ipsets_as_the_kernel_shows(permanent: Objects, kernel: KernelRules | None) 
 
 def _policy_names(answer: Any) -> list[str]:
     if isinstance(answer, FirewalldRefused):
-        raise FirewalldUnavailable(
-            f"this firewalld has no policies ({answer.error})",
-            "update it to 0.9 or newer; rules that hold in every zone need them",
-        )
+        raise FirewalldUnavailable(messages.has_no_policies(answer.error))
     return [name for name in answer if name.startswith(PREFIX)]
 
 
@@ -143,7 +139,7 @@ def _ipset_names(bus: Bus, kernel: KernelRules | None) -> list[str]:
 
 
 def _those_there(keys: Iterable[Key], answers: Iterable[Any]) -> dict[Key, FirewalldObject]:
-    """The runtime objects of these names, without those that firewalld does not know."""
+    """The runtime objects of these names that firewalld knows."""
     return {
         key: runtime_object(*key, answer)
         for key, answer in zip(keys, answers)
@@ -152,10 +148,9 @@ def _those_there(keys: Iterable[Key], answers: Iterable[Any]) -> dict[Key, Firew
 
 
 def observe_again(bus: Bus, before: Observed, touched: Collection[Key]) -> Observed:
-    """Read these runtime objects once more; what else there is was read a moment ago."""
+    """Read these runtime objects again; all others were read a moment ago."""
     ipsets = [name for kind, name in touched if kind is Kind.IPSET]
-    # The whole table takes nft as long as three of them.
-    some = ipsets if len(ipsets) == len(touched) <= _FEW else []
+    some = ipsets if len(ipsets) == len(touched) <= FEW_IPSETS else []
     kernel = before.kernel
     with nullcontext() if kernel is None else Listing(some) as listing:
         answers = bus.call_all(_runtime_call(*key) for key in touched)
@@ -174,28 +169,22 @@ def _runtime_call(kind: Kind, name: str) -> Call:
 
 
 def check_permanent(bus: Bus) -> None:
-    """Have firewalld judge all of its permanent configuration, as it lies on the disk.
+    """Let firewalld check its whole permanent configuration, as it is on disk.
 
     Raises ``EngineError`` if it would not load.
     """
     try:
         bus.call(Call("checkPermanentConfig"))
     except FirewalldRefused as refused:
-        raise EngineError(
-            [
-                f"firewalld's permanent configuration would not load: {refused.error}. Nothing "
-                "of it was changed, and firewalld was not reloaded. Fix: correct what "
-                "firewall-cmd --check-config names, then apply again"
-            ]
-        ) from refused
+        raise EngineError([messages.would_not_load(refused.error)]) from refused
 
 
 def tell_zones(bus: Bus, zones: Iterable[FirewalldObject]) -> None:
-    """Have firewalld know at once what will be in the files of these zones.
+    """Push these zone settings to firewalld before its file watcher notices them.
 
-    It takes note of its files after five seconds. Until then it would refuse to bind to another
-    zone what it believes to be bound to this one. So it does where it refuses to be told: it
-    judges all of its permanent configuration first, with the faults that these files mend.
+    The watcher takes five seconds. Until then firewalld would refuse to bind an interface to
+    another zone if it believes it bound to this one. A refusal of the push is ignored: firewalld
+    checks its whole permanent configuration first, with the faults that these files are to fix.
     """
     zones = tuple(zones)
     paths = bus.call_all(
@@ -209,11 +198,11 @@ def tell_zones(bus: Bus, zones: Iterable[FirewalldObject]) -> None:
 
 
 def execute(bus: Bus, steps: Iterable[Step]) -> None:
-    """Carry out those of the steps that are calls to firewalld, in their order.
+    """Carry out the runtime steps, in their order.
 
-    What is permanent are files: see ``permanent``.
+    The permanent ones are files: ``firewalld/permanent.py`` writes them.
 
-    Raises ``FirewalldRefused`` at the first that firewalld refuses.
+    Raises ``FirewalldRefused`` at the first step that firewalld refuses.
     """
     for kind, group in groupby(steps, key=type):
         if kind in (WritePermanent, RemovePermanent):
@@ -233,21 +222,22 @@ def _execute_one(bus: Bus, step: Step) -> None:
         given = (name, _variants(step.settings))
         bus.call(Call(method, interface, "sa{sv}", given, deadline=deadline))
     elif isinstance(step, RefillEntries):
-        deadline = Call.deadline + len(step.entries) * _SECONDS_PER_ENTRY
+        deadline = Call.deadline + len(step.entries) * SECONDS_PER_ENTRY
         arguments = (step.name, list(step.entries))
         bus.call(Call("setEntries", "ipset", "sas", arguments, deadline=deadline))
     else:
         assert isinstance(step, Reload)
         if step.restore_table:
             restore_table()
-        bus.call(Call("reload", deadline=RELOAD_DEADLINE))
+        bus.call(Call("reload", deadline=RELOAD_SECONDS))
 
 
 @dataclass(frozen=True)
 class State:
-    """What firewalld says of itself; its answer also says that no reload was going on then.
+    """The state that firewalld reports.
 
-    It works on one thing at a time: asked during a reload, it answers after it.
+    An answer also proves that no reload was going on at that moment: asked during a reload,
+    firewalld answers after it.
     """
 
     name: str
@@ -255,7 +245,7 @@ class State:
 
 
 def read_state(bus: Bus) -> State:
-    """Ask firewalld what state it is in.
+    """Read the state of firewalld.
 
     Raises ``FirewalldUnavailable`` if it does not answer.
     """
@@ -266,20 +256,12 @@ def read_state(bus: Bus) -> State:
 
 
 def refuse_unusable(state: Any, panic: Any) -> None:
-    """Raise ``FirewalldUnavailable`` where firewalld's answers do not count."""
+    """Raise ``FirewalldUnavailable`` unless firewalld is in a usable state."""
     state = _plain(_answered(state))
     if state != "RUNNING":
-        raise FirewalldFailed(
-            f"firewalld is in state {state}: it runs on stock rules, because its permanent "
-            "configuration did not load",
-            "firewall-cmd --check-config and journalctl -u firewalld name the file; correct it, "
-            "then systemctl restart firewalld",
-        )
+        raise FirewalldFailed(messages.runs_on_stock_rules(state))
     if _answered(panic):
-        raise FirewalldUnavailable(
-            "firewalld is in panic mode: somebody has cut this host off on purpose",
-            "firewall-cmd --panic-off, once the reason is gone; then apply again",
-        )
+        raise FirewalldUnavailable(messages.is_in_panic_mode())
 
 
 def _answered(answer: Any) -> Any:
@@ -301,7 +283,7 @@ def _bindings(active: Mapping[str, Mapping[str, list[str]]]) -> Bindings:
 
 
 def snapshot_of(objects: Objects) -> Snapshot:
-    """What of these runtime objects can be put back without a reload."""
+    """Return what of these runtime objects can be restored without a reload."""
 
     def settings_of(kind: Kind) -> dict[str, dict[str, tuple[str, Any]]]:
         return {
@@ -324,7 +306,7 @@ def snapshot_of(objects: Objects) -> Snapshot:
 
 
 def runtime_object(kind: Kind, name: str, answer: Any) -> FirewalldObject:
-    """What firewalld answered about a runtime object."""
+    """Return the runtime object that firewalld's answer describes."""
     if kind is Kind.IPSET:
         _version, short, description, kind_of_set, options, entries = answer
         return make_object(
@@ -347,7 +329,7 @@ def runtime_object(kind: Kind, name: str, answer: Any) -> FirewalldObject:
 
 
 def _joined(value: Any) -> Any:
-    """The same with every item of a list as one text: ``22/tcp`` of a port and a protocol."""
+    """Join every item of a list to one text: a port and its protocol to ``22/tcp``."""
     if not isinstance(value, list):
         return value
     return [item if isinstance(item, str) else "/".join(filter(None, item)) for item in value]
@@ -371,7 +353,7 @@ def _variant(setting: str, value: Value) -> tuple[str, Any]:
 
 
 def _parts(text: str, count: int) -> tuple[str, ...]:
-    """The parts of ``port/protocol``, or of ``port/protocol/to-port/to-address`` without a gap."""
+    """Split ``port/protocol``, or ``port/protocol/to-port/to-address`` where either may lack."""
     port, protocol, *to = text.split("/")
     to_port = [part for part in to if part.replace("-", "").isdigit()]
     to_address = [part for part in to if part not in to_port]

@@ -1,4 +1,4 @@
-"""firewalld's service definitions with everything that they include."""
+"""firewalld's services with everything that they include: from D-Bus, else from their files."""
 
 from __future__ import annotations
 
@@ -6,49 +6,16 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from k3sfw_engine.errors import FirewalldRefused
 from k3sfw_engine.firewalld.dbus import Bus, Call, those_known
 from k3sfw_engine.firewalld.permanent import FOLDERS
 from k3sfw_engine.model.port_ranges import ZonePort, parse_port
 from k3sfw_engine.model.zones import ServiceDefinition
 
 
-def ports_of_services(bus: Bus, names: tuple[str, ...]) -> dict[str, tuple[ZonePort, ...]]:
-    """The ports of these services and of all that they include."""
-    known: dict[str, Mapping[str, Any]] = {}
-    ahead = list(names)
-    while ahead:
-        name = ahead.pop()
-        if name in known:
-            continue
-        (answer,) = bus.call_all([Call("getServiceSettings2", "", "s", (name,))])
-        known[name] = {} if isinstance(answer, FirewalldRefused) else answer
-        ahead += _listed(known[name], "includes")
-    return {name: tuple(_ports_of(name, known, frozenset())) for name in names}
-
-
-def _ports_of(
-    name: str, known: Mapping[str, Mapping[str, Any]], above: frozenset[str]
-) -> Iterator[ZonePort]:
-    for port, protocol in _listed(known[name], "ports"):
-        try:
-            yield parse_port(f"{port}/{protocol}")
-        except ValueError:
-            continue  # A protocol without ports, or one that no row knows.
-    for included in _listed(known[name], "includes"):
-        if included not in above:
-            yield from _ports_of(included, known, above | {name})
-
-
-def _listed(settings: Mapping[str, Any], key: str) -> list[Any]:
-    variant = settings.get(key, ("", []))
-    return list(variant[1])
-
-
 def read_services(bus: Bus | None, names: Iterable[str]) -> dict[str, ServiceDefinition]:
-    """The services of these names with all that they include; new ones from their files.
+    """Read services by name, and all that they include.
 
-    Without a bus all of them are read from files.
+    One that firewalld has not loaded is read from its file; without a bus, all are.
     """
     read: dict[str, Mapping[str, Any]] = {}
     ahead = sorted(set(names))
@@ -63,6 +30,15 @@ def read_services(bus: Bus | None, names: Iterable[str]) -> dict[str, ServiceDef
     return {name: _complete(name, read) for name in read}
 
 
+def open_ports(service: ServiceDefinition) -> Iterator[ZonePort]:
+    """Return the ports that a service opens, as far as the tables can have them."""
+    for text in service.ports:
+        try:
+            yield parse_port(text)
+        except ValueError:
+            continue  # A protocol without ports, or one that no row can have.
+
+
 def _plain(variants: Mapping[str, Any]) -> dict[str, Any]:
     plain = {name: value for name, (_signature, value) in variants.items()}
     for name in ("ports", "source_ports"):
@@ -71,7 +47,7 @@ def _plain(variants: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _service_file(name: str) -> Mapping[str, Any]:
-    """What a service's file says, for one that firewalld has not loaded; empty without a file."""
+    """What the file of a service says; empty without a file."""
     for folder in FOLDERS:
         try:
             root = ElementTree.fromstring((folder / f"services/{name}.xml").read_bytes())

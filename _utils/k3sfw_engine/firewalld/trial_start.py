@@ -1,7 +1,7 @@
-"""A second firewalld, apart from the host, that starts with a configuration before the real one.
+"""A trial start: a second firewalld in isolation loads a configuration before the real one does.
 
-It knows what to lay over the present files and what an answer means; ``standalone/trial.py``, which
-firewalld's own Python runs, knows how firewalld is started in namespaces of its own.
+This file knows which files to replace and what an answer means. How firewalld starts in namespaces
+of its own is in ``standalone/trial.py``, which runs under firewalld's Python.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from k3sfw_engine.errors import EngineError
+from k3sfw_engine.errors import EngineError, Problem
+from k3sfw_engine.firewalld import messages
+from k3sfw_engine.firewalld.defaults import TRIAL_SECONDS
 from k3sfw_engine.firewalld.interpreter import firewalld_python
 from k3sfw_engine.firewalld.permanent import FOLDERS, Contents
+from k3sfw_engine.host.run_program import ENVIRONMENT
 
 _NAME = "k3sfw_engine.standalone.trial"
 
@@ -35,26 +38,22 @@ def _program() -> Path:
 # Looked for at once: where it is missing, k3sfw refuses to load.
 _PROGRAM = _program()
 
-# It takes 0.3 seconds, and 1.6 with 10,000 entries. What takes longer is stuck, or so large that
-# the reload itself outlasts every client.
-DEADLINE = 20.0
-
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of it where nothing was refused; ``notices`` say why it was not tried."""
+    """A trial that refused nothing; ``notices`` say why it could not be made."""
 
     tried: bool
     notices: tuple[str, ...] = ()
 
 
-def try_out(contents: Contents, deadline: float = DEADLINE) -> Trial:
-    """Start a firewalld that nobody sees with these files laid over those that are there.
+def try_out(contents: Contents, deadline: float = TRIAL_SECONDS) -> Trial:
+    """Start a firewalld in an isolated namespace, with these files in place of the present ones.
 
-    The host is not touched, whatever becomes of us. Where it cannot be done (no namespaces in a
-    container, no answer in time), that is no verdict, and the ``Trial`` says so.
+    The host is not touched, even if this process dies. A trial that cannot be made (no namespaces
+    in a container, no answer in time) is not a verdict, and the ``Trial`` says so.
 
-    Raises ``EngineError`` if firewalld would not start with them.
+    Raises ``EngineError`` if firewalld would not start with these files.
     """
     given = {
         "folder": str(FOLDERS[0]),
@@ -71,16 +70,16 @@ def try_out(contents: Contents, deadline: float = DEADLINE) -> Trial:
 
 
 def judge_trial(trials: Mapping[str, Mapping[str, Any]]) -> Trial:
-    """What the answers mean.
+    """Judge the answers of up to three starts.
 
     candidate
-        With the files laid over.
+        With the new files.
     present
-        With the files as they are; where the candidate did not start.
+        With the present files, if the candidate did not start.
     stock
-        With what firewalld brings; where the candidate did not start.
+        With firewalld's own files, if the candidate did not start.
 
-    Raises ``EngineError`` if it is the configuration that does not start.
+    Raises ``EngineError`` if the configuration is the reason why it did not start.
     """
     candidate = trials["candidate"]
     if candidate.get("starts"):
@@ -92,39 +91,21 @@ def judge_trial(trials: Mapping[str, Mapping[str, Any]]) -> Trial:
         )
     if candidate["direct"]:
         return _not_tried(
-            f"direct.xml may refer to chains and sets that others make, and there it met: "
+            f"direct.xml may refer to chains and sets of other programs, which are not there: "
             f"{candidate['reason']}"
         )
     raise EngineError([_refusal(candidate, trials["present"])])
 
 
-def _refusal(candidate: Mapping[str, Any], present: Mapping[str, Any]) -> str:
-    reason, file = candidate["reason"], candidate["file"]
-    at = f" (in {file})" if file else ""
-    where = file or "what it names below /etc/firewalld (see firewall-cmd --check-config)"
-    untouched = "Nothing was changed, and firewalld was not reloaded"
-    sentence = f"firewalld's permanent configuration would not load: {reason}{at}. "
-    correct = f"correct {where}"
-    if present.get("starts"):
-        sentence += "With the files as they are it does, so it is what was to be written. "
-        correct = f"correct it in pillar, or {where}"
-    elif "unable" not in present:
-        sentence += (
-            "The files as they are do not load either, so firewalld's next restart fails, whoever "
-            "makes it. "
-        )
-    return f"{sentence}{untouched}. Fix: {correct}, then apply again"
+def _refusal(candidate: Mapping[str, Any], present: Mapping[str, Any]) -> Problem:
+    cause = "new files" if present.get("starts") else "old files"
+    if "unable" in present:
+        cause = ""
+    return messages.trial_failed(candidate["reason"], candidate["file"], cause)
 
 
 def _not_tried(why: str) -> Trial:
-    return Trial(
-        tried=False,
-        notices=(
-            f"the configuration could not be tried out on a second firewalld first ({why}); what "
-            "only a start shows, such as overlapping entries in an ipset, would show when "
-            "firewalld is reloaded. See journalctl -u firewalld after it",
-        ),
-    )
+    return Trial(tried=False, notices=(str(messages.not_tried(why)),))
 
 
 # -- running it -----------------------------------------------------------------------------------
@@ -142,7 +123,7 @@ def _run(given: str, deadline: float) -> str:
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        env={"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        env=ENVIRONMENT,
         cwd="/",
         start_new_session=True,
     )
@@ -151,7 +132,7 @@ def _run(given: str, deadline: float) -> str:
     except subprocess.TimeoutExpired as expired:
         raise subprocess.SubprocessError(f"no end within {deadline:.0f} seconds") from expired
     finally:
-        # It takes all of its own along.
+        # Its whole group: it has started firewalld.
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()

@@ -22,19 +22,19 @@ from k3sfw_engine.model.zones import (
 
 _CONFIGURATION = FOLDERS[0] / "firewalld.conf"
 
-# What a firewalld that is not installed yet will come with.
+# The configuration that a firewalld which is not installed yet will come with.
 _STOCK_DEFAULT = "public"
 _STOCK_ZONE = make_object(Kind.ZONE, _STOCK_DEFAULT, {"services": ("ssh",)})
 _STOCK_SERVICES = {"ssh": ServiceDefinition(ports=("22/tcp",))}
 
 
 def read_others(bus: Bus, interfaces: Iterable[str]) -> tuple[OtherRules, OtherRules]:
-    """What others have at runtime and permanently; of the permanent one, the files.
+    """Read the zones and policies of others at runtime, and permanently from their files.
 
     interfaces
-        Those of which it counts in what zone NetworkManager has them.
+        The interfaces for which NetworkManager's zone matters.
 
-    Raises ``FirewalldUnavailable`` if firewalld's answers do not count.
+    Raises ``FirewalldUnavailable`` if firewalld is not in a usable state.
     """
     zones, default, _strict = read_runtime_zones(bus)
     policies = _runtime_policies(bus)
@@ -43,7 +43,7 @@ def read_others(bus: Bus, interfaces: Iterable[str]) -> tuple[OtherRules, OtherR
 
 
 def read_others_of_a_first_start(interfaces: Iterable[str]) -> OtherRules:
-    """What others have in the files of a firewalld that does not run, or that will be installed."""
+    """Read the files of a firewalld that does not run yet, or that will be installed."""
     return _read_permanent(None, _permanent_default(), interfaces)
 
 
@@ -93,7 +93,7 @@ def _runtime_policies(bus: Bus) -> tuple[FirewalldObject, ...]:
 
 
 def _permanent_default() -> str:
-    """The default zone that firewalld's file names; without one, its own."""
+    """The default zone in firewalld.conf, or else firewalld's own."""
     try:
         lines = _CONFIGURATION.read_text(errors="replace").splitlines()
     except OSError:
@@ -106,7 +106,7 @@ def _permanent_default() -> str:
 
 
 def read_runtime_zones(bus: Bus) -> tuple[ZoneLayer, str, bool]:
-    """The runtime layer, the permanent default zone, and StrictForwardPorts."""
+    """Return the runtime layer, the permanent default zone, and StrictForwardPorts."""
     config = f"{SERVICE}.config"
     state, panic, default, active, later, strict = bus.call_all(
         [
@@ -134,6 +134,7 @@ def _text(variant: Any) -> str:
 
 
 def read_permanent_zones(default: str) -> ZoneLayer:
+    """Read the zones that are in use permanently: the default zone, and those with bindings."""
     permanent = read_permanent()
     zones = {
         name: zone
@@ -146,14 +147,15 @@ def read_permanent_zones(default: str) -> ZoneLayer:
 
 
 def read_ipsets(bus: Bus, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    # Of an ipset with time-outs firewalld does not know the entries, and refuses to tell them.
+    """Read the entries of ipsets by name."""
+    # firewalld refuses to return the entries of an ipset with timeouts: it does not know them.
     names = sorted(set(names))
     found = those_known(bus, names, (Call("getEntries", "ipset", "s", (n,)) for n in names))
     return {name: tuple(entries) for name, entries in found.items()}
 
 
 def zones_of_interfaces(interfaces: tuple[str, ...]) -> tuple[dict[str, str], frozenset[str]]:
-    """The zone of each interface, and which of these zones accept everything."""
+    """Return the zone of each interface, and which of these zones accept everything."""
     with Bus() as bus:
         default, *bound = bus.call_all(
             [

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from k3sfw_engine.errors import EngineError, NotConverged
 from k3sfw_engine.firewalld.dbus import Bus
+from k3sfw_engine.firewalld.defaults import SECONDS_PER_RULE
 from k3sfw_engine.firewalld.file_copies import keep
 from k3sfw_engine.firewalld.others_runtime_rules import (
     ForeignRuntime,
@@ -29,7 +30,6 @@ from k3sfw_engine.firewalld.permanent import (
     read_permanent,
 )
 from k3sfw_engine.firewalld.runtime import (
-    SECONDS_PER_RULE,
     check_permanent,
     execute,
     observe,

@@ -21,8 +21,8 @@ def test_what_starts_is_tried_and_needs_no_word():
 @pytest.mark.parametrize(
     ("present", "words"),
     [
-        (STARTS, "With the files as they are it does, so it is what was to be written"),
-        (FAILS, "The files as they are do not load either"),
+        (STARTS, "With the present files it does load, so the new ones are at fault"),
+        (FAILS, "The present files do not load either"),
         # Not known whose it is.
         (UNABLE, f"(in {AT}). Nothing was changed, and firewalld was not reloaded. Fix: correct"),
     ],

@@ -12,7 +12,7 @@ import netaddr
 
 from k3sfw_engine.checks.zone_openings import Opening, openings, parse_networks, rejects_the_rest
 from k3sfw_engine.model.firewall_objects import FirewalldObject
-from k3sfw_engine.model.port_ranges import EVERY_PORT
+from k3sfw_engine.model.port_ranges import EVERY_PORT, parse_span
 from k3sfw_engine.model.rich_rules import Parts, Rule
 from k3sfw_engine.model.rows import Protocol
 from k3sfw_engine.model.rule_matches_packet import Packet
@@ -129,11 +129,13 @@ def _is_of_another_port(parts: Parts, question: Packet) -> bool:
         if part.name in ("icmp-type", "icmp-block"):
             return True
         if part.name == "port":
-            low, _dash, high = part.attributes.get("port", "").partition("-")
             if part.attributes.get("protocol") != Protocol.TCP.value:
                 return True
-            if low.isdigit() and (high or low).isdigit() and question.port is not None:
-                return not int(low) <= question.port <= int(high or low)
+            try:
+                ports = parse_span(part.attributes.get("port", ""))
+            except ValueError:
+                continue  # A name of a port.
+            return question.port is not None and question.port not in ports
     return False
 
 

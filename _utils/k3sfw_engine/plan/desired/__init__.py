@@ -1,1 +1,10 @@
-"""TODO map."""
+"""The firewalld objects that a node of a role must have, computed from the tables. Pure.
+
+compute           the entry: tables and a role in, all objects out
+desired_objects   the result: the objects, and the row behind each rule
+policies          the policies, with one rich rule for each row, family and source
+ipsets            the ipsets and their entries
+pods              how pods are accepted: by their interfaces or by their addresses
+bound_interfaces  interfaces of pods that the operator bound to another zone
+return_path       the policy that keeps the Salt master's connection over firewalld's first start
+"""
