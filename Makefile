@@ -15,7 +15,7 @@ demo: root machine $(VENV)/complete
 	@$(PYTHON) -m lab.demo
 
 test: ONLY := -m 'not exhaustive'
-test test-all: root machine check
+test test-all: root machine $(LINTERS)
 	# The lab's hosts may not write into the checkout, so each start of ours would compile it anew.
 	$(PYTHON) -m compileall -q _utils lab tests
 	# They wait for a good part of their time: five processes are work for two cores.

@@ -82,6 +82,7 @@ class Cluster:
         self._minion_settings = minion_settings
         self._daemons = {}
         self._remembered = None
+        self._kept_site = None
 
     # --- what tests use ---
 
@@ -145,14 +146,22 @@ class Cluster:
     @contextmanager
     def site(self, mapping):
         """Write the operator's own pillar file, k3s/site.sls, for the block."""
-        file = self._site_file
-        file.parent.mkdir(exist_ok=True)
-        # JSON is YAML.
-        file.write_text(json.dumps(mapping, indent=2) + "\n")
+        self._write_site(mapping)
         try:
             yield
         finally:
-            file.unlink()
+            self._write_site(self._kept_site)
+
+    @contextmanager
+    def keeping_site(self, mapping, *names):
+        """The same for all tests in the block, applied on these nodes at once."""
+        self._kept_site = mapping
+        self._apply_site(names)
+        try:
+            yield
+        finally:
+            self._kept_site = None
+            self._apply_site(names)
 
     def join(self, spec, **config):
         """Add a node: host, minion (with this in its configuration) and modules."""
@@ -211,8 +220,7 @@ class Cluster:
 
     def put_back(self):
         """Undo what a test changed; without a change it only reads every node."""
-        with suppress(FileNotFoundError):
-            self._site_file.unlink()
+        self._write_site(self._kept_site)
         members = self._put_members_back()
         if not self.is_applied:
             return
@@ -243,6 +251,21 @@ class Cluster:
     @property
     def _site_file(self):
         return self.lab.srv / "pillar/k3s/site.sls"
+
+    def _write_site(self, mapping):
+        file = self._site_file
+        if mapping is None:
+            with suppress(FileNotFoundError):
+                file.unlink()
+        else:
+            file.parent.mkdir(exist_ok=True)
+            # JSON is YAML.
+            file.write_text(json.dumps(mapping, indent=2) + "\n")
+
+    def _apply_site(self, names):
+        self._write_site(self._kept_site)
+        self.converge(*names)
+        self.remember()
 
     def _forget(self, name):
         """End what is left of a destroyed host, and release its name."""

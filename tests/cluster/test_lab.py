@@ -18,6 +18,7 @@ import pytest
 from lab import daemons, lab_folder
 from lab.cluster import Lab
 from lab.spec import DEFAULT_HOSTS, HostSpec
+from tests.selection import exhaustive
 
 pytestmark = [
     pytest.mark.cluster,
@@ -182,7 +183,7 @@ def test_two_labs_run_side_by_side_and_share_nothing(lab: Lab) -> None:
     assert ping(lab, "s1") == {"s1": True}
 
 
-@pytest.mark.parametrize("seconds", [0.1, 0.4, 3.0])
+@pytest.mark.parametrize("seconds", [exhaustive(0.1), 0.4, exhaustive(3.0)])
 def test_after_a_killed_up_down_leaves_nothing(seconds: float, before: dict[str, str]) -> None:
     raising = subprocess.Popen(command("up", name=KILLED), cwd=daemons.CHECKOUT)
     time.sleep(seconds)

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import salt_site
-from salt_site import synced
-from salt_views import not_ours
 
 from lab.wait import wait_until
 from tests import firewalld_views
+from tests.cluster import salt_site
+from tests.cluster.salt_site import synced
+from tests.cluster.salt_views import not_ours
 
 pytestmark = [
     pytest.mark.cluster,

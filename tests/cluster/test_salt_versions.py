@@ -5,10 +5,10 @@
 
 import os
 
-import other_salt
 import pytest
-import salt_site
-from salt_site import synced
+
+from tests.cluster import other_salt, salt_site
+from tests.cluster.salt_site import synced
 
 pytestmark = [
     pytest.mark.cluster,

@@ -10,6 +10,7 @@ import pytest
 from bench.rules import SCRIPT, tables_of
 from lab.wait import wait_until
 from tests.functional.transactions import TransactionNode
+from tests.selection import exhaustive
 
 ZONE_FILE = "/etc/firewalld/zones/public.xml"
 GONE = {
@@ -261,7 +262,7 @@ def iptables_backend(node, pillar):
         kernel_rule_lost,
         a_node_is_missing,
         *(
-            pytest.param(each, marks=pytest.mark.exhaustive)
+            exhaustive(each)
             for each in (
                 permanent_file_lost,
                 nothing_applied,
@@ -335,7 +336,7 @@ def test_a_refused_runtime_step_undoes_the_earlier_steps(scripted, pillar):
     assert adopt(scripted, pillar)["changes"] == {"permanent": GONE, "runtime": GONE}
 
 
-@pytest.mark.parametrize("stride", [2, pytest.param(1, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("stride", [2, exhaustive(1)])
 def test_wherever_it_is_killed_the_zone_is_unchanged_or_fully_adopted(scripted, pillar, stride):
     host = TransactionNode(scripted.host)
     before = (permanently(host), in_zone(host)[:2])

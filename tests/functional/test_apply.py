@@ -4,6 +4,8 @@ import shlex
 
 import pytest
 
+from tests.selection import exhaustive
+
 STOLEN = "/run/stolen"
 
 
@@ -118,7 +120,7 @@ def pods_off(pillar):
         node_left,
         pods_off,
         *(
-            pytest.param(change, marks=pytest.mark.exhaustive)
+            exhaustive(change)
             for change in (port, narrower_clients, node_joined, role_changed, backend)
         ),
     ],
@@ -226,7 +228,7 @@ def run_by_a_shell(node, script):
     node.run("sh", "/run/k3s-rules.sh")
 
 
-@pytest.mark.parametrize("run", [typed, pytest.param(run_by_a_shell, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("run", [typed, exhaustive(run_by_a_shell)])
 def test_the_script_creates_the_same_objects_as_apply(node, pillar, run):
     run(node, node.call("script", pillar)["script"])
     assert node.call("compare", pillar)["changes"] == {}

@@ -20,6 +20,7 @@ from lab.booted.booted_host import BootedHost
 from lab.booted.keeper import CHECKOUT
 from lab.errors import LabError
 from lab.wait import wait_until
+from tests.selection import exhaustive
 
 pytestmark = [
     pytest.mark.functional,
@@ -230,7 +231,7 @@ def test_the_checkout_is_there_and_cannot_be_changed(host: BootedHost) -> None:
         assert "Read-only file system" in tried.stderr
 
 
-@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+@pytest.mark.parametrize("family", ["ipv4", exhaustive("ipv6")])
 def test_its_neighbour_meets_the_firewall(host: BootedHost, family: str) -> None:
     wait_for_rules(host)
     assert ask(host, family) in ("EHOSTUNREACH", "EACCES")
@@ -377,7 +378,7 @@ EARLY = """
 """
 
 
-@pytest.mark.parametrize("end", ["power_cut", "reboot", "restart_firewalld"])
+@pytest.mark.parametrize("end", ["power_cut", *map(exhaustive, ("reboot", "restart_firewalld"))])
 def test_a_oneshot_unit_runs_before_firewalld_if_its_path_exists(
     host: BootedHost, end: str
 ) -> None:

@@ -5,6 +5,7 @@ import signal
 import pytest
 
 from lab.wait import wait_until
+from tests.selection import exhaustive
 
 
 def runtime_rule_removed(node):
@@ -98,22 +99,22 @@ def kernel_rules_twice(node):
     ("drift", "layer"),
     [
         (runtime_rule_removed, "runtime"),
-        pytest.param(runtime_rule_added, "runtime", marks=pytest.mark.exhaustive),
-        pytest.param(runtime_port_added, "runtime", marks=pytest.mark.exhaustive),
-        (runtime_interface_moved, "runtime"),
-        pytest.param(runtime_entry_lost, "runtime", marks=pytest.mark.exhaustive),
+        exhaustive(runtime_rule_added, "runtime"),
+        exhaustive(runtime_port_added, "runtime"),
+        exhaustive(runtime_interface_moved, "runtime"),
+        exhaustive(runtime_entry_lost, "runtime"),
         (runtime_entry_added, "runtime"),
-        (permanent_file_deleted, "permanent"),
-        pytest.param(permanent_file_truncated, "permanent", marks=pytest.mark.exhaustive),
-        pytest.param(permanent_file_edited, "permanent", marks=pytest.mark.exhaustive),
-        pytest.param(permanent_target_changed, "permanent", marks=pytest.mark.exhaustive),
+        exhaustive(permanent_file_deleted, "permanent"),
+        exhaustive(permanent_file_truncated, "permanent"),
+        exhaustive(permanent_file_edited, "permanent"),
+        exhaustive(permanent_target_changed, "permanent"),
         (permanent_target_changed_and_loaded, "runtime"),
-        pytest.param(permanent_object_deleted_and_loaded, "runtime", marks=pytest.mark.exhaustive),
+        exhaustive(permanent_object_deleted_and_loaded, "runtime"),
         (kernel_element_lost, "kernel"),
-        pytest.param(kernel_element_added, "kernel", marks=pytest.mark.exhaustive),
+        exhaustive(kernel_element_added, "kernel"),
         (kernel_rule_lost, "kernel"),
-        pytest.param(kernel_rule_added, "kernel", marks=pytest.mark.exhaustive),
-        pytest.param(kernel_jump_lost, "kernel", marks=pytest.mark.exhaustive),
+        exhaustive(kernel_rule_added, "kernel"),
+        exhaustive(kernel_jump_lost, "kernel"),
         (kernel_flushed, "kernel"),
         (kernel_rules_twice, "kernel"),
     ],

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.selection import exhaustive
+
 
 @pytest.fixture
 def furnished(node):
@@ -89,7 +91,7 @@ POLICY = ("policy k3s-rows", ["--new-policy=k3s-rows"])
         (*ZONE, True),
         (*POLICY, True),
         *(
-            pytest.param(*each, active, marks=pytest.mark.exhaustive)
+            exhaustive(*each, active)
             for each, active in ((IPSET, True), (ZONE, False), (POLICY, False))
         ),
     ],

@@ -10,6 +10,7 @@ import pytest
 from lab.spec import HostSpec
 from lab.wait import wait_until
 from tests.functional.hosts import ENGINE_DRIVER, OUTSIDER, SERVER, standing
+from tests.selection import exhaustive
 from tests.ssh_sessions import ended, session, sshd
 
 PEER = HostSpec("s3", "plain", 13, firewalld=False)
@@ -68,7 +69,7 @@ def refused(node, function, pillar, **options):
 # -- ssh ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+@pytest.mark.parametrize("family", [exhaustive("ipv4"), "ipv6"])
 def test_the_row_of_a_live_ssh_session_is_not_removed(node, outsider, tables, family):
     node.call("apply", tables)
     with session(node.host, outsider, 2222, family=family):

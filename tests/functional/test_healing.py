@@ -18,6 +18,7 @@ from tests.firewalld_damage import (
     kill_firewalld_in_a_reload,
     make_reloads_long,
 )
+from tests.selection import exhaustive
 
 UTILS = Path(__file__).parents[2] / "_utils"
 
@@ -218,7 +219,7 @@ def test_a_table_is_removed_only_if_nothing_changed_since_it_was_read(served, me
 # -- files of ours --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 4096])
+@pytest.mark.parametrize("content", [b"", exhaustive(b"\0" * 4096)])
 def test_a_damaged_file_of_ours_is_restored_before_firewalld_reads_it(served, pillar, content):
     good = policy_file(served).read_bytes()
     policy_file(served).write_bytes(content)
@@ -279,7 +280,7 @@ def naming_what_is_not_there(node):
 @pytest.mark.parametrize(
     ("function", "spoil"),
     [
-        ("heal", truncated),
+        exhaustive("heal", truncated),
         ("heal", naming_what_is_not_there),
         ("apply", all_truncated),
     ],

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.functional.hosts import ENGINE_DRIVER
+from tests.selection import exhaustive
 
 ETC = "/etc/firewalld"
 OVERLAPPING = (
@@ -29,7 +30,6 @@ UNKNOWN_ZONE = (
     '<policy target="CONTINUE"><ingress-zone name="nonesuch"/><egress-zone name="HOST"/></policy>',
 )
 CUT_SHORT = (f"{ETC}/zones/theirs.xml", '<zone><service name="ss')
-FAULTS = [OVERLAPPING, UNKNOWN_IPSET, UNKNOWN_ZONE, CUT_SHORT]
 NAMES = ["overlapping", "unknown_ipset", "unknown_zone", "cut_short"]
 
 GOOD = {
@@ -84,7 +84,11 @@ def networks(node):
     return found
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=NAMES)
+@pytest.mark.parametrize(
+    "fault",
+    [OVERLAPPING, exhaustive(UNKNOWN_IPSET), UNKNOWN_ZONE, exhaustive(CUT_SHORT)],
+    ids=NAMES,
+)
 def test_what_another_owners_file_would_do_to_a_reload_is_refused_before_it(node, fault):
     write(node, fault)
     answer = node.try_call("try_out")
@@ -100,7 +104,11 @@ def test_what_another_owners_file_would_do_to_a_reload_is_refused_before_it(node
     assert loads(node) == (answer == {"tried": True, "notices": []})
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=NAMES)
+@pytest.mark.parametrize(
+    "fault",
+    [exhaustive(OVERLAPPING), UNKNOWN_IPSET, exhaustive(UNKNOWN_ZONE), CUT_SHORT],
+    ids=NAMES,
+)
 def test_a_broken_new_file_is_refused(node, fault):
     before = node.files()
     answer = node.try_call("try_out", contents=dict([fault]))
@@ -143,7 +151,7 @@ def test_the_trial_works_with_the_iptables_backend(node):
     assert traces(node) == before
 
 
-@pytest.mark.parametrize("after", [0.1, 0.25])
+@pytest.mark.parametrize("after", [0.1, exhaustive(0.25)])
 def test_a_caller_killed_in_the_middle_leaves_nothing_behind(node, after):
     before, before_networks = traces(node), networks(node)
     caller = node.host.popen(
@@ -203,7 +211,7 @@ def test_a_host_that_may_not_make_namespaces_gives_no_verdict(node):
     assert "cannot make namespaces: Operation not permitted" in answer["notices"][0]
 
 
-@pytest.mark.parametrize("fault", [OVERLAPPING, UNKNOWN_IPSET], ids=NAMES[:2])
+@pytest.mark.parametrize("fault", [OVERLAPPING, exhaustive(UNKNOWN_IPSET)], ids=NAMES[:2])
 def test_an_apply_that_would_leave_firewalld_failed_changes_nothing(node, pillar, fault):
     write(node, fault)
     before = node.everything()

@@ -4,6 +4,7 @@ import pytest
 
 from tests.functional.hosts import standing
 from tests.functional.transactions import TransactionNode
+from tests.selection import exhaustive
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +15,7 @@ def shared():
 
 
 # Every failpoint, or every third of them.
-STRIDES = [3, pytest.param(1, marks=pytest.mark.exhaustive)]
+STRIDES = [3, exhaustive(1)]
 
 
 @pytest.mark.parametrize("stride", STRIDES)

@@ -14,6 +14,7 @@ import pytest
 from lab.wait import wait_until
 from tests.functional.hosts import standing
 from tests.functional.transactions import TransactionNode, steps_of
+from tests.selection import exhaustive, half_of
 
 OPEN = 6379
 LISTEN = f"import socket; s = socket.create_server(('', {OPEN}))\nwhile True: s.accept()"
@@ -55,8 +56,7 @@ def is_running(node, name):
 # -- firewalld and its bus ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("function", ["apply", "remove"])
-@pytest.mark.parametrize("seconds", [0.05, 0.15])
+@pytest.mark.parametrize(("function", "seconds"), half_of(("apply", "remove"), (0.05, 0.15)))
 def test_firewalld_killed_in_a_reload_does_not_cut_peers_off_for_long(
     raised, node, pillar, function, seconds
 ):
@@ -142,12 +142,14 @@ def test_a_bus_that_dies_is_reported_and_the_change_is_undone_when_it_is_back(
 # -- many -----------------------------------------------------------------------------------------
 
 
-def test_fifty_concurrent_applies_and_a_foreign_writer_end_in_one_state(node, pillar, new_row):
+@pytest.mark.parametrize("applies", [16, exhaustive(50)])
+def test_concurrent_applies_and_a_foreign_writer_end_in_one_state(node, pillar, new_row, applies):
     before = node.firewall_cmd("--permanent", "--zone=public", "--list-ports").split()
     known = {entry["id"] for entry in node.call("history", pillar)}
     ports = []
-    with ThreadPoolExecutor(50) as pool:
-        running = [pool.submit(node.call, "apply", tables) for tables in [pillar, new_row] * 25]
+    with ThreadPoolExecutor(applies) as pool:
+        tables_of_all = [pillar, new_row] * (applies // 2)
+        running = [pool.submit(node.call, "apply", tables) for tables in tables_of_all]
         while not all(run.done() for run in running):
             # An operator's, all the time. The answer may be late; what was written must stay.
             ports.append(f"{7301 + len(ports)}/tcp")

@@ -7,6 +7,7 @@ import pytest
 from tests.functional.hosts import standing
 from tests.functional.knocking import CLOSED, knocking
 from tests.functional.transactions import TransactionNode, steps_of
+from tests.selection import half_of
 
 
 @pytest.fixture(scope="module")
@@ -21,15 +22,6 @@ def node(raised, pillar):
     host = TransactionNode(raised.host("s1"))
     host.call("apply", pillar)
     return host
-
-
-def half_of(ones, others):
-    """Each of two with each of two; that every one is there once is enough for ``make test``."""
-    return [
-        pytest.param(one, other, marks=pytest.mark.exhaustive if place != at else [])
-        for place, one in enumerate(ones)
-        for at, other in enumerate(others)
-    ]
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import pytest
 from lab.wait import wait_until
 from tests.functional.hosts import standing
 from tests.functional.transactions import TransactionNode, steps_of
+from tests.selection import exhaustive
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +49,7 @@ def test_a_step_that_fails_undoes_all_before_it(node, pillar, new_row):
     [
         "runtime",
         "put_files",
-        *(
-            pytest.param(step, marks=pytest.mark.exhaustive)
-            for step in ("armed", "execute", "permanent")
-        ),
+        *(exhaustive(step) for step in ("armed", "execute", "permanent")),
     ],
 )
 def test_a_run_that_freezes_is_ended_and_undone(node, new_row, step):
@@ -97,7 +95,7 @@ def test_a_frozen_run_does_not_get_the_confirmation_timeout(node, new_row):
     node.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("stride", [3, exhaustive(1)])
 def test_firewalld_killed_at_any_step_is_started_again_with_the_old_rules_or_the_new(
     node, pillar, new_row, stride
 ):

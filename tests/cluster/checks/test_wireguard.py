@@ -88,11 +88,10 @@ def _tell(cluster, known):
     wait_until(is_told, "The master does not know every node's pods", timeout=30)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def wireguard(tunnels):
     """The same with the rules of the backend applied."""
-    with tunnels.site(PILLAR):
-        tunnels.converge(*MEMBERS)
+    with tunnels.keeping_site(PILLAR, *MEMBERS):
         yield tunnels
 
 

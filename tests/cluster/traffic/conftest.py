@@ -2,13 +2,17 @@
 
 import pytest
 
+from lab.spec import DEFAULT_HOSTS
 from tests.cluster.salt_cluster import INSTALLED, standing
+
+# Two nodes of each role: what is said of one more is said of these.
+HOSTS = tuple(spec for spec in DEFAULT_HOSTS if spec.name != "s3")
 
 
 @pytest.fixture(scope="session")
 def cluster():
     """The cluster, with nothing of ours applied."""
-    with standing("traffic", INSTALLED) as raised:
+    with standing("traffic", INSTALLED, HOSTS) as raised:
         yield raised
 
 
