@@ -114,7 +114,7 @@ def test_exactly_what_the_script_added_goes_in_both_layers(node, pillar):
         assert adopt(node, pillar) == predicted
         assert reloads.count() == 0
     (notice,) = predicted["notices"]
-    assert "80/tcp stays open to everybody: the service http of that zone opens it" in notice
+    assert "80/tcp stays open to every source: the service http of that zone opens it" in notice
 
     after = permanently(node)
     assert rest_of(after.pop("zones/public.xml")) == rest_of(files.pop("zones/public.xml"))
@@ -153,9 +153,9 @@ def test_what_a_disabled_row_gives_up_stays_until_the_fix_closes_it(scripted, pi
     pillar["ports"]["manager"]["kafka"] = {"enabled": False}
     scripted.call("apply", pillar)
     (notice,) = adopt(scripted, pillar)["notices"]
-    assert "9095/tcp stays open to everybody: no enabled row opens it" in notice
+    assert "9095/tcp stays open to every source: no enabled row opens it" in notice
     assert ports(scripted) == ["9095/tcp"]
-    typed = notice.split("if nobody needs it, ")[1]
+    typed = notice.split("if it is not needed, ")[1]
     scripted.run("sh", "-c", typed)
     assert ports(scripted) == []
     assert adopt(scripted, pillar) == NOTHING
@@ -165,9 +165,9 @@ def test_a_range_that_was_widened_stays_until_the_fix_closes_its_part(scripted, 
     scripted.firewall_cmd("--permanent", "--add-port=9080-9092/tcp")
     scripted.firewall_cmd("--reload")
     (notice,) = adopt(scripted, pillar)["notices"]
-    assert "9080-9092/tcp is more than the script's 9090/tcp" in notice
+    assert "9080-9092/tcp is wider than the script's 9090/tcp" in notice
     assert ports(scripted) == ["9080-9092/tcp"]
-    scripted.run("sh", "-c", notice.split("if nobody needs that part, ")[1])
+    scripted.run("sh", "-c", notice.split("if that part is not needed, ")[1])
     assert ports(scripted) == ["9080-9089/tcp", "9091-9092/tcp"]
     assert adopt(scripted, pillar) == NOTHING
 
@@ -194,7 +194,7 @@ def test_ports_of_ssh_are_never_touched(scripted, pillar):
     finally:
         server.kill()
         server.wait()
-    assert "443/tcp stays open to everybody: it is a port of ssh" in notice
+    assert "443/tcp stays open to every source: it is a port of ssh" in notice
     assert ports(scripted) == ["443/tcp"]
     assert "ssh" in scripted.firewall_cmd("--zone=public", "--list-services")
 

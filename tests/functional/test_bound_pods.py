@@ -39,7 +39,7 @@ def test_what_is_bound_before_the_first_apply_stays_bound_and_allows_pods(
     before = node.firewall_cmd(f"--zone={OFFICE}", "--list-all")
     answer = node.call("apply", pillar)
     assert len(answer["reloads"]) == 1
-    assert f"is bound to zone {OFFICE} by somebody else" in " ".join(answer["notices"])
+    assert f"is bound to zone {OFFICE}, not by k3sfw" in " ".join(answer["notices"])
     assert node.firewall_cmd(f"--zone={OFFICE}", "--list-all") == before
     assert rules_of_bound_pods(node)
     assert node.call("apply", pillar)["changes"] == {}

@@ -104,7 +104,7 @@ def test_another_owners_object_of_our_name_is_named_and_left_alone(
         node.firewall_cmd("--reload")
     before = node.everything()
     refused = node.try_call("apply", pillar)["refused"]
-    assert any(f"the permanent {name} was not made by k3sfw" in each for each in refused)
+    assert any(f"the permanent {name} was not created by k3sfw" in each for each in refused)
     assert node.everything() == before
     node.call("remove")
     assert node.everything() == before

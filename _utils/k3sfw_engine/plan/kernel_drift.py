@@ -1,4 +1,9 @@
-"""TODO: say what this file is for."""
+"""Where the kernel differs from what firewalld believes it has of our objects. Pure.
+
+firewalld answers from its memory, where a rule that was removed with nft still exists. Both sides
+are sets of facts: ``firewalld/kernel_rules.py`` reads those of the kernel, and those that the
+runtime objects must have made are computed here.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ from k3sfw_engine.model.zone_bindings import Bindings
 ANY = "any"
 SOMETIMES = "on some condition"
 
-# Respects in which the kernel must hold no more than it should; more ways in are firewalld's own.
+# Respects in which more facts than expected are drift; more interfaces are firewalld's own matter.
 _EXACT = ("entries", "rich_rules", "target")
 
 
@@ -42,18 +47,18 @@ class KernelFact:
 
 @dataclass(frozen=True)
 class KernelRules:
-    """What the kernel holds of our objects; ``table`` tells whether firewalld's table is there."""
+    """What the kernel holds of our objects; ``table`` tells whether firewalld's table exists."""
 
     facts: frozenset[KernelFact] = frozenset()
     table: bool = True
 
     @property
     def ipsets(self) -> frozenset[str]:
-        """The names of the ipsets that are there."""
+        """The names of the ipsets that exist."""
         return frozenset(fact.name for fact in self.facts if fact.respect == "ipset")
 
     def with_ipsets(self, names: Collection[str], read: KernelRules) -> KernelRules:
-        """The same with these ipsets as they were read later."""
+        """Return the same with these ipsets as they were read later."""
         others = (
             fact for fact in self.facts if fact.kind is not Kind.IPSET or fact.name not in names
         )
@@ -85,7 +90,7 @@ class KernelDrift:
         return any(fact.respect != "entries" for fact in self.missing | self.extra)
 
     def differences(self) -> Differences:
-        """The same by object and respect."""
+        """Return the drift by object and respect."""
         respects = dict.fromkeys(
             (fact.kind, fact.name, fact.respect)
             for fact in (*sorted(self.extra), *sorted(self.missing))
@@ -114,9 +119,9 @@ def kernel_drift(
     """Compare the kernel's rules with what the runtime objects must have made there.
 
     kernel
-        ``None`` if the kernel's rules are not known; then nothing is said to differ.
+        ``None`` if the kernel's rules are not known; then there is no drift.
     bindings
-        Of the zones of others at runtime, which policies of ours can name.
+        The runtime bindings of all zones, to which our policies may refer.
     """
     if kernel is None:
         return KernelDrift(frozenset(), frozenset())
@@ -140,7 +145,7 @@ def kernel_drift(
 
 
 def _with_rules_of_others(runtime: Objects) -> frozenset[str]:
-    """Policies to which somebody added what we never make: the kernel rightly has more of them."""
+    """Policies to which others added what we never create, so that the kernel rightly has more."""
     return frozenset(
         name
         for (kind, name), each in runtime.items()
@@ -158,7 +163,7 @@ def _with_rules_of_others(runtime: Objects) -> frozenset[str]:
 
 
 def _same_addresses(drift: KernelDrift) -> frozenset[str]:
-    """ipsets that hold the same addresses, though the kernel joined neighbours into a range."""
+    """ipsets with the same addresses, where the kernel joined adjacent ones into a range."""
 
     def addresses(facts: Iterable[KernelFact], name: str) -> netaddr.IPSet:
         return netaddr.IPSet(
@@ -205,7 +210,7 @@ def _expected_of_policy(
     for zones in named:
         interfaces, active = _entrances(zones, runtime, bindings)
         if not active:
-            return  # firewalld makes no chains of a policy whose zones are not in use.
+            return  # firewalld creates no chains for a policy whose zones are not active.
         entrances += interfaces
     for entrance in entrances if named else [ANY]:
         yield KernelFact(Kind.POLICY, policy.name, "entered by", entrance)
@@ -225,7 +230,7 @@ def _entrances(
     for zone in sorted(zones):
         ours = runtime.get((Kind.ZONE, zone))
         found = ours.items("interfaces") if ours else bindings.interfaces_of(zone)
-        # The kernel writes a wildcard otherwise, and it may stand for none.
+        # nft writes a wildcard in another way, and it may match no interface.
         interfaces += [name for name in found if not name.endswith("+")]
         active = active or bool(found) or (not ours and bindings.is_active(zone))
     return interfaces, active

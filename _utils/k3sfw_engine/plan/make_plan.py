@@ -1,4 +1,4 @@
-"""The steps from what is observed to what is wanted. Pure."""
+"""The plan: the steps from what is observed to what is wanted, or to nothing of ours. Pure."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from k3sfw_engine.model.firewall_objects import (
 )
 from k3sfw_engine.model.rich_rules import RichRule, Rule
 from k3sfw_engine.model.zone_bindings import Bindings
+from k3sfw_engine.plan import messages
 from k3sfw_engine.plan.defaults import ADDRESSES_IN_PLACE_OF_AN_IPSET
 from k3sfw_engine.plan.desired.bound_interfaces import leave_bound_interfaces
 from k3sfw_engine.plan.desired.desired_objects import Desired
@@ -45,7 +46,7 @@ class Plan:
 
     @property
     def reloads(self) -> tuple[str, ...]:
-        """Why firewalld must be reloaded, if it must."""
+        """The reasons for which firewalld must be reloaded."""
         return tuple(step.reason for step in self.steps if isinstance(step, Reload))
 
 
@@ -53,17 +54,17 @@ def make_plan(wanted: Desired, observed: Observed, *, narrow: bool = True) -> Pl
     """Compute the steps from what is observed to what is wanted.
 
     narrow
-        False keeps every present member of the node sets.
+        Whether addresses may be removed from the ipsets of nodes.
 
-    Raises ``ForeignObject`` if a name that we need is taken by somebody else's object.
+    Raises ``ForeignObject`` if an object that k3sfw did not create has a name that we need.
     """
     _refuse_foreign(wanted.objects, observed)
     if not narrow:
         wanted = keep_members(wanted, ours(observed.runtime), ours(observed.permanent))
     permanently = _bound(wanted, observed, "permanent")
     now = _bound(wanted, observed, "runtime")
-    # What is bound at runtime only comes back to us with a reload, or to its zone by whoever bound
-    # it. A permanent policy that names a zone which is not there would make the reload fail.
+    # A reload ends bindings that exist at runtime only. A permanent policy that names a zone which
+    # does not exist would make it fail.
     zones = observed.zones & (permanently.zones | now.zones)
     permanent_wanted = leave_bound_interfaces(wanted.objects, permanently.interfaces, zones)
     gone = obsolete(permanent_wanted, observed.readable)
@@ -79,8 +80,8 @@ def make_plan(wanted: Desired, observed: Observed, *, narrow: bool = True) -> Pl
         *(RemovePermanent(key) for key in _referring_first(gone)),
     ]
     if reason:
-        # What needs a reload comes in with it, whole: a rule a time takes firewalld five
-        # milliseconds, all in one load nearly none.
+        # Everything comes with the reload: one rule at a time takes firewalld five milliseconds,
+        # all in one load hardly any.
         table_lost = observed.kernel is not None and not observed.kernel.table
         steps = [*permanent_steps, Reload(reason, restore_table=table_lost)]
     else:
@@ -91,14 +92,14 @@ def make_plan(wanted: Desired, observed: Observed, *, narrow: bool = True) -> Pl
 
 
 def removal_plan(observed: Observed) -> Plan:
-    """Compute the steps that take every object of ours away, and nothing else."""
+    """Compute the steps that remove every object of ours, and nothing else."""
     permanent = ours(observed.readable)
     _refuse_used(permanent, observed)
     damaged = observed.damaged & {*ours(observed.runtime), *observed.kept}
     runtime = ours(observed.runtime)
     steps: list[Step] = [RemovePermanent(key) for key in _referring_first({*permanent, *damaged})]
     if runtime:
-        steps.append(Reload("runtime objects go only with a reload"))
+        steps.append(Reload(messages.REMOVAL))
     differences = tuple(
         Difference(layer, key, WHOLE, extra=each)
         for layer, objects in (("permanent", permanent), ("runtime", runtime))
@@ -107,42 +108,38 @@ def removal_plan(observed: Observed) -> Plan:
     return Plan(tuple(steps), differences)
 
 
-# -- what is wanted, as far as others and the running firewalld allow ----------------------------
+# -- what others have, and what the running firewalld can do --------------------------------------
 
 
 def _refuse_foreign(wanted: Objects, observed: Observed) -> None:
-    sentences: list[str] = []
-    for where, objects in (("permanent", observed.permanent), ("runtime", observed.runtime)):
-        for key, each in objects.items():
-            if key in wanted and not is_ours(each):
-                sentences.append(
-                    f"the {where} {title(key)} was not made by k3sfw, so it is left alone. Fix: "
-                    "give it a name that does not begin with k3s, or delete it; then apply again"
-                )
-    for kind, name in sorted(observed.damaged - observed.kept):
-        if (kind, name) in wanted and (kind, name) not in ours(observed.runtime):
-            sentences.append(
-                f"the permanent {kind.value} {name} cannot be read, so nobody can say whose it "
-                f"is. Fix: look at its file below /etc/firewalld, then delete it"
-            )
-    if sentences:
-        raise ForeignObject(sentences)
+    problems = [
+        messages.foreign_object(layer, title(key))
+        for layer, objects in (("permanent", observed.permanent), ("runtime", observed.runtime))
+        for key, each in objects.items()
+        if key in wanted and not is_ours(each)
+    ]
+    problems += [
+        messages.unreadable_object(title(key))
+        for key in sorted(observed.damaged - observed.kept)
+        if key in wanted and key not in ours(observed.runtime)
+    ]
+    if problems:
+        raise ForeignObject(problems)
 
 
 def _refuse_used(going: Iterable[Key], observed: Observed) -> None:
-    """An object that somebody's own refers to cannot go: no reload would succeed any more."""
-    sentences = [
-        f"the {title(key)} cannot be removed, as the permanent {user} of somebody else names it. "
-        f"Fix: take it out there, then apply again"
+    """Refuse to remove an object to which one of others refers: no reload would succeed again."""
+    problems = [
+        messages.used_object(title(key), user)
         for key in going
         for user in observed.users.get(key, ())
     ]
-    if sentences:
-        raise EngineError(sentences)
+    if problems:
+        raise EngineError(problems)
 
 
 def _bound(wanted: Desired, observed: Observed, layer: str) -> Bindings:
-    """What others have bound of the pods' interfaces and networks."""
+    """The interfaces and networks of pods that are bound to other zones."""
     interfaces = wanted.objects[Kind.ZONE, ZONE].items("interfaces")
     networks = wanted.pod_networks if wanted.pods_by_interface else ()
     return observed.bindings.get(layer, Bindings()).elsewhere(ZONE, interfaces, networks)
@@ -158,23 +155,13 @@ def _bound_notices(bound: Bindings, observed: Observed) -> Iterator[str]:
             }
             - {*bound.interfaces}
         )
-        claimed = f", and also by {', '.join(beside)} if they claim such an address" * bool(beside)
-        yield (
-            f"interface {interface} is bound to zone {zone} by somebody else and stays there; pods "
-            f"are let in by it because of their address{claimed}. Fix: firewall-cmd --permanent "
-            f"--zone={zone} --remove-interface={interface}; firewall-cmd --zone={zone} "
-            f"--remove-interface={interface}; then apply again"
-        )
+        yield str(messages.bound_interface(interface, zone, beside))
     for source, zone in bound.sources.items():
-        yield (
-            f"source {source} is bound to zone {zone} by somebody else and stays there; whoever "
-            f"claims a pod's address in it is taken for a pod, by whatever interface. See "
-            f"firewall-cmd --zone={zone} --list-all, and take that source out if it is for pods"
-        )
+        yield str(messages.bound_source(source, zone))
 
 
 def _runtime_wanted(wanted: Objects, runtime: Objects) -> Objects:
-    """What runtime shall have: all that is wanted, or addresses for ipsets it does not know yet."""
+    """What runtime is to have: all that is wanted, with addresses for ipsets that are new to it."""
     missing = {key for key in wanted if key not in runtime}
     if not missing or any(kind is not Kind.IPSET for kind, _name in missing):
         return wanted
@@ -204,10 +191,10 @@ def _with_rules(
 
 
 def _reload_reason(wanted: Objects, runtime: Objects, other_rules: bool) -> str:
-    """Why a reload is needed, or an empty text."""
+    """The reason why a reload is needed, or an empty text."""
     new = [title(key) for key in wanted if key not in runtime]
     if new:
-        return f"new objects exist at runtime only after a reload: {', '.join(new)}"
+        return messages.new_objects(new)
     fixed = [
         f"{setting} of {title(key)}"
         for key, want in wanted.items()
@@ -215,10 +202,10 @@ def _reload_reason(wanted: Objects, runtime: Objects, other_rules: bool) -> str:
         if setting not in RUNTIME_SETTINGS[want.kind]
     ]
     if fixed:
-        return f"firewalld changes these only with a reload: {', '.join(fixed)}"
+        return messages.fixed_settings(fixed)
     if any(key[0] is not Kind.IPSET for key in obsolete(wanted, runtime)):
-        return "objects of an older version go only with a reload"
-    return "the kernel has other rules than firewalld believes" if other_rules else ""
+        return messages.OLD_OBJECTS
+    return messages.OTHER_KERNEL_RULES if other_rules else ""
 
 
 def _permanent_steps(wanted: Objects, permanent: Objects) -> Iterator[Step]:
@@ -228,7 +215,7 @@ def _permanent_steps(wanted: Objects, permanent: Objects) -> Iterator[Step]:
 
 
 def _runtime_steps(wanted: Objects, observed: Observed) -> Iterator[Step]:
-    """First everything that opens, then everything that closes: a row that changes has no gap."""
+    """First all that opens, then all that closes: a row that changes is never closed between."""
     runtime = observed.runtime
     lost_entries = observed.drift().ipsets
     closing: list[Step] = []
@@ -242,7 +229,7 @@ def _runtime_steps(wanted: Objects, observed: Observed) -> Iterator[Step]:
         closing += closes
     yield from reversed(closing)
     for (kind, name), each in obsolete(wanted, runtime).items():
-        # It goes with the next reload, whoever makes it.
+        # The next reload removes it.
         if kind is Kind.IPSET and each.settings["entries"]:
             yield RefillEntries(name, ())
 

@@ -1,4 +1,4 @@
-"""What firewalld and the kernel have now, layer by layer. Pure data."""
+"""What firewalld and the kernel have now, layer by layer, as data. Pure."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class Observed:
     damaged
         Permanent objects whose file cannot be read.
     kept
-        Of the damaged, those that we have a copy of.
+        The damaged objects of which there is a copy.
     bindings
-        By layer, what the zones of everybody are bound to.
+        By layer, the interfaces and sources of all zones.
     zones
-        The zones that the permanent configuration has.
+        The names of the permanent zones.
     users
-        For a permanent object of ours, the objects of others that name it.
+        For a permanent object of ours, the objects of others that refer to it.
     kernel
-        The rules that the kernel holds of our objects; ``None`` where they cannot be read (the
-        iptables backend).
+        What the kernel holds of our objects; ``None`` if it cannot be read, as with firewalld's
+        iptables backend.
     """
 
     runtime: Objects
@@ -46,7 +46,7 @@ class Observed:
         return {key: each for key, each in self.permanent.items() if key not in self.damaged}
 
     def drift(self) -> KernelDrift:
-        """Where the kernel differs from the runtime objects that we made."""
+        """Where the kernel differs from our runtime objects."""
         return kernel_drift(self.kernel, ours(self.runtime), self.bindings.get("runtime"))
 
 

@@ -1,7 +1,7 @@
-"""Which zone-wide ports and rich rules of the source's script the tables have made needless. Pure.
+"""Which ports and rich rules of the source document's script the tables have superseded. Pure.
 
-The script is the one in the document that the port tables are from: it opens every port of both
-tables, and all from pods and services, to whoever comes in by the default zone.
+The document that the port tables are from has an example script. It opens every port of both tables
+in the default zone, to every source, and accepts everything from pods and services.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 
 import netaddr
 
+from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.difference import Difference, Differences
 from k3sfw_engine.model.firewall_objects import FirewalldObject, Item, Kind, in_order
-from k3sfw_engine.model.port_ranges import ZonePort, parse_port
+from k3sfw_engine.model.port_ranges import ZonePort, in_common, parse_port, without
 from k3sfw_engine.model.rich_rules import RichRule
-from k3sfw_engine.model.rows import PortRange, Protocol, Role, Row, Source, SourceKind, Tables
+from k3sfw_engine.model.row_sources import networks_of_source
+from k3sfw_engine.model.rows import Protocol, Role, Row, SourceKind, Tables
 from k3sfw_engine.model.source_script import SCRIPT_NETWORKS, SCRIPT_PORTS
+from k3sfw_engine.plan import messages
 
-# The settings of a zone that the script adds to, and what they are called to people.
+# The settings of a zone that the script adds to, and their names in results.
 PORTS, RULES = "ports", "rules_str"
 _SHOWN = {PORTS: "ports", RULES: "rich_rules"}
 _REMOVE = {PORTS: "--remove-port={}", RULES: "--remove-rich-rule='{}'"}
@@ -26,12 +29,12 @@ _REMOVE = {PORTS: "--remove-port={}", RULES: "--remove-rich-rule='{}'"}
 
 @dataclass(frozen=True)
 class AdoptionContext:
-    """What decides whether something of the script may go.
+    """What decides whether a port or a rule of the script may be removed.
 
     guarded
-        TCP ports that are never touched, and why.
+        TCP ports that are never closed, each with the reason.
     services
-        The ports of the services that the zone has.
+        The ports that each service of the zone opens.
     """
 
     tables: Tables
@@ -41,7 +44,7 @@ class AdoptionContext:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """The rows of both roles, as far as pillar tells them."""
+        """The rows of both roles, as far as the pillar has them."""
         return (*self.tables.rows, *(self.tables.peer_rows or ()))
 
 
@@ -51,12 +54,12 @@ Elements = Mapping[str, tuple[Item, ...]]
 
 @dataclass(frozen=True)
 class Adoptable:
-    """What goes from each layer of a zone.
+    """What is to be removed from each layer of a zone.
 
     notices
-        Sentences about what of the script stays, and how to close it.
+        What remains of the script, and how to close it.
     access
-        Sentences about who still reaches what was open to everybody.
+        Which sources still reach what was open to every source.
     """
 
     zone: str
@@ -66,7 +69,7 @@ class Adoptable:
 
     @property
     def differences(self) -> Differences:
-        """What is taken out of the zone."""
+        """What is removed from the zone."""
         return tuple(
             Difference(layer, (Kind.ZONE, self.zone), _SHOWN[setting], missing=(), extra=texts)
             for layer, elements in self.going.items()
@@ -75,9 +78,9 @@ class Adoptable:
 
 
 def find_adoptable(
-    zone: str, layers: Mapping[str, FirewalldObject], grounds: AdoptionContext
+    zone: str, layers: Mapping[str, FirewalldObject], context: AdoptionContext
 ) -> Adoptable:
-    """Judge everything that the zone opens, in each of its layers.
+    """Judge every port and rule of the zone, in each of its layers.
 
     layers
         The zone as it is permanently and at runtime.
@@ -86,46 +89,46 @@ def find_adoptable(
     staying: dict[tuple[str, str, _KeepReason], list[str]] = {}
     for layer, each in layers.items():
         found: dict[str, tuple[Item, ...]] = {}
-        for setting, item, stay in _judged(each, grounds):
-            if stay is None:
+        for setting, item, kept in _judged(each, context):
+            if kept is None:
                 found[setting] = (*found.get(setting, ()), item)
             else:
-                staying.setdefault((setting, str(item), stay), []).append(layer)
+                staying.setdefault((setting, str(item), kept), []).append(layer)
         going[layer] = found
     closing = _ports({str(it) for each in going.values() for it in each.get(PORTS, ())})
     rules = in_order(it for each in going.values() for it in each.get(RULES, ()))
-    notices = [
-        _sentence(zone, setting, text, stay, where)
-        for (setting, text, stay), where in sorted(staying.items())
+    problems = [
+        _notice(zone, setting, text, kept, where)
+        for (setting, text, kept), where in sorted(staying.items())
     ]
-    notices += _open_by_services(zone, closing.values(), grounds)
-    access = tuple(_access(closing.values(), rules, grounds))
-    return Adoptable(zone, going, tuple(notices), access)
+    problems += _open_by_services(zone, closing.values(), context)
+    access = tuple(_access(closing.values(), rules, context))
+    return Adoptable(zone, going, tuple(map(str, problems)), access)
 
 
-# -- what may go, and why the rest stays ----------------------------------------------------------
+# -- what may be removed, and why the rest stays --------------------------------------------------
 
 
 @dataclass(frozen=True, order=True)
 class _KeepReason:
-    """Why something of the script stays.
+    """Why a port or a rule of the script stays.
 
-    mend
-        What to do about it; before ``closing``, a condition.
+    fix
+        What to do about it; with ``closing``, the condition for it.
     closing
-        What is to be removed by hand, in the zone's own words.
+        What to remove by hand, as firewall-cmd names it.
     """
 
     reason: str
-    mend: str
+    fix: str
     closing: tuple[str, ...] = ()
 
 
 _Judgement = tuple[str, Item, "_KeepReason | None"]
 
 
-def _judged(zone: FirewalldObject, grounds: AdoptionContext) -> Iterator[_Judgement]:
-    """All that is the script's in one layer of the zone; without a reason to stay, it goes."""
+def _judged(zone: FirewalldObject, context: AdoptionContext) -> Iterator[_Judgement]:
+    """Everything of the script in one layer of the zone; without a reason to stay, it goes."""
     ports = _ports(zone.items(PORTS))
     wider = {
         text: port
@@ -136,17 +139,17 @@ def _judged(zone: FirewalldObject, grounds: AdoptionContext) -> Iterator[_Judgem
         if text in wider:
             yield PORTS, text, _wider(port)
         elif _scripts(port):
-            # firewalld would take a piece of the wider one with it.
+            # firewalld would remove a part of the wider one with it.
             within = next((other for other in wider.values() if other.meets(port)), None)
-            yield PORTS, text, _wider(within) if within else _port_stays(port, grounds)
+            yield PORTS, text, _wider(within) if within else _port_stays(port, context)
     for rule in zone.rules:
         network = _plain_source(rule)
-        if network is not None and network in _script_networks(grounds.tables):
-            yield RULES, rule, _rule_stays(str(rule), network, grounds)
+        if network is not None and network in _script_networks(context.tables):
+            yield RULES, rule, _rule_stays(str(rule), network, context)
 
 
 def _ports(texts: Iterable[str]) -> dict[str, ZonePort]:
-    """The ports that can be read, in their order."""
+    """The ports that can be read, sorted."""
     found = {}
     for text in texts:
         try:
@@ -163,49 +166,38 @@ def _scripts(port: ZonePort) -> tuple[ZonePort, ...]:
 def _wider(port: ZonePort) -> _KeepReason:
     parts = tuple(map(str, _scripts(port)))
     return _KeepReason(
-        f"{port} is more than the script's {', '.join(parts)}, so somebody else has a part in it",
-        "if nobody needs that part",
+        f"{port} is wider than the script's {', '.join(parts)}, so the rest was opened on purpose",
+        "if that part is not needed",
         parts,
     )
 
 
-def _port_stays(port: ZonePort, grounds: AdoptionContext) -> _KeepReason | None:
+def _port_stays(port: ZonePort, context: AdoptionContext) -> _KeepReason | None:
     if port.protocol is Protocol.TCP:
-        for number, reason in sorted(grounds.guarded.items()):
+        for number, reason in sorted(context.guarded.items()):
             if number in port.ports:
                 return _KeepReason(reason, "move what listens there, then adopt again")
-    spans = [span for row in grounds.rows if row.protocol is port.protocol for span in row.ports]
-    if _covered(port.ports, spans):
+    spans = [span for row in context.rows if row.protocol is port.protocol for span in row.ports]
+    if not without(port.ports, spans):
         return None
-    reason = "no enabled row opens it" if not _touched(port.ports, spans) else "rows open a part"
-    return _uncovered(reason, str(port), grounds)
+    opened = in_common([port.ports], spans)
+    reason = "rows open only a part of it" if opened else "no enabled row opens it"
+    return _uncovered(reason, str(port), context)
 
 
-def _covered(ports: PortRange, spans: Iterable[PortRange]) -> bool:
-    reached = ports.low
-    for span in sorted(spans):
-        if reached in span:
-            reached = span.high + 1
-    return reached > ports.high
-
-
-def _touched(ports: PortRange, spans: Iterable[PortRange]) -> bool:
-    return any(span.low <= ports.high and ports.low <= span.high for span in spans)
-
-
-def _uncovered(reason: str, text: str, grounds: AdoptionContext) -> _KeepReason:
-    if grounds.tables.peer_rows is None:
+def _uncovered(reason: str, text: str, context: AdoptionContext) -> _KeepReason:
+    if context.tables.peer_rows is None:
         return _KeepReason(
-            f"{reason} on this node, and what opens nodes of the other role was not in the pillar "
-            "that the master compiled for this run (k3s:peer_ports)",
+            f"{reason} on this node, and the rows for nodes of the other role were not in the "
+            "pillar that the master compiled for this run (k3s:peer_ports)",
             "include k3s.ports in the pillar of this minion, with pillar_cache: False, then adopt "
             "again",
         )
-    return _KeepReason(reason, "if nobody needs it", (text,))
+    return _KeepReason(reason, "if it is not needed", (text,))
 
 
 def _plain_source(rule: Item) -> netaddr.IPNetwork | None:
-    """The network from which a rule lets everything in; none if it is any other rule."""
+    """The network from which a rule accepts everything; none for any other rule."""
     if not isinstance(rule, RichRule) or not rule.address or rule.port is not None:
         return None
     try:
@@ -220,80 +212,62 @@ def _script_networks(tables: Tables) -> tuple[netaddr.IPNetwork, ...]:
 
 
 def _rule_stays(
-    text: str, network: netaddr.IPNetwork, grounds: AdoptionContext
+    text: str, network: netaddr.IPNetwork, context: AdoptionContext
 ) -> _KeepReason | None:
-    tables = grounds.tables
-    rows = [row for row in grounds.rows if row.protocol is Protocol.ANY]
+    tables = context.tables
+    rows = [row for row in context.rows if row.protocol is Protocol.ANY]
     sources = [source for row in rows for source in row.sources]
-    if not any(network in each for source in sources for each in _networks(source, tables)):
-        return _uncovered("no enabled row lets all from there in", text, grounds)
+    accepted = (each for source in sources for each in networks_of_source(source, tables))
+    if not any(network in each for each in accepted):
+        return _uncovered("no enabled row accepts everything from there", text, context)
     return None
 
 
-def _networks(source: Source, tables: Tables) -> tuple[netaddr.IPNetwork, ...]:
-    """The networks that a source names; of nodes, none."""
-    if source.kind is SourceKind.CIDR:
-        return (netaddr.IPNetwork(source.value),)
-    return {
-        SourceKind.PODS: tables.pod_cidrs,
-        SourceKind.SERVICES: tables.service_cidrs,
-        SourceKind.GROUP: tables.groups.get(source.value, ()),
-    }.get(source.kind, ())
+# -- what is told ---------------------------------------------------------------------------------
 
 
-# -- in sentences ---------------------------------------------------------------------------------
-
-
-def _sentence(zone: str, setting: str, text: str, stay: _KeepReason, layers: Iterable[str]) -> str:
-    mend = stay.mend
-    if stay.closing:
-        mend += f", {_typed(zone, layers, *(_REMOVE[setting].format(it) for it in stay.closing))}"
-    return f"zone {zone}: {text} stays open to everybody: {stay.reason}. Fix: {mend}"
-
-
-def _typed(zone: str, layers: Iterable[str], *options: str) -> str:
-    flag = {"permanent": "--permanent "}
-    return "; ".join(
-        f"firewall-cmd {flag.get(layer, '')}--zone={zone} {' '.join(options)}" for layer in layers
-    )
+def _notice(
+    zone: str, setting: str, text: str, kept: _KeepReason, layers: Iterable[str]
+) -> Problem:
+    fix = kept.fix
+    if kept.closing:
+        options = (_REMOVE[setting].format(each) for each in kept.closing)
+        fix += f", {messages.firewall_cmd(zone, layers, *options)}"
+    return messages.stays_open(zone, text, kept.reason, fix)
 
 
 def _open_by_services(
-    zone: str, ports: Iterable[ZonePort], grounds: AdoptionContext
-) -> Iterator[str]:
+    zone: str, ports: Iterable[ZonePort], context: AdoptionContext
+) -> Iterator[Problem]:
     for port in ports:
-        for service, opened in sorted(grounds.services.items()):
+        for service, opened in sorted(context.services.items()):
             if any(port.meets(each) for each in opened):
-                typed = _typed(zone, ("permanent", "runtime"), f"--remove-service={service}")
-                yield (
-                    f"zone {zone}: {port} stays open to everybody: the service {service} of that "
-                    f"zone opens it, and services are yours. Fix: if nobody needs it, {typed}"
-                )
+                yield messages.open_by_service(zone, str(port), service)
 
 
 _WORDS = {SourceKind.ANY: "any node", SourceKind.SERVER: "servers", SourceKind.AGENT: "agents"}
 
 
 def _access(
-    ports: Iterable[ZonePort], rules: Iterable[Item], grounds: AdoptionContext
+    ports: Iterable[ZonePort], rules: Iterable[Item], context: AdoptionContext
 ) -> Iterator[str]:
-    """Who reaches on this node what is open to everybody no more."""
-    rows = grounds.tables.rows_of(grounds.role)
-    by_who: dict[str, list[str]] = {}
+    """Which sources still reach on this node what was open to every source."""
+    rows = context.tables.rows_of(context.role)
+    by_sources: dict[str, list[str]] = {}
     for port in ports:
         sources = {
             source
             for row in rows
-            if row.protocol is port.protocol and _touched(port.ports, row.ports)
+            if row.protocol is port.protocol and in_common([port.ports], row.ports)
             for source in row.sources
         }
-        who = ", ".join(sorted(_WORDS.get(source.kind, str(source)) for source in sources))
-        by_who.setdefault(who, []).append(str(port))
-    nobody = by_who.pop("", [])
-    for who, texts in sorted(by_who.items()):
-        yield f"still open to {who}: {', '.join(texts)}"
-    if nobody:
-        yield f"no row opens on this node: {', '.join(nobody)}"
+        words = ", ".join(sorted(_WORDS.get(source.kind, str(source)) for source in sources))
+        by_sources.setdefault(words, []).append(str(port))
+    closed = by_sources.pop("", [])
+    for words, texts in sorted(by_sources.items()):
+        yield f"still open to {words}: {', '.join(texts)}"
+    if closed:
+        yield f"no row opens on this node: {', '.join(closed)}"
     networks = [str(_plain_source(rule)) for rule in rules]
     if networks:
-        yield f"still let in as pods and services: {', '.join(networks)}"
+        yield f"still accepted as pods and services: {', '.join(networks)}"

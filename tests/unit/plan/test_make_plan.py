@@ -763,7 +763,7 @@ def test_an_interface_that_somebody_bound_to_a_zone_of_his_own_stays_there():
     list(host.run(plan))
     assert host.runtime[Kind.ZONE, "k3s"].items("interfaces") == ("flannel-v6.1", "flannel.1")
     (notice,) = plan.notices
-    assert notice.startswith("interface cni0 is bound to zone trusted by somebody else")
+    assert notice.startswith("interface cni0 is bound to zone trusted, not by k3sfw")
     again = make_plan(wanted(), host.observed())
     assert (again.differences, again.notices) == ((), plan.notices)
 
@@ -783,7 +783,7 @@ def test_pods_that_somebody_bound_while_all_was_settled_are_let_in_without_a_rel
     host.interface_zones = {"cni0": "office", "eth1": "office"}
     plan = make_plan(wanted(), host.observed())
     assert plan.reloads == ()
-    assert "by eth1 if they claim" in plan.notices[0]
+    assert "are accepted from eth1 too" in plan.notices[0]
     list(host.run(plan))
     for layer in (host.runtime, host.permanent):
         assert layer[Kind.POLICY, "k3s-bound-to-host"].items("ingress_zones") == ("office",)

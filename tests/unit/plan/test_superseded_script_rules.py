@@ -104,9 +104,9 @@ def test_a_range_in_which_somebody_else_has_a_part_stays_whole(port, parts):
     assert gone(found) == {"443/tcp"}
     (notice,) = found.notices
     options = " ".join(f"--remove-port={part}" for part in parts)
-    assert f"{port} is more than the script's {', '.join(parts)}" in notice
+    assert f"{port} is wider than the script's {', '.join(parts)}" in notice
     assert notice.endswith(
-        f"if nobody needs that part, firewall-cmd --permanent --zone=public {options}; "
+        f"if that part is not needed, firewall-cmd --permanent --zone=public {options}; "
         f"firewall-cmd --zone=public {options}"
     )
 
@@ -153,8 +153,8 @@ def test_a_port_whose_row_is_disabled_stays_and_is_named_with_what_closes_it():
     found = judge(SCRIPT, tree=tree)
     assert gone(found) == {*SCRIPT} - {"9095/tcp"}
     assert found.notices == (
-        "zone public: 9095/tcp stays open to everybody: no enabled row opens it. Fix: if nobody "
-        "needs it, firewall-cmd --permanent --zone=public --remove-port=9095/tcp; firewall-cmd "
+        "zone public: 9095/tcp stays open to every source: no enabled row opens it. Fix: if it is "
+        "not needed, firewall-cmd --permanent --zone=public --remove-port=9095/tcp; firewall-cmd "
         "--zone=public --remove-port=9095/tcp",
     )
 
@@ -163,7 +163,7 @@ def test_what_stays_in_one_layer_is_closed_in_that_layer_only():
     tree = servers(changed("ports:manager:kafka", {"enabled": False}))
     nothing = make_object(Kind.ZONE, "public", {})
     (notice,) = judge(["9095/tcp"], tree=tree, permanent=nothing).notices
-    assert notice.endswith("needs it, firewall-cmd --zone=public --remove-port=9095/tcp")
+    assert notice.endswith("is not needed, firewall-cmd --zone=public --remove-port=9095/tcp")
 
 
 def test_vxlans_port_stays_where_another_backend_is_in_use():
@@ -187,7 +187,7 @@ def test_what_only_unknown_rows_could_cover_stays_and_is_told():
     assert gone(found) == {*SCRIPT} - {"2379-2380/tcp", "6443/tcp", "5001/tcp"}
     assert len(found.notices) == 3
     for notice in found.notices:
-        assert "was not in the pillar that the master compiled for this run" in notice
+        assert "were not in the pillar that the master compiled for this run" in notice
         assert "--remove" not in notice
 
 
@@ -202,7 +202,7 @@ def test_the_access_names_who_keeps_it_by_the_rows_of_this_node():
         "still open to any node, clients: 443/tcp",
         "still open to clients: 3000/tcp, 6379/tcp, 9090/tcp, 9093/tcp, 9095/tcp",
         "still open to servers: 2379-2380/tcp",
-        "still let in as pods and services: 10.42.0.0/16, 10.43.0.0/16",
+        "still accepted as pods and services: 10.42.0.0/16, 10.43.0.0/16",
     )
 
 
@@ -254,7 +254,7 @@ def test_the_rules_of_an_adjusted_script_are_those_of_the_sites_networks():
     assert gone(found) == {*rules}
     # It is the script's, but not a pod network here.
     (notice,) = found.notices
-    assert "10.42.0.0/16" in notice and "no enabled row lets all from there in" in notice
+    assert "10.42.0.0/16" in notice and "no enabled row accepts everything from there" in notice
     assert f"--zone=public --remove-rich-rule='{RULES[0]}'" in notice
 
 
@@ -299,5 +299,5 @@ def test_a_service_that_opens_the_same_is_named_and_stays():
     found = judge(SCRIPT, services=services)
     assert gone(found) == {*SCRIPT}
     (notice,) = found.notices
-    assert notice.startswith("zone public: 80/tcp stays open to everybody: the service http of")
+    assert notice.startswith("zone public: 80/tcp stays open to every source: the service http of")
     assert notice.endswith("firewall-cmd --zone=public --remove-service=http")

@@ -1,4 +1,4 @@
-"""Interfaces that the operator bound to another zone: they stay there. Pure."""
+"""Interfaces of pods that the operator bound to another zone: they stay there. Pure."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from k3sfw_engine.model.firewall_objects import (
 def leave_bound_interfaces(
     objects: Objects, interfaces: Iterable[str], zones: Iterable[str]
 ) -> Objects:
-    """Leave what somebody else has bound where it is, and let pods in that come by his zones.
+    """Leave interfaces that are bound to other zones where they are, and accept pods in those.
 
     interfaces
-        Of pods, bound by him.
+        The interfaces of pods that are bound to other zones.
     zones
-        Of his, by which pods come in.
+        The other zones in which packets of pods arrive.
     """
     zone, routed = objects[Kind.ZONE, ZONE], objects[Kind.POLICY, NODES_TO_PODS]
     kept = tuple(sorted({*zone.items("interfaces")}.difference(interfaces)))
-    his = tuple(sorted(zones))
+    other_zones = tuple(sorted(zones))
     changed = [zone.with_settings({"interfaces": kept})]
     if routed.rules:
-        changed.append(routed.with_settings({"egress_zones": tuple(sorted((ZONE, *his)))}))
+        changed.append(routed.with_settings({"egress_zones": tuple(sorted((ZONE, *other_zones)))}))
     for name in (BOUND_TO_HOST, BOUND_TO_ANY):
-        changed.append(objects[Kind.POLICY, name].with_settings({"ingress_zones": his}))
+        changed.append(objects[Kind.POLICY, name].with_settings({"ingress_zones": other_zones}))
     return {**objects, **{each.key: each for each in changed}}

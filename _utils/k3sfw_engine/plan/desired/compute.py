@@ -1,8 +1,8 @@
 """Tables and a role in, the firewalld objects of that node out. Pure.
 
-Every object that a later change of the tables could need is made at once, empty if need be: an
-object that is new in firewalld's permanent configuration exists at runtime only after a reload, and
-what is inside of an existing one changes without.
+Every object that a later change of the tables could need exists from the start, empty if need be: a
+new object exists at runtime only after a reload, while the content of an existing one changes
+without.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from k3sfw_engine.plan.desired.ipsets import address_sets, make_ipset
 from k3sfw_engine.plan.desired.pods import pods_by_address, pods_come_by_interface, routed_pods
 from k3sfw_engine.plan.desired.policies import rows_policy, rules_of_row
 
+# In a description, which is never changed: firewalld takes a new one only with a reload.
 _BOUND = "pods that somebody else has bound to a zone,"
 
 
@@ -66,7 +67,7 @@ def compute_desired(tables: Tables, role: Role) -> Desired:
     ]
     bound = pods_by_address(tables, rows, sets) if pods_by_interface else ()
     objects += [
-        # firewalld makes nothing of them while they have no zone to come from.
+        # firewalld creates no chains for them as long as they have no ingress zone.
         rows_policy(BOUND_TO_HOST, f"{_BOUND} to this host", "CONTINUE", "", "HOST", bound),
         rows_policy(BOUND_TO_ANY, f"{_BOUND} to anywhere", "CONTINUE", "", "ANY", bound),
     ]

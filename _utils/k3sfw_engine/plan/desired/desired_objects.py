@@ -1,4 +1,4 @@
-"""The result of the computation: firewalld objects, and the row behind each rule. Pure."""
+"""The firewalld objects that a node must have, and the row behind each rule, as data. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from k3sfw_engine.model.rows import Row
 
 @dataclass(frozen=True)
 class RowRule:
-    """A rich rule and the row that it is for."""
+    """A rich rule and the row that it comes from."""
 
     row: Row
     rule: RichRule
@@ -21,7 +21,7 @@ class RowRule:
 
 @dataclass(frozen=True)
 class Desired:
-    """The objects that one node must have, and why each rule is there."""
+    """The objects that one node must have, and the row behind each rule."""
 
     objects: Objects
     rules: tuple[RowRule, ...]

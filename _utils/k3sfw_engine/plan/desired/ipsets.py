@@ -23,9 +23,9 @@ from k3sfw_engine.plan.desired.desired_objects import Desired
 
 
 def keep_members(wanted: Desired, *observed: Objects) -> Desired:
-    """Narrow no node set: what is in force now stays beside what is wanted.
+    """Keep the present entries of the ipsets of nodes beside the wanted ones.
 
-    For a peer list that is known to be incomplete.
+    For a list of nodes that may be incomplete.
     """
     kept = dict(wanted.objects)
     for name in NODE_SETS.values():
@@ -39,13 +39,13 @@ def keep_members(wanted: Desired, *observed: Objects) -> Desired:
     return replace(wanted, objects=kept)
 
 
-# What an ipset holds, by name and family. None is everyone: firewalld refuses /0 in an ipset, so
-# its rules have no source; the ipset is made nevertheless, for the day the group is narrowed.
+# The entries of each ipset, by name and family. None is everyone: firewalld refuses /0 in an ipset,
+# so its rules have no source; the ipset exists all the same, for the day the group is narrowed.
 AddressSets = Mapping[tuple[str, int], Optional[tuple[str, ...]]]
 
 
 def address_sets(tables: Tables) -> AddressSets:
-    """The entries of every ipset; empty ones too."""
+    """Return the entries of every ipset, empty ones too."""
     members: dict[str, list[netaddr.IPNetwork]] = {name: [] for name in NODE_SETS.values()}
     for node in tables.nodes:
         networks = [netaddr.IPNetwork(address) for address in node.addresses]
@@ -70,7 +70,7 @@ def _entries(networks: Iterable[netaddr.IPNetwork]) -> tuple[str, ...]:
 
 
 def is_ipset_as_made(each: FirewalldObject) -> bool:
-    """Whether it is an ipset of ours in which nothing but the entries can differ from ours."""
+    """Whether an object is an ipset exactly as we create it, whatever its entries."""
     name, _hyphen, family = each.name.removeprefix(f"{PREFIX}-").rpartition("-")
     if each.kind is not Kind.IPSET or family not in map(str, FAMILIES):
         return False
@@ -78,6 +78,7 @@ def is_ipset_as_made(each: FirewalldObject) -> bool:
 
 
 def make_ipset(name: str, family: int, entries: tuple[str, ...]) -> FirewalldObject:
+    """Return an ipset of ours with these entries."""
     return our_object(
         Kind.IPSET,
         set_name(name, family),

@@ -1,4 +1,4 @@
-"""How pods are let in: by the zone of their interfaces, or by their addresses. Pure."""
+"""How packets of pods are accepted: by the zone of their interfaces or by their addresses. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from k3sfw_engine.plan.desired.policies import source_matches
 
 
 def pods_come_by_interface(tables: Tables, rows: Iterable[Row]) -> bool:
-    """Whether pods come in by the zone of their interfaces rather than by their address.
+    """Whether pods are recognised by the interface of their packets and not by their address.
 
-    An address can be claimed from outside, an interface of this node cannot.
+    An address can be spoofed from outside, an interface of this node cannot.
     """
     return bool(CNI_INTERFACES[tables.flannel_backend]) and any(
         is_pod_row(row) and Source(SourceKind.PODS) in row.sources for row in rows
@@ -25,9 +25,10 @@ def pods_come_by_interface(tables: Tables, rows: Iterable[Row]) -> bool:
 
 
 def routed_pods(tables: Tables, rows: Iterable[Row], sets: AddressSets) -> tuple[RowRule, ...]:
-    """What must be forwarded to pods where their packets arrive on the node's own interface.
+    """Return the rules for packets to pods that arrive on the node's own interface.
 
-    With host-gw, remote pods arrive with their own address and remote hosts with the node's.
+    With host-gw, packets of remote pods have the pod's address, and packets of remote hosts the
+    node's.
     """
     if tables.flannel_backend is not FlannelBackend.HOST_GW:
         return ()
@@ -37,7 +38,7 @@ def routed_pods(tables: Tables, rows: Iterable[Row], sets: AddressSets) -> tuple
 def pods_by_address(
     tables: Tables, rows: Iterable[Row], sets: AddressSets, more: tuple[Source, ...] = ()
 ) -> tuple[RowRule, ...]:
-    """Rules that let in what the rows of pods name, and more, by its address."""
+    """Return rules that accept the sources of the rows for pods, and more, by their addresses."""
     return tuple(
         RowRule(row, RichRule(family, ipset, address))
         for row in rows

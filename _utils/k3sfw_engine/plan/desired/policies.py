@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-import netaddr
-
 from k3sfw_engine.model.addresses import FAMILIES, entry
 from k3sfw_engine.model.firewall_objects import FirewalldObject, Kind, Objects, our_object, set_name
 from k3sfw_engine.model.rich_rules import RichRule
-from k3sfw_engine.model.row_sources import NODE_SETS
+from k3sfw_engine.model.row_sources import NODE_SETS, networks_of_source
 from k3sfw_engine.model.rows import Row, Source, SourceKind, Tables
 from k3sfw_engine.plan.defaults import PRIORITY
 from k3sfw_engine.plan.desired.desired_objects import RowRule
@@ -18,13 +16,13 @@ from k3sfw_engine.plan.desired.ipsets import AddressSets
 
 
 def by_address(rule: RichRule, objects: Objects) -> tuple[RichRule, ...]:
-    """The same rule for each entry of its ipset, where a running firewalld lacks that ipset."""
+    """Return the rule for each entry of its ipset, for a firewalld that lacks the ipset so far."""
     entries = objects[Kind.IPSET, rule.ipset].items("entries")
     return tuple(replace(rule, ipset="", address=address) for address in entries)
 
 
 def rules_of_row(row: Row, tables: Tables, sets: AddressSets) -> Iterator[RichRule]:
-    """One rule for every port range, family and source of the row."""
+    """Return one rule for every port range, family and source of the row."""
     for source in row.sources:
         for family in FAMILIES:
             for ipset, address in source_matches(source, family, tables, sets):
@@ -35,18 +33,13 @@ def rules_of_row(row: Row, tables: Tables, sets: AddressSets) -> Iterator[RichRu
 def source_matches(
     source: Source, family: int, tables: Tables, sets: AddressSets
 ) -> Iterator[tuple[str, str]]:
-    """The ipset or the address by which a rule of this family knows the source."""
+    """Return the ipset or the address that a rule of this family has for the source."""
     if source.kind in NODE_SETS or source.kind is SourceKind.GROUP:
         name = NODE_SETS.get(source.kind, f"group-{source.value}")
-        # An empty ipset has its rule too, so that who joins it needs no other change.
+        # An empty ipset has its rule too, so that a first entry needs no other change.
         yield ("" if sets[name, family] is None else set_name(name, family)), ""
         return
-    networks = {
-        SourceKind.PODS: tables.pod_cidrs,
-        SourceKind.SERVICES: tables.service_cidrs,
-        SourceKind.CIDR: (netaddr.IPNetwork(source.value),) if source.value else (),
-    }[source.kind]
-    for network in networks:
+    for network in networks_of_source(source, tables):
         if network.version == family:
             yield "", "" if network.prefixlen == 0 else entry(network)
 
@@ -59,12 +52,14 @@ def rows_policy(
     egress: str,
     rules: Iterable[RowRule] = (),
 ) -> FirewalldObject:
+    """Return a policy of ours with the rules of rows."""
     return make_policy(name, what, target, ingress, egress, (each.rule for each in rules))
 
 
 def make_policy(
     name: str, what: str, target: str, ingress: str, egress: str, rules: Iterable[RichRule]
 ) -> FirewalldObject:
+    """Return a policy of ours."""
     return our_object(
         Kind.POLICY,
         name,

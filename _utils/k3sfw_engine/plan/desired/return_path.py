@@ -1,4 +1,4 @@
-"""The policy that keeps a Salt master's connections over firewalld's first start. Pure."""
+"""The policy that keeps the Salt master's connection over firewalld's first start. Pure."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from k3sfw_engine.plan.desired.policies import make_policy
 def with_return_path(
     wanted: Desired, masters: Iterable[netaddr.IPAddress], ports: Iterable[int]
 ) -> Desired:
-    """Add the policy that lets a Salt master's packets of a standing connection in.
+    """Add the policy that accepts the Salt master's packets of an existing connection.
 
     A firewall that starts on a live minion has seen none of its connections, so the master's next
-    packet on an idle one is a new inbound packet to it (salt issue 49519). The ports are those of
+    packet on an idle one counts as a new inbound packet (salt issue 49519). The ports are those of
     the master, 4505 and 4506: here, source ports.
     """
     rules = [
