@@ -522,7 +522,7 @@ def explain(source, port=None, protocol="tcp"):
     found = _explain.explain(question, parsed, _desired.compute_desired(parsed, own_role))
     return {
         "verdict": "open" if found.rows else "not in the tables",
-        "source": list(found.who) or ["not a host known to the tables"],
+        "source": list(found.names) or ["not a host known to the tables"],
         "rows": [f"{row.path}: {row.description}" for row in found.rows],
         "accepted_by": list(found.accepted_by)
         or ["no rule of k3sfw; the zone of the interface on which it arrives decides"],

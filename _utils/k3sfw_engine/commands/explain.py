@@ -1,4 +1,4 @@
-"""Which row decides about a packet to this node. Pure."""
+"""The command explain: which row decides about a packet to this node. Pure."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 import netaddr
 
 from k3sfw_engine.model.firewall_objects import PODS_TO_HOST, ROWS, ZONE, Kind
-from k3sfw_engine.model.row_sources import is_pod_row
-from k3sfw_engine.model.rows import Protocol, Row, SourceKind, Tables
+from k3sfw_engine.model.row_sources import is_pod_row, networks_of_source
+from k3sfw_engine.model.rows import Protocol, Row, Tables
 from k3sfw_engine.model.rule_matches_packet import Packet, rule_matches
 from k3sfw_engine.plan.desired.desired_objects import Desired
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Who the source is, the rows that let it in, and how."""
+    """What the source is, the rows that accept its packet, and how they do."""
 
-    who: tuple[str, ...]
+    names: tuple[str, ...]
     accepted_by: tuple[str, ...]
     rows: tuple[Row, ...]
 
 
 def explain(question: Packet, tables: Tables, wanted: Desired) -> Explanation:
-    """Tell which rows of this node let the packet in; none: the zone of its interface decides."""
+    """Find the rows of this node that accept the packet; without any, its zone decides."""
     by_rule = [
         (each.row, f"policy {ROWS}: {each.rule}")
         for each in wanted.rules
@@ -38,7 +38,7 @@ def explain(question: Packet, tables: Tables, wanted: Desired) -> Explanation:
     ]
     found = by_rule + by_interface
     return Explanation(
-        who=tuple(_who(question.source, tables)),
+        names=tuple(_names(question.source, tables)),
         accepted_by=tuple(sorted({how for _row, how in found})),
         rows=tuple(dict.fromkeys(row for row, _how in found)),
     )
@@ -53,21 +53,19 @@ def _row_asks(row: Row, question: Packet) -> bool:
 
 
 def _from_pods(row: Row, question: Packet, tables: Tables) -> bool:
-    networks = {
-        SourceKind.PODS: tables.pod_cidrs,
-        SourceKind.SERVICES: tables.service_cidrs,
-    }
     return any(
-        question.source in network for source in row.sources for network in networks[source.kind]
+        question.source in network
+        for source in row.sources
+        for network in networks_of_source(source, tables)
     )
 
 
 def _by_interface(wanted: Desired) -> str:
     interfaces = ", ".join(wanted.objects[Kind.ZONE, ZONE].items("interfaces"))
-    return f"everything that comes in by zone {ZONE} ({interfaces}), by no other interface"
+    return f"everything that arrives in zone {ZONE} ({interfaces}), on no other interface"
 
 
-def _who(source: netaddr.IPAddress | netaddr.IPNetwork, tables: Tables) -> Iterator[str]:
+def _names(source: netaddr.IPAddress | netaddr.IPNetwork, tables: Tables) -> Iterator[str]:
     for node in tables.nodes:
         if source in node.addresses:
             yield f"node {node.name} ({node.role.value})"

@@ -1,6 +1,6 @@
-"""The same objects as plain firewall-cmd lines: for people, for auditors, for a day without Salt.
+"""The command script: the objects of a node as firewall-cmd lines, for audits or without Salt.
 
-Pure; quoting is shlex's.
+Pure.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _POLICY_OPTIONS = {
 
 
 def firewall_cmd_script(objects: Objects) -> str:
-    """Write a shell script that makes these objects on a host which has none of them."""
-    lines = ["#!/bin/sh", "# The K3s rules of this node, as k3sfw would make them.", "set -e"]
+    """Return a shell script that creates these objects on a host which has none of them."""
+    lines = ["#!/bin/sh", "# The K3s rules of this node, as k3sfw would create them.", "set -e"]
     for each in objects.values():
         lines += [shlex.join(["firewall-cmd", "--permanent", *line]) for line in _lines(each)]
     return "\n".join([*lines, "firewall-cmd --reload", ""])

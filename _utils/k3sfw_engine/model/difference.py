@@ -1,7 +1,7 @@
-"""A difference between what is wanted and what one layer has, and its public form, ``changes``.
+"""A difference between what is wanted and what a layer has, and its public form, ``changes``.
 
-``plan/difference.py`` finds them; code judges by the type, and only results, the record of a
-transaction and the history hold ``changes``. Pure.
+``plan/difference.py`` finds differences, and code judges by them. Only results, the record of a
+transaction and the history have the form of ``changes``. Pure.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from k3sfw_engine.model.firewall_objects import (
     title,
 )
 
-# The setting of a difference that concerns an object as a whole: it is new, or goes.
+# The setting of a difference of an object as a whole: it is missing, or not wanted.
 WHOLE = ""
 
-# An object of firewalld; or, by its name, what a repair changes besides.
+# An object of firewalld, or the name of anything else that a repair changes.
 Subject = Union[Key, str]
 
 Side = Union[Value, FirewalldObject, None]
@@ -36,8 +36,7 @@ class Difference:
     """One setting of one object in which a layer differs from what is wanted.
 
     missing
-        What is wanted and not there. Of a setting that is a list, the items; of an object as a
-        whole, the object.
+        What is wanted and not there: of a list, the items; of an object as a whole, the object.
     extra
         What is there and not wanted.
     """
@@ -50,7 +49,7 @@ class Difference:
 
     @property
     def title(self) -> str:
-        """The name of the object as people read it."""
+        """The object in words."""
         return self.subject if isinstance(self.subject, str) else title(self.subject)
 
     @property
@@ -60,7 +59,7 @@ class Difference:
 
     @property
     def reversed(self) -> Difference:
-        """The way back."""
+        """The difference with both sides exchanged."""
         return replace(self, missing=self.extra, extra=self.missing)
 
     @property
@@ -70,7 +69,7 @@ class Difference:
 
     @property
     def extra_items(self) -> tuple[object, ...]:
-        """What a setting has too much: items, or its one value."""
+        """What a setting has and should not have: items, or its one value."""
         return _items(self.extra)
 
     def __str__(self) -> str:
@@ -93,13 +92,13 @@ def _items(side: Side) -> tuple[object, ...]:
 
 
 def joined(one: Differences, other: Differences) -> Differences:
-    """Both; where they are about the same object, the other ones."""
+    """Return both; of an object in both, only the other ones."""
     told = {(each.layer, each.subject) for each in other}
     return (*(each for each in one if (each.layer, each.subject) not in told), *other)
 
 
 def titles_by_layer(differences: Differences) -> dict[str, list[str]]:
-    """The objects that differ, by layer."""
+    """Return the objects that differ, by layer."""
     titles: dict[str, dict[str, None]] = {}
     for each in differences:
         titles.setdefault(each.layer, {})[each.title] = None
@@ -110,10 +109,10 @@ def titles_by_layer(differences: Differences) -> dict[str, list[str]]:
 
 
 def as_changes(differences: Iterable[Difference]) -> dict[str, Any]:
-    """``{layer: {object: {setting: {"old": …, "new": …}}}}``, as plain data.
+    """Return ``{layer: {object: {setting: {"old": …, "new": …}}}}`` as plain data.
 
-    Of a setting that is a list, ``old`` has what goes and ``new`` what comes. An object as a whole
-    has ``old`` and ``new`` itself, one of them ``None``.
+    Of a list, ``old`` has the items that are removed and ``new`` those that are added. An object as
+    a whole has ``old`` and ``new`` directly, one of them ``None``.
     """
     changes: dict[str, Any] = {}
     for each in differences:
@@ -133,7 +132,7 @@ def _plain(side: Side) -> Any:
 
 
 def read_changes(changes: Mapping[str, Any]) -> Differences:
-    """The differences of which these are the public form, as a record holds it."""
+    """Read differences from their public form, as a record holds it."""
     return tuple(
         difference
         for layer, objects in changes.items()

@@ -23,7 +23,7 @@ PREFIX = "k3s"
 
 
 class Kind(str, Enum):
-    """The kinds of firewalld objects that we make, each before those that refer to it."""
+    """The kinds of firewalld objects that we create, each before those that refer to it."""
 
     IPSET = "ipset"
     ZONE = "zone"
@@ -32,8 +32,8 @@ class Kind(str, Enum):
 
 Key = tuple[Kind, str]
 
-# Every setting of a kind with firewalld's default. An object that has anything else set than we
-# want (a port, a service, masquerading) differs from what we want, whatever firewalld's version.
+# Every setting of a kind with firewalld's default, so that an object of ours to which anything was
+# added (a port, a service, masquerading) differs, whatever firewalld's version.
 DEFAULTS: Mapping[Kind, Settings] = {
     Kind.IPSET: {"short": "", "description": "", "type": "", "options": (), "entries": ()},
     Kind.ZONE: {
@@ -71,7 +71,7 @@ DEFAULTS: Mapping[Kind, Settings] = {
     },
 }
 
-# firewalld takes these at runtime; the rest of a new or changed object needs a reload.
+# firewalld changes these at runtime; all others, and new objects, need a reload.
 RUNTIME_SETTINGS: Mapping[Kind, frozenset[str]] = {
     kind: frozenset(key for key, value in defaults.items() if isinstance(value, (tuple, bool)))
     - {"options"}
@@ -81,7 +81,7 @@ RUNTIME_SETTINGS: Mapping[Kind, frozenset[str]] = {
 # Where a kind has its rich rules.
 RICH_RULES: Mapping[Kind, str] = {Kind.ZONE: "rules_str", Kind.POLICY: "rich_rules"}
 
-# The setting of each kind that holds what the tables say; all others are fixed by what it is for.
+# The setting of each kind whose items come from the tables; all others depend on the object's name.
 CONTENT: Mapping[Kind, str] = {
     Kind.IPSET: "entries",
     Kind.ZONE: "interfaces",
@@ -99,11 +99,11 @@ class FirewalldObject:
 
     @property
     def key(self) -> Key:
-        """What the object is called."""
+        """Its kind and its name."""
         return (self.kind, self.name)
 
     def items(self, setting: str) -> tuple[str, ...]:
-        """A setting that is a list of texts."""
+        """Return a setting that is a list of texts."""
         return cast("tuple[str, ...]", self.listed(setting))
 
     @property
@@ -118,13 +118,13 @@ class FirewalldObject:
         return self.listed(CONTENT[self.kind])
 
     def listed(self, setting: str) -> tuple[Item, ...]:
-        """A setting that is a list, of whatever items."""
+        """Return a setting that is a list, of texts or rules."""
         value = self.settings[setting]
         assert isinstance(value, tuple), setting
         return value
 
     def with_settings(self, settings: Settings) -> FirewalldObject:
-        """The same object with some settings changed."""
+        """Return the same object with some settings changed."""
         return FirewalldObject(self.kind, self.name, {**self.settings, **settings})
 
 
@@ -144,12 +144,12 @@ def make_object(kind: Kind, name: str, settings: Settings) -> FirewalldObject:
 
 
 def in_order(items: Iterable[Item]) -> tuple[Item, ...]:
-    """The items sorted by their text, each once."""
+    """Return the items sorted by their text, each once."""
     return tuple(sorted(set(items), key=str))
 
 
 def as_plain(settings: Settings) -> dict[str, Any]:
-    """The settings as JSON has them: rules are texts, lists are lists."""
+    """Return the settings in the form of JSON: rules as texts, tuples as lists."""
     return {
         setting: list(map(str, value)) if isinstance(value, tuple) else value
         for setting, value in settings.items()
@@ -157,12 +157,12 @@ def as_plain(settings: Settings) -> dict[str, Any]:
 
 
 def read_plain(kind: Kind, settings: Mapping[str, Any]) -> Settings:
-    """The settings of which this is the JSON."""
+    """Read settings from the form of JSON."""
     return {setting: read_plain_value(kind, setting, value) for setting, value in settings.items()}
 
 
 def read_plain_value(kind: Kind, setting: str, value: Any) -> Value:
-    """One of these settings."""
+    """Read one setting from the form of JSON."""
     if not isinstance(value, list):
         plain: Value = value
         return plain
@@ -170,22 +170,22 @@ def read_plain_value(kind: Kind, setting: str, value: Any) -> Value:
 
 
 def by_key(objects: Iterable[FirewalldObject]) -> Objects:
-    """The objects by kind and name, sorted so that referred comes before referring."""
+    """Return the objects by kind and name, each after those to which it refers."""
     order = list(Kind)
     ranked = sorted(objects, key=lambda each: (order.index(each.kind), each.name))
     return {each.key: each for each in ranked}
 
 
 def digest(kind: Kind, name: str) -> str:
-    """The mark in a description that tells our object from a stranger's of the same name.
+    """Return the mark in a description that tells our object from another of the same name.
 
-    It covers what an object is called, not what it holds: descriptions cannot change at runtime.
+    It covers the kind and name and not the content: a description cannot change at runtime.
     """
     return hashlib.sha256(f"k3sfw {kind.value} {name}".encode()).hexdigest()[:16]
 
 
 def is_ours(each: FirewalldObject) -> bool:
-    """Whether we made the object."""
+    """Whether k3sfw created the object."""
     return digest(each.kind, each.name) in str(each.settings["description"])
 
 
@@ -200,11 +200,12 @@ RETURN_PATH = "k3s-return-path"
 
 
 def set_name(name: str, family: int) -> str:
-    """The ipset of these addresses in one family."""
+    """Return the name of the ipset of these addresses in one family."""
     return f"k3s-{name}-{family}"
 
 
 def our_object(kind: Kind, name: str, what: str, settings: Settings) -> FirewalldObject:
+    """Return an object of ours, with the mark in its description."""
     described: dict[str, Value] = {
         "short": name,
         "description": f"K3s: {what}. Kept by k3sfw from pillar ({digest(kind, name)}).",
@@ -213,10 +214,10 @@ def our_object(kind: Kind, name: str, what: str, settings: Settings) -> Firewall
 
 
 def ours(objects: Objects) -> Objects:
-    """Those of the objects that we made."""
+    """Return the objects that k3sfw created."""
     return {key: each for key, each in objects.items() if is_ours(each)}
 
 
 def title(key: Key) -> str:
-    """An object's name as people read it."""
+    """Return an object's kind and name in words."""
     return f"{key[0].value} {key[1]}"

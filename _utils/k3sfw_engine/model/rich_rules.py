@@ -1,7 +1,7 @@
-"""firewalld's rich rules: one type for those that we make, one for all others, and their reader.
+"""Rich rules: one type for the rules that we create, one for all others, and their one reader.
 
-Rules are text only at the edges: on D-Bus, in the record of a transaction and in what is shown.
-What the parts of a rule mean is for those who ask. Pure.
+Rules are texts only at the edges: on D-Bus, in the record of a transaction and in messages. The
+meaning of a part is not known here. Pure.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Parts = tuple[Part, ...]
 
 @dataclass(frozen=True)
 class RichRule:
-    """A rule of the form that we make: it accepts. ``str`` writes it exactly as firewalld does.
+    """An accepting rule of the form that we create. ``str`` writes it exactly as firewalld does.
 
     family
         4 or 6.
     ipset, address
-        The source. They exclude each other; neither means everyone of the family.
+        The source. They exclude each other; neither means every source of the family.
     port
-        The destination port, or the source port if ``source_port``; none for protocol any.
+        The destination port, or the source port if ``source_port``; ``None`` with protocol any.
     """
 
     family: int
@@ -76,7 +76,7 @@ class RichRule:
 
 @dataclass(frozen=True)
 class UnparsedRule:
-    """A rule of any other form; ``str`` is the text that was read: firewalld's words, or XML."""
+    """A rule of any other form; ``str`` is the text that was read, firewalld's words or XML."""
 
     text: str
     parts: Parts = field(compare=False)
@@ -89,7 +89,7 @@ Rule = Union[RichRule, UnparsedRule]
 
 # -- reading --------------------------------------------------------------------------------------
 
-# Just what ``str`` writes: a node has hundreds of them, read several times in one apply.
+# Exactly what ``str`` writes. A node has hundreds of rules, read several times in one apply.
 _OUR_WORDS = re.compile(
     r'rule family="ipv(?P<family>[46])"'
     r'(?: source (?P<by>ipset|address)="(?P<source>[^"]+)")?'
@@ -165,7 +165,7 @@ _PORT_ELEMENTS = ("port", "source-port")
 
 
 def _as_rich_rule(parts: Parts) -> RichRule | None:
-    """The rule that these parts make, or None if it is not of the form that we make."""
+    """The rule of these parts, or None if it does not have the form that we create."""
     by_name = {part.name: part.attributes for part in parts}
     if len(by_name) != len(parts) or any(part.negated for part in parts):
         return None
@@ -188,7 +188,7 @@ def _as_rich_rule(parts: Parts) -> RichRule | None:
             source_port=ports == ["source-port"],
         )
     except ValueError:
-        return None  # A protocol or a port that the tables cannot have.
+        return None  # A protocol or a port that no row can have.
 
 
 # -- writing --------------------------------------------------------------------------------------

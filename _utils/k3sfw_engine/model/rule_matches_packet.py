@@ -1,4 +1,4 @@
-"""Whose packets an accepting rich rule of ours lets in. Pure."""
+"""Whether a rich rule of ours accepts a packet. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ EVERYONE = {4: netaddr.IPNetwork("0.0.0.0/0"), 6: netaddr.IPNetwork("::/0")}
 
 @dataclass(frozen=True)
 class Packet:
-    """A packet from an address, or all from a network, to a port here; none with protocol any."""
+    """A packet from an address, or all packets from a network, to a port of this host.
+
+    port
+        ``None`` with protocol any.
+    """
 
     source: netaddr.IPAddress | netaddr.IPNetwork
     protocol: Protocol
@@ -23,10 +27,10 @@ class Packet:
 
 
 def rule_matches(rule: RichRule, question: Packet, objects: Objects) -> bool:
-    """Whether the rule lets the packet in.
+    """Whether the rule accepts the packet.
 
     objects
-        Those that the rule stands among: its ipset is looked up there.
+        The layer of the rule, in which its ipset is looked up.
     """
     return (
         rule.family == question.source.version
@@ -36,17 +40,17 @@ def rule_matches(rule: RichRule, question: Packet, objects: Objects) -> bool:
 
 
 def is_about(rule: RichRule, protocol: Protocol, port: int | None) -> bool:
-    """Whether the rule is for this port of ours."""
+    """Whether the rule opens this port of the host."""
     if rule.port is None:
         return True
-    # Who sends chooses the source port, so such a rule is for no port of ours.
+    # The sender chooses the source port, so such a rule opens no port of ours.
     if rule.source_port or rule.protocol is not protocol:
         return False
     return port is not None and port in rule.port
 
 
 def sources_of(rule: RichRule, objects: Objects) -> tuple[netaddr.IPNetwork, ...]:
-    """The networks whose packets the rule lets in; none of an ipset that is not there."""
+    """Return the networks that the rule accepts; none if its ipset does not exist."""
     if rule.ipset:
         ipset = objects.get((Kind.IPSET, rule.ipset))
         return tuple(map(netaddr.IPNetwork, ipset.items("entries"))) if ipset else ()

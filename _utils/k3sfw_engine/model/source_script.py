@@ -1,4 +1,4 @@
-"""What the example script of the source document opens. Pure."""
+"""The ports and networks that the example script of the source document opens. Pure."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ SCRIPT_PORTS = tuple(
         *("80/tcp", "443/tcp", "3000/tcp", "9095/tcp", "9093/tcp", "9090/tcp", "6379/tcp"),
     )
 )
-# Its rules are for K3s's own networks; "adjust the commands" means those of the site.
+# The script has K3s's default networks, and asks to adjust the commands to the site's.
 SCRIPT_NETWORKS = tuple(netaddr.IPNetwork(text) for text in ("10.42.0.0/16", "10.43.0.0/16"))

@@ -1,4 +1,4 @@
-"""What firewalld's zones are bound to, and what of it concerns pods. Pure."""
+"""The interfaces and sources that firewalld's zones are bound to, as data. Pure."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Bindings:
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def interfaces_of(self, zone: str) -> tuple[str, ...]:
-        """The interfaces that are bound to the zone."""
+        """Return the interfaces that are bound to the zone."""
         return tuple(sorted(name for name, owner in self.interfaces.items() if owner == zone))
 
     def is_active(self, zone: str) -> bool:
-        """Whether firewalld has a use for the zone, and so makes chains of a policy about it."""
+        """Whether the zone is active: firewalld creates chains only for policies between such."""
         return zone in self.interfaces.values() or zone in self.sources.values()
 
     def elsewhere(
         self, zone: str, interfaces: Iterable[str], networks: Iterable[netaddr.IPNetwork]
     ) -> Bindings:
-        """Those of others that catch packets of these interfaces or networks before our zone."""
+        """Return the bindings of these interfaces, and of sources here, to other zones."""
         wanted = set(interfaces)
         networks = tuple(networks)
         return Bindings(
@@ -46,7 +46,7 @@ class Bindings:
         )
 
     def __or__(self, other: Bindings) -> Bindings:
-        """Both together; where they differ, ours."""
+        """Return both together; where they differ, those on the left."""
         return Bindings({**other.interfaces, **self.interfaces}, {**other.sources, **self.sources})
 
     @property
@@ -59,5 +59,5 @@ def _overlaps(source: str, networks: tuple[netaddr.IPNetwork, ...]) -> bool:
     try:
         bound = netaddr.IPNetwork(source)
     except (netaddr.AddrFormatError, ValueError):
-        return False  # A MAC address or an ipset: of no network.
+        return False  # A MAC address or an ipset.
     return any(bound in network or network in bound for network in networks)

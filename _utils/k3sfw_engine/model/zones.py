@@ -22,7 +22,7 @@ class ServiceDefinition:
 
 
 def service_names(zone: FirewalldObject) -> frozenset[str]:
-    """The services that the zone or policy, or a rule of it, names."""
+    """Return the services that the zone or policy, or a rule of it, refers to."""
     in_rules = {
         part.attributes.get("name", "")
         for rule in zone.rules
@@ -33,7 +33,7 @@ def service_names(zone: FirewalldObject) -> frozenset[str]:
 
 
 def ipset_names(zone: FirewalldObject) -> frozenset[str]:
-    """The ipsets that are sources of the zone or of a rule of it."""
+    """Return the ipsets that are sources of the zone or of a rule of it."""
     sources = {each[len(IPSET) :] for each in zone.items("sources") if each.startswith(IPSET)}
     in_rules = {
         part.attributes.get("ipset", "")
@@ -83,14 +83,14 @@ class OtherRules:
 
 @dataclass(frozen=True)
 class ObservedZones:
-    """What was read.
+    """The zones of both layers, and what is needed to judge them.
 
     services, ipsets
-        Those that zones in use name.
+        Those to which zones in use refer.
     connections
-        What NetworkManager manages, ``None`` where it does not run.
+        By interface, NetworkManager's connection; ``None`` if NetworkManager does not run.
     strict_forward_ports
-        Whether firewalld asks its rules of forwarding about what somebody redirected.
+        Whether firewalld filters forwarded packets even if DNAT of other programs redirected them.
     """
 
     runtime: ZoneLayer

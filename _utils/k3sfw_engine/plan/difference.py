@@ -34,7 +34,7 @@ def differences_by_layer(
 def _differences(
     layer: str, wanted: Objects, observed: Objects, *, lingering: bool = False
 ) -> Iterator[Difference]:
-    """Compare one layer; an ipset that lingers until a reload is no difference once empty."""
+    """Compare one layer; an unneeded ipset that remains until a reload does not differ if empty."""
     gone = obsolete(wanted, observed)
     for key in sorted({*wanted, *gone}, key=title):
         want, have = wanted.get(key), observed.get(key)

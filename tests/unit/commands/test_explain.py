@@ -89,11 +89,11 @@ def test_the_rows_that_let_another_packet_in(source, protocol, port, expected):
     ],
 )
 def test_the_source_is_named(source, who):
-    assert sorted(asked(source, 22).who) == sorted(who)
+    assert sorted(asked(source, 22).names) == sorted(who)
 
 
 def test_a_source_that_the_tables_do_not_know_has_no_name():
-    assert asked(OUTSIDER, 22, tree=changed("groups:clients", ["192.0.2.0/24"])).who == ()
+    assert asked(OUTSIDER, 22, tree=changed("groups:clients", ["192.0.2.0/24"])).names == ()
 
 
 def test_the_rule_that_lets_a_packet_in_is_given_as_firewalld_writes_it():
@@ -110,8 +110,8 @@ def test_a_packet_is_only_let_in_by_rules_of_its_family():
 
 def test_a_pod_comes_in_by_its_interface_only():
     (how,) = asked(POD, 22).accepted_by
-    assert how.startswith("policy k3s-pods-to-host: everything that comes in by zone k3s (cni0, ")
-    assert how.endswith("by no other interface")
+    assert how.startswith("policy k3s-pods-to-host: everything that arrives in zone k3s (cni0, ")
+    assert how.endswith("on no other interface")
 
 
 def test_where_no_interface_is_known_a_pod_comes_in_by_its_address():
