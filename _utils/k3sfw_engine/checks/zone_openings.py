@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import netaddr
 
-from k3sfw_engine.model.addresses import FAMILIES, Networks
+from k3sfw_engine.model.addresses import FAMILIES, Networks, networks_of_range
 from k3sfw_engine.model.firewall_objects import FirewalldObject
 from k3sfw_engine.model.port_ranges import EVERY_PORT, parse_span
 from k3sfw_engine.model.rich_rules import Parts, Rule, write_rule
@@ -76,10 +76,9 @@ def parse_networks(source: str, ipsets: Mapping[str, tuple[str, ...]]) -> Networ
 
 def _networks(text: str) -> Iterator[netaddr.IPNetwork]:
     # Of an entry such as ``192.0.2.1,tcp:80`` the address comes first.
-    first, dash, last = text.partition(",")[0].partition("-")
     try:
-        yield from netaddr.iprange_to_cidrs(first, last) if dash else [netaddr.IPNetwork(first)]
-    except (netaddr.AddrFormatError, ValueError):
+        yield from networks_of_range(text.partition(",")[0])
+    except ValueError:
         return  # An interface, a mark or a MAC: no address.
 
 

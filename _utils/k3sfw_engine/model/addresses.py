@@ -58,6 +58,18 @@ def parse_address(text: object) -> netaddr.IPAddress:
     return address
 
 
+def networks_of_range(text: str) -> list[netaddr.IPNetwork]:
+    """Read an address, a network, or a range such as ``192.0.2.1-192.0.2.9``.
+
+    Raises ``ValueError`` for anything else.
+    """
+    first, dash, last = text.partition("-")
+    try:
+        return netaddr.iprange_to_cidrs(first, last) if dash else [netaddr.IPNetwork(first)]
+    except netaddr.AddrFormatError as error:
+        raise ValueError(f"{text!r} is not a range of addresses") from error
+
+
 def entry(network: netaddr.IPNetwork) -> str:
     """Write a network as firewalld keeps it: a single address without its prefix length."""
     width = 32 if network.version == 4 else 128

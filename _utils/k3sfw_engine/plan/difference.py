@@ -27,7 +27,7 @@ def differences_by_layer(
     return (
         *_differences("permanent", wanted, observed.permanent),
         *_differences("runtime", runtime_wanted, observed.runtime, lingering=True),
-        *observed.drift().differences(),
+        *observed.drift.differences(),
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import netaddr
 
+from k3sfw_engine.model.addresses import networks_of_range
 from k3sfw_engine.model.difference import Difference, Differences
 from k3sfw_engine.model.firewall_objects import DEFAULTS, FirewalldObject, Kind, Objects
 from k3sfw_engine.model.rich_rules import RichRule, UnparsedRule
@@ -170,7 +171,7 @@ def _same_addresses(drift: KernelDrift) -> frozenset[str]:
             network
             for fact in facts
             if fact.name == name and fact.respect == "entries"
-            for network in _networks_in(str(fact.value))
+            for network in networks_of_range(str(fact.value))
         )
 
     return frozenset(
@@ -178,11 +179,6 @@ def _same_addresses(drift: KernelDrift) -> frozenset[str]:
         for name in drift.ipsets
         if addresses(drift.missing, name) == addresses(drift.extra, name)
     )
-
-
-def _networks_in(text: str) -> list[netaddr.IPNetwork]:
-    first, dash, last = text.partition("-")
-    return netaddr.iprange_to_cidrs(first, last) if dash else [netaddr.IPNetwork(first)]
 
 
 # -- what the runtime objects must have made ------------------------------------------------------

@@ -69,7 +69,7 @@ def make_plan(wanted: Desired, observed: Observed, *, narrow: bool = True) -> Pl
     permanent_wanted = leave_bound_interfaces(wanted.objects, permanently.interfaces, zones)
     gone = obsolete(permanent_wanted, observed.readable)
     _refuse_used(gone, observed)
-    other_rules = observed.drift().rules
+    other_rules = observed.drift.rules
     at_runtime = leave_bound_interfaces(wanted.objects, now.interfaces, now.zones)
     runtime_wanted = _runtime_wanted(at_runtime, observed.runtime)
     if _reload_reason(runtime_wanted, observed.runtime, other_rules):
@@ -217,7 +217,7 @@ def _permanent_steps(wanted: Objects, permanent: Objects) -> Iterator[Step]:
 def _runtime_steps(wanted: Objects, observed: Observed) -> Iterator[Step]:
     """First all that opens, then all that closes: a row that changes is never closed between."""
     runtime = observed.runtime
-    lost_entries = observed.drift().ipsets
+    lost_entries = observed.drift.ipsets
     closing: list[Step] = []
     for key, want in by_key(wanted.values()).items():
         opens, closes = (

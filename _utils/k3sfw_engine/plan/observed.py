@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from k3sfw_engine.model.firewall_objects import Key, Objects, ours
 from k3sfw_engine.model.zone_bindings import Bindings
@@ -45,6 +46,7 @@ class Observed:
         """The permanent objects whose file can be read."""
         return {key: each for key, each in self.permanent.items() if key not in self.damaged}
 
+    @cached_property
     def drift(self) -> KernelDrift:
         """Where the kernel differs from our runtime objects."""
         return kernel_drift(self.kernel, ours(self.runtime), self.bindings.get("runtime"))
