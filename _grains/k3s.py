@@ -38,13 +38,16 @@ DATA_FOLDER = "/var/lib/rancher/k3s"
 SUBNET_FILE = "run/flannel/subnet.env"
 SUBNETS = ("FLANNEL_SUBNET", "FLANNEL_IPV6_SUBNET")
 KUBERNETES_INTERFACES = (
+    "azv*",
     "cali*",
     "cilium*",
     "cni*",
     "docker*",
+    "eni*",
     "flannel*",
     "kube-*",
     "lo",
+    "lxc*",
     "tailscale*",
     "veth*",
 )

@@ -14,13 +14,10 @@ import sys
 import time
 from pathlib import Path
 
+# Salt's loader offers every public function of this module, so whatever is imported here has a name
+# that begins with an underscore, or is a class.
 try:
-    import netaddr
-
-    from k3sfw_engine.checks import report as _report
     from k3sfw_engine.checks.ports.questions_to_peers import Filter as _Filter
-    from k3sfw_engine.checks.routes import route_check as _route_check
-    from k3sfw_engine.checks.zones import zone_check as _zone_check
     from k3sfw_engine.commands import (
         adopt as _adopt,
         apply as _apply,
@@ -32,19 +29,16 @@ try:
         firewall_cmd_script as _firewall_cmd_script,
         heal as _heal,
         history as _history,
+        plan as _plan,
         prepare as _prepare,
         remove as _remove,
         rollback as _rollback,
+        status as _status,
     )
-    from k3sfw_engine.errors import BadTables, EngineError, Undone
+    from k3sfw_engine.errors import EngineError, Problem, Undone
     from k3sfw_engine.host import dns as _dns
-    from k3sfw_engine.model.difference import as_changes
     from k3sfw_engine.model.rows import PortRange, Protocol, Role
-    from k3sfw_engine.model.rule_matches_packet import Packet
-    from k3sfw_engine.plan.desired import compute as _desired
-    from k3sfw_engine.plan.observed import LAYERS
     from k3sfw_engine.port_tables import read_pillar as _read_pillar
-    from k3sfw_engine.transaction import compare as _compare
     from k3sfw_engine.transaction.checkpoint import CommitOptions
     from k3sfw_engine.transaction.still_reachable import Proof
 
@@ -181,13 +175,7 @@ def plan():
 
         salt '*' k3sfw.plan
     """
-    found, _observed = _engine(_compare.compare, *_node_tables())
-    return {
-        "changes": as_changes(found.differences),
-        "steps": [str(step) for step in found.steps],
-        "reloads": list(found.reloads),
-        "notices": list(found.notices),
-    }
+    return _engine(_plan.plan, *_node_tables())
 
 
 def apply(test=None, refresh=True, confirm=None, within=600):
@@ -212,10 +200,10 @@ def apply(test=None, refresh=True, confirm=None, within=600):
         The seconds after which an unconfirmed change is undone, 10 or more (default 600).
 
     Returns ``{result, changes, comment, reloads, notices}``: ``result`` is ``True``, or ``None`` if
-    something would change; ``changes`` as in :py:func:`plan`. ``result`` is ``False``, and the
-    return code 1, if the change was undone; ``changes`` is then ``{undone: {...}}``. Raises
-    ``CommandExecutionError`` with every reason, before anything is touched, if the tables are
-    refused or firewalld cannot be used.
+    something would change; ``changes`` as in :py:func:`plan`. If the change was undone, ``result``
+    is ``False``, the return code is 1, and ``changes`` is ``{undone: {...}}``. If the tables are
+    refused or firewalld cannot be used, raises ``CommandExecutionError`` with every reason, before
+    anything is touched.
 
     CLI Example:
 
@@ -225,8 +213,8 @@ def apply(test=None, refresh=True, confirm=None, within=600):
         salt s1 k3sfw.apply confirm=manual within=300
     """
     dry = _is_test(test)
-    terms = _terms("apply", _seconds(confirm, within))
-    return _change(dry, _apply.apply, *_node_tables(refresh), terms=terms)
+    options = _commit_options("apply", _seconds(confirm, within))
+    return _change(dry, _apply.apply, *_node_tables(refresh), terms=options)
 
 
 def confirm():
@@ -275,8 +263,8 @@ def rollback(to=None, test=None, allow_lockout=False):
         salt s1 k3sfw.rollback
     """
     dry = _is_test(test)
-    terms = _terms("rollback")
-    return _change(dry, _rollback.rollback, to, terms=terms, allow_lockout=bool(allow_lockout))
+    options = _commit_options("rollback")
+    return _change(dry, _rollback.rollback, to, terms=options, allow_lockout=bool(allow_lockout))
 
 
 def history(limit=20):
@@ -341,7 +329,7 @@ def remove(test=None):
     """
     Remove everything k3sfw created in firewalld, and nothing else.
 
-    It needs no tables, so it also works on a node whose pillar is gone.
+    It needs no tables, so it also works on a node without pillar.
 
     test
         ``True`` only reports what would change. The default is the minion's ``test`` setting.
@@ -354,7 +342,7 @@ def remove(test=None):
 
         salt '*' k3sfw.remove
     """
-    return _change(_is_test(test), _remove.remove, terms=_terms("remove"))
+    return _change(_is_test(test), _remove.remove, terms=_commit_options("remove"))
 
 
 def heal(test=None):
@@ -440,7 +428,7 @@ def adopt(test=None, zone=None, refresh=True):
         node=__opts__["id"],
         zone=None if zone is None else str(zone),
         master_ports=_master_ports(),
-        terms=_terms("adopt"),
+        terms=_commit_options("adopt"),
     )
 
 
@@ -450,7 +438,7 @@ def status():
 
     Returns ``{in_step: bool, role, rows: int, nodes: int, runtime: {...}, permanent: {...},
     kernel: {...}, notices: [...]}``; each layer has ``in_step`` and the ``differences``. The return
-    code is 0 if all are in step, else 2.
+    code is 0 if all layers match, else 2.
 
     CLI Example:
 
@@ -458,28 +446,10 @@ def status():
 
         salt '*' k3sfw.status
     """
-    parsed, own_role = _node_tables()
-    found, observed = _engine(_compare.compare, parsed, own_role)
-    changes = as_changes(found.differences)
-    layers = {
-        layer: {
-            "in_step": layer not in changes,
-            "differences": changes.get(layer, {}),
-        }
-        for layer in LAYERS
-    }
-    if observed.kernel is None:
-        layers["kernel"]["in_step"] = None
-    if changes:
-        __context__["retcode"] = _report.RETCODES["FAIL"]
-    return {
-        "in_step": not changes,
-        "role": own_role.value,
-        "rows": len(parsed.rows_of(own_role)),
-        "nodes": len(parsed.nodes),
-        **layers,
-        "notices": list(found.notices),
-    }
+    found = _engine(_status.status, *_node_tables())
+    if not found["in_step"]:
+        __context__["retcode"] = 2
+    return found
 
 
 def explain(source, port=None, protocol="tcp"):
@@ -506,27 +476,13 @@ def explain(source, port=None, protocol="tcp"):
         salt s1 k3sfw.explain source=192.0.2.21 port=2379
     """
     try:
-        question = Packet(
-            netaddr.IPAddress(source, flags=netaddr.INET_PTON),
-            Protocol(str(protocol).lower()),
-            None if port is None else int(port),
-        )
-        if question.protocol is not Protocol.ANY and question.port not in range(1, 65536):
-            raise ValueError("there is no such port")
-    except (netaddr.AddrFormatError, TypeError, ValueError) as error:
+        packet = _explain.parse_packet(source, port, protocol)
+    except ValueError as error:
         raise SaltInvocationError(
             f"source={source!r} port={port!r} protocol={protocol!r}: {error}. Fix: give one "
             "address, a port from 1 to 65535 and tcp, udp, sctp or any"
         ) from error
-    parsed, own_role = _node_tables()
-    found = _explain.explain(question, parsed, _desired.compute_desired(parsed, own_role))
-    return {
-        "verdict": "open" if found.rows else "not in the tables",
-        "source": list(found.names) or ["not a host known to the tables"],
-        "rows": [f"{row.path}: {row.description}" for row in found.rows],
-        "accepted_by": list(found.accepted_by)
-        or ["no rule of k3sfw; the zone of the interface on which it arrives decides"],
-    }
+    return _explain.explain(packet, *_node_tables()).as_dict()
 
 
 def script():
@@ -543,9 +499,7 @@ def script():
 
         salt s1 k3sfw.script --out=newline_values_only
     """
-    return _firewall_cmd_script.firewall_cmd_script(
-        _desired.compute_desired(*_node_tables()).objects
-    )
+    return _firewall_cmd_script.script(*_node_tables())
 
 
 def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
@@ -571,7 +525,7 @@ def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
         Only this port: ``2379``, ``2379-2380`` or ``udp/8472``.
 
     Returns ``{status, summary, problems, counts}``, the worst first. Statuses of questions: ``ok``,
-    ``blocked``, ``exposed`` (should be closed and is open), ``no_listener``, ``no_answer``,
+    ``blocked``, ``exposed`` (open although it should be closed), ``no_listener``, ``no_answer``,
     ``unproven``, ``host_down``, ``no_route``, ``local_block`` and ``error``. Return codes: 0 OK,
     1 WARN, 2 FAIL, 3 could not check, 4 bad tables. Raises ``SaltInvocationError`` for invalid
     arguments and unknown minions.
@@ -594,24 +548,17 @@ def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
             f"check_ports has no argument {', '.join(unknown)}. Fix: use full, peers, "
             "from, to or port"
         )
-    count, minions, span = _count(peers), (_names(kwargs.get("from")), _names(to)), _port(port)
+    count, minions, ports = _count(peers), (_names(kwargs.get("from")), _names(to)), _port(port)
     try:
-        parsed, own_role = _parse(peer_ports=True)
-        narrow = _Filter(*_of_cluster(parsed, *minions), *span)
-        found = _check_ports.inspect_ports(
-            parsed,
-            own_role,
-            __opts__["id"],
-            count=count,
-            narrow=narrow,
-            turn=int(time.time() // 60),
+        tables, own_role = _parse(peer_ports=True)
+        only = _Filter(*_of_cluster(tables, *minions), *ports)
+        turn = int(time.time() // 60)
+        found = _check_ports.check_ports(
+            tables, own_role, __opts__["id"], count=count, only=only, turn=turn
         )
     except EngineError as error:
         return _could_not_check(error)
-    result = _report.report(found.checks, scope=found.scope, full=full)
-    result["problems"] += found.notices
-    __context__["retcode"] = _report.RETCODES[result["status"]]
-    return result
+    return _report(found, full)
 
 
 def check_routes(full=False, to=None, refresh=True):
@@ -634,8 +581,9 @@ def check_routes(full=False, to=None, refresh=True):
     Nothing is changed. Each peer is sent two echoes; the second is as large as the largest packet
     of the overlay and must not be fragmented.
 
-    Returns ``{status, summary, problems, counts}``, the worst first. Return codes: 0 OK, 1 WARN,
-    2 FAIL, 3 could not check, 4 bad tables.
+    Returns ``{status, summary, problems, counts}``, the worst first. If one SLS, applied on this
+    node, fixes every failure, ``fixed_by`` names it. Return codes: 0 OK, 1 WARN, 2 FAIL, 3 could
+    not check, 4 bad tables.
 
     CLI Example:
 
@@ -646,17 +594,12 @@ def check_routes(full=False, to=None, refresh=True):
     """
     wanted = _names(to)
     try:
-        parsed, _own_role = _parse(refresh)
-        (targets,) = _of_cluster(parsed, wanted)
-        others = {node.name for node in parsed.nodes} - {__opts__["id"]}
-        peers = others & targets if targets else others
-        situation, paths = _check_routes.observe_routes(parsed, __opts__["id"], peers)
+        tables, _own_role = _parse(refresh)
+        (peers,) = _of_cluster(tables, wanted)
+        found = _check_routes.check_routes(tables, __opts__["id"], peers)
     except EngineError as error:
         return _could_not_check(error)
-    checks = _route_check.judge_routes(situation, paths)
-    result = _report.report(checks, scope=f"{len(peers)} of {len(others)} peers", full=full)
-    __context__["retcode"] = _report.RETCODES[result["status"]]
-    return result
+    return _report(found, full)
 
 
 def check_zones(full=False, refresh=True):
@@ -692,24 +635,23 @@ def check_zones(full=False, refresh=True):
         salt s1 k3sfw.check_zones full=True --out=json
     """
     try:
-        parsed, _own_role = _parse(refresh, peer_ports=True)
-        situation, found = _check_zones.observe_zones(parsed, __opts__["id"])
+        tables, _own_role = _parse(refresh, peer_ports=True)
+        found, interfaces = _check_zones.check_zones(tables, __opts__["id"], _master_addresses())
     except EngineError as error:
         return _could_not_check(error)
-    interfaces = _zone_check.interfaces(situation, found)
-    checks = _zone_check.judge_zones(situation, found, _master_addresses())
-    scope = f"{len(situation.network.interfaces) - 1} interfaces, {len(found.zones)} zones in use"
-    result = _report.report(checks, scope=scope, full=full)
-    __context__["retcode"] = _report.RETCODES[result["status"]]
-    return {**result, "interfaces": interfaces}
+    return {**_report(found, full), "interfaces": interfaces}
+
+
+def _report(found, full):
+    __context__["retcode"] = found.retcode
+    return found.as_dict(full=bool(full))
 
 
 def _could_not_check(error):
-    bad_tables = isinstance(error, BadTables)
-    __context__["retcode"] = 4 if bad_tables else _report.RETCODES["UNKNOWN"]
+    __context__["retcode"] = error.retcode
     return {
         "status": "UNKNOWN",
-        "summary": "the tables were refused" if bad_tables else "nothing could be checked",
+        "summary": error.summary,
         "problems": list(error.sentences),
         "counts": {},
     }
@@ -734,7 +676,7 @@ def _names(minions):
 
 
 def _port(port):
-    """``(protocol, ports)`` of ``2379``, ``2379-2380`` or ``udp/8472``."""
+    """The protocol and the ports of ``2379``, ``2379-2380`` or ``udp/8472``."""
     if port is None:
         return None, None
     protocol, slash, span = str(port).rpartition("/")
@@ -756,10 +698,10 @@ def _port(port):
 def _of_cluster(parsed, *minions):
     """Return the names, or raise an error with those that are not nodes of this cluster."""
     known = {node.name for node in parsed.nodes}
-    strangers = sorted(frozenset().union(*minions) - known)
-    if strangers:
+    unknown = sorted(frozenset().union(*minions) - known)
+    if unknown:
         raise SaltInvocationError(
-            f"{', '.join(strangers)}: no such node of this cluster. Fix: name one of "
+            f"{', '.join(unknown)}: no such node in this cluster. Fix: name one of "
             f"{', '.join(sorted(known))}"
         )
     return minions
@@ -797,12 +739,12 @@ def _seconds(confirm, within):
         )
     if not isinstance(within, int) or isinstance(within, bool) or not 10 <= within <= 86400:
         raise SaltInvocationError(
-            f"within={within!r} is not from 10 to 86400 seconds. Fix: give one"
+            f"within={within!r} is not from 10 to 86400 seconds. Fix: within=600"
         )
     return within
 
 
-def _terms(what, confirm_within=0):
+def _commit_options(what, confirm_within=0):
     return CommitOptions(what=what, job=_job, proof=_proof(), confirm_within=confirm_within)
 
 
@@ -856,8 +798,10 @@ def _parse(refresh=True, peer_ports=False):
     pillar = _pillar(refresh, peer_ports)
     if pillar.get("_errors"):
         raise EngineError(
-            f"the pillar of {__opts__['id']} does not render: {error}. Fix: correct that file on "
-            "the master"
+            Problem(
+                f"the pillar of {__opts__['id']} does not render: {error}",
+                "correct that file on the master",
+            )
             for error in pillar["_errors"]
         )
     own_role = __grains__.get("k3s_role")
@@ -888,8 +832,10 @@ def _pillar(refresh, peer_ports):
     except SaltClientError as error:
         raise EngineError(
             [
-                f"the pillar of {__opts__['id']} cannot be fetched from its master ({error}). "
-                "Fix: make sure that the master answers (salt-call test.ping)"
+                Problem(
+                    f"the pillar of {__opts__['id']} cannot be fetched from its master ({error})",
+                    "make sure that the master answers (salt-call test.ping)",
+                )
             ]
         ) from error
 
@@ -911,7 +857,7 @@ def _masters():
 
 
 def _master_addresses():
-    """The masters' addresses, as far as they are known."""
+    """The masters' addresses, as far as they can be resolved."""
     try:
         return _dns.resolve_masters(_masters())
     except EngineError:

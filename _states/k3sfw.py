@@ -25,7 +25,7 @@ __virtualname__ = "k3sfw"
 
 def __virtual__():
     """
-    Load where the execution module does, and is of the same version.
+    Load if the execution module does, and has the same version.
     """
     if "k3sfw.apply" not in __salt__:
         return (
@@ -140,23 +140,14 @@ def routes_checked(name, allow_warnings=True, settled=False):
     """
     # The run that this is part of has just compiled the pillar.
     ret, found = _checked(name, "k3sfw.check_routes", allow_warnings, refresh=False)
-    if settled and __opts__["test"] and _is_settled(found):
+    if settled and __opts__["test"] and found.get("fixed_by") == "k3s.routes":
         ret["result"] = None
     return ret
 
 
-def _is_settled(found):
-    """Whether only settings of ``k3s.routes`` are wrong."""
-    failures = set(found["counts"]) - {"ok", "unproven", "conflict"}
-    wrong = [problem for problem in found["problems"] if problem.startswith("bad_setting")]
-    return failures == {"bad_setting"} and all(
-        problem.endswith("state.apply k3s.routes") for problem in wrong
-    )
-
-
 def _checked(name, function, allow_warnings, **options):
     """
-    Return a check as a state, and the answer of the check.
+    Run a check as a state; return the state's result and the check's own.
     """
     found = __salt__[function](**options)
     good = ("OK", "WARN") if allow_warnings else ("OK",)

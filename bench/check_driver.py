@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "_utils"))
 
 from k3sfw_engine.checks.ports.port_check import ProbeContext, alive, judge_answer
 from k3sfw_engine.checks.ports.questions_to_peers import EVERYTHING, questions
-from k3sfw_engine.checks.report import report
+from k3sfw_engine.checks.report import Report
 from k3sfw_engine.commands import apply
-from k3sfw_engine.commands.check_ports import inspect_ports
+from k3sfw_engine.commands.check_ports import check_ports
 from k3sfw_engine.firewalld.dbus import Bus, Call
 from k3sfw_engine.model.firewall_objects import ROWS
 from k3sfw_engine.model.rows import Role, Tables
@@ -46,7 +46,7 @@ def local(tables: Tables, name: str, _parsed: float) -> dict[str, Any]:
         call = Call("getPolicySettings", "policy", "s", (ROWS,))
         trips = [timed(lambda: [bus.call(call) for _trip in range(3)]) for _run in range(RUNS)]
     checks = [
-        timed(lambda: inspect_ports(tables, Role.SERVER, name, count=0)) for _run in range(RUNS)
+        timed(lambda: check_ports(tables, Role.SERVER, name, count=0)) for _run in range(RUNS)
     ]
     return {"trips": statistics.median(trips), "check": statistics.median(checks)}
 
@@ -55,7 +55,7 @@ def peers(tables: Tables, name: str, _parsed: float) -> dict[str, Any]:
     """Time the whole check, including packets to every peer."""
     apply.apply(tables, Role.SERVER)
     began = time.perf_counter()
-    found = inspect_ports(tables, Role.SERVER, name, count=None)
+    found = check_ports(tables, Role.SERVER, name, count=None)
     statuses = Counter(check.status.value for check in found.checks)
     return {"seconds": time.perf_counter() - began, "statuses": statuses}
 
@@ -71,7 +71,7 @@ def many(tables: Tables, name: str, parsed: float) -> dict[str, Any]:
     answers = ask([each.question for each in asked])
     sight = ProbeContext(own, alive(asked, answers))
     checks = [judge_answer(each, answer, sight) for each, answer in zip(asked, answers)]
-    report(checks, scope="all", full=True)
+    Report(tuple(checks), "all").as_dict(full=True)
     return {
         "model": modelled,
         "asked": len(asked),

@@ -51,7 +51,12 @@ class EngineError(Exception):
         Every reason.
     notes
         Sentences about what was already done before.
+    summary, retcode
+        What a check reports if it ends with this error: in a few words, and as a return code.
     """
+
+    summary = "nothing could be checked"
+    retcode = 3
 
     def __init__(self, problems: Iterable[Problem | str], notes: Iterable[str] = ()) -> None:
         self.problems = tuple(
@@ -73,6 +78,9 @@ class EngineError(Exception):
 
 class BadTables(EngineError):
     """The pillar was refused whole; ``faults`` has every reason, sorted by pillar path."""
+
+    summary = "the tables were refused"
+    retcode = 4
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(sorted(set(faults)))

@@ -12,7 +12,9 @@ include:
 {%- set ipv6 = ':' in pods | join(' ') %}
 {%- set links = [] %}
 {%- for name, link in salt['network.interfaces']().items() %}
-{%-   if link.get('inet') and not name.startswith(('lo', 'cni', 'flannel', 'veth', 'docker')) %}
+{#-   Interfaces of network plugins get their settings from these; a test compares the prefixes. #}
+{%-   if link.get('inet') and not name.startswith(('lo', 'docker', 'veth', 'cali', 'lxc', 'azv',
+        'eni', 'cilium', 'cni', 'flannel', 'kube-')) %}
 {%-     do links.append(name) %}
 {%-   endif %}
 {%- endfor %}

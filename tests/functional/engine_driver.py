@@ -11,11 +11,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "_utils"))
 
 import netaddr
 
-from k3sfw_engine.checks.report import report
-from k3sfw_engine.checks.zones import zone_check
 from k3sfw_engine.commands import adopt, apply, confirm, heal, history, prepare, remove, rollback
-from k3sfw_engine.commands.check_ports import inspect_ports
-from k3sfw_engine.commands.check_zones import observe_zones
+from k3sfw_engine.commands.check_ports import check_ports
+from k3sfw_engine.commands.check_zones import check_zones
 from k3sfw_engine.commands.firewall_cmd_script import firewall_cmd_script
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.firewalld import trial_start
@@ -62,15 +60,11 @@ def main(function):
     if function == "script":
         return {"script": firewall_cmd_script(compute_desired(tables, role).objects)}
     if function == "check_ports":
-        found = inspect_ports(tables, role, given["minion_id"], count=0)
-        return report(found.checks, scope=found.scope, full=True)
+        return check_ports(tables, role, given["minion_id"], count=0).as_dict(full=True)
     if function == "check_zones":
-        at, found = observe_zones(tables, given["minion_id"])
-        checks = zone_check.judge_zones(
-            at, found, map(netaddr.IPAddress, options.get("masters", ()))
-        )
-        interfaces = zone_check.interfaces(at, found)
-        return {**report(checks, scope="", full=True), "interfaces": interfaces}
+        masters = map(netaddr.IPAddress, options.get("masters", ()))
+        found, interfaces = check_zones(tables, given["minion_id"], masters)
+        return {**found.as_dict(full=True), "interfaces": interfaces}
     if function == "adopt":
         return _outcome(adopt.adopt(tables, role, **options))
     if function == "prepare":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from k3sfw_engine.checks.routes.other_firewalls import CLOUD_SETUP_OFF
+from k3sfw_engine.checks.suggested_commands import CLOUD_SETUP_OFF
 from lab.booted.booted_host import BootedHost
 
 UTILS = Path(__file__).parents[2] / "_utils"

@@ -77,7 +77,7 @@ def test_the_row_of_a_live_ssh_session_is_not_removed(node, outsider, tables, fa
         (sentence,) = refused(node, "apply", tables)
         who = getattr(outsider, family)
         assert f"this would close tcp/2222 to {who} (out), which has a live ssh session" in sentence
-        assert "this rule of policy k3s-rows goes: rule family=" in sentence
+        assert "this rule of policy k3s-rows is removed: rule family=" in sentence
         assert "Fix: firewall-cmd --permanent --zone=public --add-port=2222/tcp, or" in sentence
         assert refused(node, "apply", tables, test=True) == [sentence]
         # Test mode is never a risk.

@@ -19,7 +19,7 @@ from lab.spec import HostSpec
 DRIVER = Path(__file__).with_name("probe_driver.py")
 
 TCP, UDP = "tcp", "udp"
-OPEN, NOBODY, REJECTED = "open", "nobody listens", "rejected"
+OPEN, NOBODY, REJECTED = "open", "nothing listens", "rejected"
 LOCAL, DOWN, NO_ROUTE, SILENCE = "blocked by this host", "host down", "no route", "silence"
 
 LISTENED, UNUSED = 7000, 7001

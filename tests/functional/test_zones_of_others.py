@@ -112,12 +112,12 @@ DEEDS = {
         ["conflict zone -> s1: flannel.1 is in no zone (at runtime and permanently)"],
         [],
     ),
-    "a source that catches nodes and the master": (
+    "a source that matches nodes and the master": (
         ["firewall-cmd -q --zone=home --add-source=192.0.2.0/24"],
-        ["conflict sources -> s1: source 192.0.2.0/24 of zone home (at runtime) catches a1, s1, "],
+        ["conflict sources -> s1: source 192.0.2.0/24 of zone home (at runtime) matches a1, s1, "],
         [],
     ),
-    "an ipset that catches a node": (
+    "an ipset that matches a node": (
         [
             "firewall-cmd -q --permanent --new-ipset=friends --type=hash:ip",
             "firewall-cmd -q --permanent --ipset=friends --add-entry=192.0.2.21",
@@ -134,7 +134,7 @@ DEEDS = {
     ),
     "a trusted uplink": (
         in_both("--zone=trusted", "--change-interface=eth0"),
-        ["exposed zone -> s1: eth0 is in zone trusted (at runtime and permanently), which lets"],
+        ["exposed zone -> s1: eth0 is in zone trusted (at runtime and permanently), which acc"],
         in_both("--zone=public", "--remove-interface=eth0"),
     ),
     "ports, a service and rules in a zone of the operator": (
@@ -148,13 +148,13 @@ DEEDS = {
                 'protocol=tcp log prefix="a b" level=info limit value=1/m accept\'',
             ),
         ],
-        ["exposed tcp/2379-2380,2380 server, tcp/80 any -> s1: zone work (eth0) lets everybody"],
+        ["exposed tcp/2379-2380,2380 server, tcp/80 any -> s1: zone work (eth0) opens these po"],
         in_both("--zone=work", "--remove-interface=eth0")
         + in_both("--zone=work", "--remove-port=2000-2378/tcp", "--remove-port=2381-3000/tcp"),
     ),
     "two interfaces that pods left": (
         in_both("--zone=work", "--add-interface=veth77", "--add-interface=cali99"),
-        ["conflict leftovers -> s1: zone work has 2 interfaces of pods that are gone (at runtime"],
+        ["conflict leftovers -> s1: zone work has 2 interfaces of pods that no longer exist (at"],
         [],
     ),
     "many interfaces that pods left": (
@@ -162,7 +162,7 @@ DEEDS = {
             f"firewall-cmd -q --permanent --zone=work --add-interface=veth0 "
             f"{' '.join(f'--add-interface=veth{number}' for number in range(100, 140))}"
         ],
-        ["conflict leftovers -> s1: zone work has 40 interfaces of pods that are gone (perman"],
+        ["conflict leftovers -> s1: zone work has 40 interfaces of pods that no longer exist (per"],
         ["firewall-cmd -q --permanent --zone=work --remove-interface=veth0"],
     ),
 }
@@ -194,10 +194,10 @@ def test_what_the_documents_script_opened_is_reported_with_its_fix(host):
             "salt s1 k3sfw.adopt"
         ] * 2
         assert problems[0].startswith(
-            "exposed tcp/2379-2380 server, tcp/80 any -> s1: zone public (eth0) lets everybody in "
-            "there (at runtime and permanently): rows etcd, http let in fewer"
+            "exposed tcp/2379-2380 server, tcp/80 any -> s1: zone public (eth0) opens these "
+            "ports to everyone (at runtime and permanently); rows etcd, http allow fewer sources"
         )
-        assert "lets everything from 10.42.0.0/16, 10.43.0.0/16 in" in problems[1]
+        assert "accepts everything from 10.42.0.0/16, 10.43.0.0/16" in problems[1]
     finally:
         host.shell("rm /etc/firewalld/zones/public.xml*", "firewall-cmd -q --reload")
     assert host.runtime() == before
@@ -260,8 +260,8 @@ def test_a_row_cannot_deny_what_is_redirected_and_that_is_reported(host, redirec
     assert reaches(host.outsider, 2379)
     (problem,) = host.problems()
     assert problem.startswith(
-        "conflict tcp/2379 server -> s1: row etcd cannot keep anybody out there: table theirs "
-        "redirects it before any rule of this host is asked; see Limits"
+        "conflict tcp/2379 server -> s1: row etcd cannot restrict these ports: table theirs "
+        "redirects them before any rule of this host; see docs/limits.md"
     )
     host.shell("nft delete rule ip theirs pre handle 2")
     assert not reaches(host.outsider, 2379)
@@ -278,11 +278,10 @@ def test_with_strict_forward_ports_firewalld_decides_and_that_is_reported(host, 
     try:
         assert not reaches(host.outsider, 2379)
         refused, problem = host.problems()
-        assert refused.startswith("bad_setting StrictForwardPorts -> s1: is yes: firewalld refuses")
+        assert refused.startswith("bad_setting StrictForwardPorts -> s1: is yes: firewalld rejects")
         assert problem.startswith(
-            "unproven tcp/2379 server -> s1: table theirs redirects what row etcd is about: "
-            "firewalld's rules of forwarding decide who is let in, and no row "
-            "(StrictForwardPorts=yes)"
+            "unproven tcp/2379 server -> s1: table theirs redirects the ports of row etcd: "
+            "firewalld's forwarding rules decide, and no row does (StrictForwardPorts=yes)"
         )
     finally:
         conf.write_text(before)
@@ -290,7 +289,7 @@ def test_with_strict_forward_ports_firewalld_decides_and_that_is_reported(host, 
 
 
 REDIRECTED = (
-    "conflict tcp/80 any -> s1: row http cannot keep anybody out there: hostPort redirects it"
+    "conflict tcp/80 any -> s1: row http cannot restrict these ports: hostPort redirects them"
 )
 
 
@@ -305,7 +304,7 @@ def test_what_kube_proxy_and_portmap_do_with_iptables_is_reported(host):
             "conflict redirections -> s1: 443/tcp (ServiceLB of kube-system/traefik:websecure), "
             "9093/tcp (ServiceLB of shop/ranged:api), 514/udp (chain PREROUTING), 30080/tcp "
             "(NodePort of shop/web:http), 31443/tcp (NodePort of kube-system/traefik:websecure) "
-            "are open to everybody past the rows"
+            "are open to everyone: NAT redirects"
         )
         fine = [check for check in host.ask()["checks"] if check["port"] == "6379"]
         assert [check["status"] for check in fine] == ["ok"]

@@ -1,20 +1,20 @@
-"""One node's network, seen by what the tables say of it: the common ground of all route checks.
+"""What is known of one node: its place in the tables, its network, its peers. Pure.
 
-Pure. It answers questions about what was read (which interface bears a pillar address, which route
-decides) and says of nothing whether it is right.
+It answers questions about what was read (which interface has an address of the pillar, which route
+the kernel takes) and never says whether the answer is right.
 """
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import netaddr
 
-from k3sfw_engine.checks.suggested_commands import typed
+from k3sfw_engine.checks.suggested_commands import run_on
 from k3sfw_engine.checks.verdicts import Check, Status
+from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.host_facts import HostFacts
 from k3sfw_engine.model.interfaces_and_routes import MAIN, Interface, Lookup, Network, Route
 from k3sfw_engine.model.kubernetes_names import (
@@ -22,12 +22,12 @@ from k3sfw_engine.model.kubernetes_names import (
     OVERLAY_DEVICES,
     is_kubernetes_interface,
 )
-from k3sfw_engine.model.rows import Node, Role, Tables
+from k3sfw_engine.model.rows import Node, Tables
 
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """The node, its peers as far as they are asked about, and what was read on it."""
+    """The node, the peers that are asked about, and what was read on the node."""
 
     node: Node
     peers: tuple[Node, ...]
@@ -35,11 +35,11 @@ class NodeFacts:
     network: Network
     host: HostFacts
 
-    # -- the node's own addresses and the interfaces that bear them --
+    # -- the node's own addresses and their interfaces --
 
     @cached_property
     def own(self) -> tuple[netaddr.IPAddress, ...]:
-        """The addresses by which peers know this node, without those that it lost."""
+        """The addresses by which peers know this node, as far as it has them."""
         return tuple(address for address in self.node.addresses if address in self.holders)
 
     @cached_property
@@ -53,30 +53,30 @@ class NodeFacts:
 
     @cached_property
     def uplinks(self) -> tuple[Interface, ...]:
-        """The interfaces that bear the node's own addresses."""
+        """The interfaces with the node's own addresses."""
         names = sorted({self.holders[address] for address in self.own})
         return tuple(self.network.interfaces[name] for name in names)
 
     @cached_property
     def down(self) -> tuple[Interface, ...]:
-        """The uplinks that carry nothing now."""
+        """The uplinks that are switched off or have no carrier."""
         return tuple(each for each in self.uplinks if not (each.up and each.carrier))
 
     @cached_property
     def families(self) -> tuple[int, ...]:
-        """The families in which the node can be asked about: it has the address and a link."""
+        """The families in which the node has an address on a working link."""
         down = {each.name for each in self.down}
         alive = {each.version for each in self.own if self.holders[each] not in down}
         return tuple(sorted(alive))
 
     def own_in(self, family: int, device: str = "") -> netaddr.IPAddress | None:
-        """The node's address of this family, the one on that device first."""
+        """The node's address of this family, preferably the one on that device; or None."""
         ours = [each for each in self.own if each.version == family]
         there = [each for each in ours if self.holders[each] == device]
         return next(iter(there or ours), None)
 
     def prefix_of(self, address: netaddr.IPAddress) -> tuple[netaddr.IPNetwork, str] | None:
-        """The network on one of the node's own links that the address is in, and the link."""
+        """The network of an uplink that contains the address, and the uplink's name; or None."""
         for link in self.uplinks:
             for network in link.addresses:
                 if network.version == address.version and address in network:
@@ -86,7 +86,7 @@ class NodeFacts:
     # -- the peers --
 
     def addresses_of(self, peers: Iterable[Node]) -> Iterator[tuple[Node, netaddr.IPAddress]]:
-        """Each peer with each of its addresses that this node could have a route to."""
+        """Each peer with each of its addresses in the families of this node."""
         for peer in peers:
             for address in peer.addresses:
                 if address.version in self.families:
@@ -94,7 +94,7 @@ class NodeFacts:
 
     @cached_property
     def names(self) -> Mapping[str, str]:
-        """The name of the node at each address that pillar knows, this one's too."""
+        """The node at each address in pillar, this node included."""
         return {str(a): node.name for node in self.tables.nodes for a in node.addresses}
 
     def lookup(self, address: netaddr.IPAddress) -> Lookup:
@@ -119,7 +119,7 @@ class NodeFacts:
         return sorted(found, key=lambda route: route.metric)
 
     def deciding(self, address: netaddr.IPAddress) -> Route | None:
-        """The route of the main table that decides over this address."""
+        """The route of the main table that the address matches; or None."""
         width = 32 if address.version == 4 else 128
         for length in sorted(self._by_prefix[address.version], reverse=True):
             first = int(address) >> (width - length) << (width - length)
@@ -132,7 +132,7 @@ class NodeFacts:
 
     @cached_property
     def overlays(self) -> Mapping[int, str]:
-        """The device that carries pods' packets to other nodes, by family, if one does."""
+        """The overlay device of each family; empty for a backend without an overlay."""
         return OVERLAY_DEVICES[self.tables.flannel_backend]
 
     @cached_property
@@ -155,8 +155,8 @@ class NodeFacts:
         return any(network in cidr for cidr in self.tables.pod_cidrs)
 
     @cached_property
-    def pod_ways(self) -> tuple[Route, ...]:
-        """The routes to pods of other nodes, as the backend makes them."""
+    def pod_routes(self) -> tuple[Route, ...]:
+        """The backend's own routes to the pods of other nodes."""
         overlay = set(self.overlays.values())
         return tuple(
             route
@@ -169,8 +169,8 @@ class NodeFacts:
 
     @cached_property
     def foreign_pod_routes(self) -> tuple[Route, ...]:
-        """Routes into the pod networks that neither flannel nor the CNI makes."""
-        own = {id(route) for route in self.pod_ways}
+        """Routes into the pod networks that neither flannel nor the CNI created."""
+        own = {id(route) for route in self.pod_routes}
         return tuple(
             route
             for route in self.network.routes
@@ -182,34 +182,44 @@ class NodeFacts:
 
     @cached_property
     def runs_k3s(self) -> bool:
-        """Whether there is a trace of a running K3s: without one nothing of it can be missing."""
+        """Whether anything shows that K3s runs; if not, its routes are not missing."""
         return bool(self.cni & set(self.network.interfaces)) or self.host.flannel_mtu > 0
 
-    # -- words --
+    # -- answers --
 
-    def check(self, to: Node | None, description: str, status: Status, **columns: str) -> Check:
-        """One answer about the way to a peer, or about the node itself."""
+    def check(
+        self,
+        to: Node | None,
+        description: str,
+        status: Status,
+        problem: Problem | str,
+        *,
+        by: str | None = None,
+        address: str = "",
+        sls: str = "",
+    ) -> Check:
+        """One answer about the route to a peer, or about the node itself.
+
+        by
+            What caused it: this node if it is not given and the answer is the wrong one.
+        """
+        if isinstance(problem, str):
+            problem = Problem(problem)
+        if by is None:
+            by = "" if status is Status.OK else self.node.name
         return Check(
             source=self.node.name if to else "",
             to=(to or self.node).name,
             description=description,
             status=status,
-            by=columns.pop("by", "" if status is Status.OK else self.node.name),
-            evidence=columns.pop("evidence"),
-            **columns,
+            by=by,
+            address=address,
+            evidence=problem.text,
+            fix=problem.fix,
+            see=problem.see,
+            sls=sls,
         )
 
-    def typed(self, *commands: str) -> str:
-        """What to type at the master to run these commands on this node."""
-        return typed(self.node.name, *commands)
-
-    @property
-    def restart(self) -> str:
-        """What makes flannel put everything of its own back: it does so at its start only."""
-        unit = "k3s" if self.node.role is Role.SERVER else "k3s-agent"
-        return self.typed(f"systemctl restart {unit}")
-
-    @property
-    def settle(self) -> str:
-        """What sets the settings that may safely be set."""
-        return f"salt {shlex.quote(self.node.name)} state.apply k3s.routes"
+    def run_here(self, *commands: str) -> str:
+        """The command that runs shell commands on this node."""
+        return run_on(self.node.name, *commands)

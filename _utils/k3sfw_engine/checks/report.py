@@ -1,12 +1,15 @@
-"""The report of a check: status, summary, problems, counts; one sentence for each cause. Pure."""
+"""The report of a check: status, summary, counts, and one sentence for each cause. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from k3sfw_engine.checks.verdicts import SEE, Check, Severity, Status, worst_first
+from k3sfw_engine.checks.defaults import NAMES_IN_A_SENTENCE
+from k3sfw_engine.checks.verdicts import Check, Severity, Status, worst_first
+from k3sfw_engine.errors import Problem
 
 RETCODES: Mapping[Severity, int] = {
     Severity.OK: 0,
@@ -15,31 +18,58 @@ RETCODES: Mapping[Severity, int] = {
     Severity.UNKNOWN: 3,
 }
 
-# More names than that in one sentence nobody reads.
-_NAMES = 6
 
-
-def report(checks: Iterable[Check], *, scope: str, full: bool) -> dict[str, Any]:
-    """Put the answers into the shape that an operator and a program read.
+@dataclass(frozen=True)
+class Report:
+    """The answers of a check, as operators and programs read them.
 
     scope
         How far the questions reached, for the summary.
-    full
-        Whether every question is listed.
+    notices
+        Sentences to report besides.
     """
-    checks = worst_first(checks)
-    counts = Counter(check.status for check in checks)
-    order = list(Severity)
-    worst = max((status.severity for status in counts), key=order.index, default=Severity.OK)
-    result: dict[str, Any] = {
-        "status": worst.value,
-        "summary": f"{_summary(counts, len(checks))} ({scope})",
-        "problems": list(_problems(checks)),
-        "counts": {status.value: counts[status] for status in Status if status in counts},
-    }
-    if full:
-        result["checks"] = [check.as_row() for check in checks]
-    return result
+
+    checks: tuple[Check, ...]
+    scope: str
+    notices: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> Severity:
+        """The worst of all answers."""
+        found = {check.status.severity for check in self.checks}
+        return max(found, key=list(Severity).index, default=Severity.OK)
+
+    @property
+    def retcode(self) -> int:
+        """The return code of the check."""
+        return RETCODES[self.status]
+
+    def as_dict(self, *, full: bool) -> dict[str, Any]:
+        """Return plain data: with every question if ``full``.
+
+        ``fixed_by`` is there only if one SLS, applied on this node, fixes every failure.
+        """
+        checks = worst_first(self.checks)
+        counts = Counter(check.status for check in checks)
+        result: dict[str, Any] = {
+            "status": self.status.value,
+            "summary": f"{_summary(counts, len(checks))} ({self.scope})",
+            "problems": [*_problems(checks), *self.notices],
+            "counts": {status.value: counts[status] for status in Status if status in counts},
+        }
+        if sls := _sls_that_fixes_all(checks):
+            result["fixed_by"] = sls
+        if full:
+            result["checks"] = [check.as_row() for check in checks]
+        return result
+
+
+def join_some(names: Iterable[object]) -> str:
+    """Join the first names with commas, and say how many more there are."""
+    every = [str(name) for name in names]
+    left = len(every) - NAMES_IN_A_SENTENCE
+    more = f" and {left} more" if left > 0 else ""
+    return ", ".join(every[:NAMES_IN_A_SENTENCE]) + more
 
 
 def _summary(counts: Mapping[Status, int], total: int) -> str:
@@ -52,42 +82,42 @@ def _summary(counts: Mapping[Status, int], total: int) -> str:
     return ", ".join(parts)
 
 
+def _sls_that_fixes_all(checks: Iterable[Check]) -> str:
+    """The one SLS that fixes every failure; empty if there is none."""
+    fail = (Severity.FAIL, Severity.UNKNOWN)
+    needed = {check.sls for check in checks if check.status.severity in fail}
+    return needed.pop() if len(needed) == 1 else ""
+
+
 def _problems(checks: Iterable[Check]) -> Iterator[str]:
     """One sentence for each cause, however many questions it concerns."""
-    causes: dict[tuple[Status, str, str], list[Check]] = {}
+    causes: dict[tuple[Status, Problem], list[Check]] = {}
     for check in checks:
         if check.status is not Status.OK:
-            causes.setdefault((check.status, check.evidence, check.hint), []).append(check)
-    for (status, evidence, hint), concerned in causes.items():
-        for whom in _who_to_whom(concerned):
-            yield f"{status.value} {whom}: {evidence}{_advice(hint)}"
+            causes.setdefault((check.status, check.problem), []).append(check)
+    for (status, problem), concerned in causes.items():
+        for packets in _from_and_to(concerned):
+            yield f"{status.value} {packets}: {problem}"
 
 
-def _advice(hint: str) -> str:
-    """What mends it, or where to look if that is not known from here."""
-    if hint.startswith(SEE):
-        return f"; {hint}"
-    return f". Fix: {hint}" if hint else ""
-
-
-def _who_to_whom(checks: Iterable[Check]) -> Iterator[str]:
+def _from_and_to(checks: Iterable[Check]) -> Iterator[str]:
     """``tcp/80,443 any, tcp/6379 clients -> a1``: what each source asked of the same targets."""
     asked: dict[tuple[str, str, str], list[Check]] = {}
     for check in checks:
         asked.setdefault((check.source, check.to, check.address), []).append(check)
     targets: dict[tuple[str, str], dict[str, list[str]]] = {}
     for (source, to, address), each in asked.items():
-        addresses = targets.setdefault((source, _what(each)), {}).setdefault(to, [])
+        addresses = targets.setdefault((source, _ports(each)), {}).setdefault(to, [])
         addresses += [address] if address else []
-    flows: dict[str, list[str]] = {}
-    for (source, what), found in targets.items():
-        flows.setdefault(_named(found), []).append(f"{what} {source}".strip())
-    for to, whom in flows.items():
-        yield f"{', '.join(whom)} -> {to}" if to else ", ".join(whom)
+    sources: dict[str, list[str]] = {}
+    for (source, ports), found in targets.items():
+        sources.setdefault(_targets(found), []).append(f"{ports} {source}".strip())
+    for to, named in sources.items():
+        yield f"{', '.join(named)} -> {to}" if to else ", ".join(named)
 
 
-def _what(checks: Iterable[Check]) -> str:
-    """``tcp/80,443 udp/8472``, or what the questions were about where it was no port."""
+def _ports(checks: Iterable[Check]) -> str:
+    """``tcp/80,443 udp/8472``, or the descriptions of questions that are not about a port."""
     ports: dict[str, set[str]] = {}
     for check in checks:
         ports.setdefault(check.protocol or check.description, set()).add(check.port)
@@ -101,21 +131,12 @@ def _number(port: str) -> int:
     return int(port.partition("-")[0].partition(",")[0] or 0)
 
 
-def _named(targets: Mapping[str, list[str]]) -> str:
+def _targets(targets: Mapping[str, list[str]]) -> str:
     """Several by their names; a single one with the addresses that were asked."""
     if len(targets) > 1:
         names = sorted(targets)
-        more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
-        return " ".join(names[:_NAMES]) + more
+        left = len(names) - NAMES_IN_A_SENTENCE
+        more = f" and {left} more" if left > 0 else ""
+        return " ".join(names[:NAMES_IN_A_SENTENCE]) + more
     ((name, addresses),) = targets.items()
     return f"{name} ({', '.join(addresses)})" if addresses else name
-
-
-# More than that in one sentence nobody reads.
-NAMES = 6
-
-
-def some(names: Iterable[object]) -> str:
-    every = [str(name) for name in names]
-    more = f" and {len(every) - NAMES} more" if len(every) > NAMES else ""
-    return ", ".join(every[:NAMES]) + more

@@ -1,27 +1,135 @@
-"""The commands that messages suggest, quoted once and here only. Pure."""
+"""The commands that messages suggest, each made and quoted here and nowhere else. Pure.
+
+An operator types them on the Salt master as they stand.
+"""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable, Sequence
 
 from k3sfw_engine.model.interfaces_and_routes import MAIN, Route
+from k3sfw_engine.model.rows import Node, Role
 
-# What firewall-cmd is told of each layer.
-OPTIONS = {"runtime": "", "permanent": "--permanent "}
+FIREWALL_SLS = "k3s.firewall"
+ROUTES_SLS = "k3s.routes"
+
+# The option of firewall-cmd for each layer of firewalld.
+LAYER_OPTIONS = {"runtime": "", "permanent": "--permanent "}
+
+CLOUD_SETUP_OFF = "systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service"
 
 
-def typed(node: str, *commands: str) -> str:
-    """What to type at the master to run these commands on a node."""
-    return f"salt {shlex.quote(node)} cmd.run {shlex.quote(' && '.join(commands))}"
+# -- salt -----------------------------------------------------------------------------------------
+
+
+def salt(node: str, function: str) -> str:
+    """Call a function of Salt on one node."""
+    return f"salt {shlex.quote(node)} {function}"
+
+
+def run_on(node: str, *commands: str) -> str:
+    """Run shell commands on one node."""
+    return salt(node, f"cmd.run {shlex.quote(' && '.join(commands))}")
+
+
+def apply_firewall(node: str) -> str:
+    """Put the rows of the tables in force on a node."""
+    return salt(node, f"state.apply {FIREWALL_SLS}")
+
+
+def apply_routes(node: str) -> str:
+    """Set the sysctls that may safely be set."""
+    return salt(node, f"state.apply {ROUTES_SLS}")
+
+
+def check_ports(node: str) -> str:
+    """Ask a node about its own rows."""
+    return salt(node, "k3sfw.check_ports")
+
+
+def check_routes(node: str) -> str:
+    """Ask a node about its routes."""
+    return salt(node, "k3sfw.check_routes")
+
+
+def adopt(node: str) -> str:
+    """Close what the source document's script opened on a node."""
+    return salt(node, "k3sfw.adopt")
+
+
+def heal(node: str) -> str:
+    """Repair damage to a node's firewall."""
+    return salt(node, "k3sfw.heal")
+
+
+def refresh_grains(node: str) -> str:
+    """Read a node's addresses and pod networks anew."""
+    return salt(node, "saltutil.refresh_grains")
+
+
+def delete_key(node: str) -> str:
+    """Remove a node that has left the cluster."""
+    return f"salt-key -d {shlex.quote(node)}"
+
+
+def restart_k3s(node: Node) -> str:
+    """Restart K3s; flannel puts its routes and entries back only when it starts."""
+    unit = "k3s" if node.role is Role.SERVER else "k3s-agent"
+    return run_on(node.name, f"systemctl restart {unit}")
+
+
+def list_ruleset(node: str) -> str:
+    """List every nft rule of a node."""
+    return run_on(node, "nft list ruleset")
+
+
+def list_zones(node: str) -> str:
+    """List every zone of a node's firewalld."""
+    return run_on(node, "firewall-cmd --list-all-zones")
+
+
+# -- on the node ----------------------------------------------------------------------------------
+
+
+def firewall_cmd(layer: str, zone: str, *options: str) -> str:
+    """Change a zone in one layer."""
+    return " ".join([f"firewall-cmd {LAYER_OPTIONS[layer]}--zone={shlex.quote(zone)}", *options])
+
+
+def move_interface(interface: str, zone: str, layers: Iterable[str]) -> tuple[str, ...]:
+    """Move an interface to a zone, in these layers."""
+    option = f"--change-interface={shlex.quote(interface)}"
+    return tuple(firewall_cmd(layer, zone, option) for layer in layers)
+
+
+def clear_nm_zone(connection: str) -> str:
+    """Stop NetworkManager from binding a connection to a zone."""
+    return f'nmcli connection modify {shlex.quote(connection)} connection.zone ""'
+
+
+def set_mtu(interface: str, mtu: int) -> str:
+    """Set the MTU of an interface."""
+    return f"ip link set {interface} mtu {mtu}"
+
+
+def set_link_up(interface: str) -> str:
+    """Switch an interface on."""
+    return f"ip link set {interface} up"
 
 
 def ip_route(verb: str, family: int, words: str) -> str:
-    """A command of ip that changes routes."""
+    """Change routes with ip."""
     return f"ip {'-6 ' if family == 6 else ''}route {verb} {words}"
 
 
-def spec(route: Route) -> str:
-    """A route in the words that ip takes."""
+def delete_route(route: Route) -> str:
+    """Remove a route."""
+    return ip_route("del", route.destination.version, route_in_words(route))
+
+
+def route_in_words(route: Route) -> str:
+    """A route as ip takes and shows it."""
     words = [] if route.kind == "unicast" else [route.kind]
     words.append(str(route.destination))
     if len(route.hops) == 1:
@@ -32,6 +140,11 @@ def spec(route: Route) -> str:
     return " ".join(words)
 
 
-def delete(route: Route) -> str:
-    """The command that takes a route away."""
-    return ip_route("del", route.destination.version, spec(route))
+def routes_in_words(routes: Iterable[Route]) -> str:
+    """Several routes, with commas between them."""
+    return ", ".join(map(route_in_words, routes))
+
+
+def instead_there_is(routes: Sequence[Route]) -> str:
+    """The end of a sentence about a missing route: the routes in its place, if there are any."""
+    return f"; instead there is {routes_in_words(routes)}" if routes else ""

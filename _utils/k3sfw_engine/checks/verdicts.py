@@ -1,6 +1,6 @@
-"""What a check answers, question by question, and the report that a tired person reads. Pure.
+"""One question of a check and its answer, as data: the status, the evidence and the fix. Pure.
 
-It must not know how a question is asked, nor what about: ports and routes share this shape.
+It knows neither how a question is asked nor what it is about: ports, routes and zones share it.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from k3sfw_engine.errors import Problem
+
 
 class Severity(str, Enum):
-    """What a report says in one word, the worst last."""
+    """The verdict of a whole report in one word, the worst last."""
 
     OK = "OK"
     WARN = "WARN"
@@ -20,7 +22,7 @@ class Severity(str, Enum):
 
 
 class Status(str, Enum):
-    """What became of one question, worst first."""
+    """The answer to one question in one word, the worst first."""
 
     severity: Severity
 
@@ -50,8 +52,6 @@ class Status(str, Enum):
         return member
 
 
-# So a hint begins that tells where to look; any other tells what mends.
-SEE = "see "
 _RANK = {status: rank for rank, status in enumerate(Status)}
 
 
@@ -60,15 +60,19 @@ class Check:
     """One question and its answer.
 
     source, to
-        Who asks and who is asked: minion ids, or the names of the source column.
+        Who sends and who receives: minion ids, or the names of the source column.
     expect
-        ``open`` or ``closed`` where a packet is asked about.
+        ``open`` or ``closed`` where the question is about a packet.
     by
-        Who brought the answer about, if it is not the right one.
+        What caused the answer, where it is the wrong one.
     evidence
-        What was seen.
-    hint
-        What mends it; or, behind ``see``, where to look.
+        What was observed.
+    fix
+        A command that fixes it, or what to do by hand; empty where that is not known.
+    see
+        Where to look if the fix is not known.
+    sls
+        The SLS that fixes it on this node, where one does.
     """
 
     source: str
@@ -81,10 +85,22 @@ class Check:
     port: str = ""
     expect: str = ""
     by: str = ""
-    hint: str = ""
+    fix: str = ""
+    see: str = ""
+    sls: str = ""
+
+    @property
+    def problem(self) -> Problem:
+        """The evidence with its fix, as a sentence is made of it."""
+        return Problem(self.evidence, self.fix, self.see)
+
+    @property
+    def hint(self) -> str:
+        """The fix, or where to look, as one column shows both."""
+        return self.fix or (f"see {self.see}" if self.see else "")
 
     def as_row(self) -> dict[str, str]:
-        """The flat form in which clients get it."""
+        """Return the flat form in which clients get it."""
         columns = ("to", "address", "protocol", "port", "description", "expect", "status", "by")
         row = {name: str(getattr(self, name)) for name in (*columns, "evidence", "hint")}
         return {"from": self.source, **row, "status": self.status.value}

@@ -1,73 +1,109 @@
-"""Verdicts on an interface that is in the wrong firewalld zone. Pure."""
+"""The verdict on an interface in a zone that it must not be in, for every check that meets one.
+
+Pure. The rows hold in every zone; a zone that accepts everything makes them pointless, and in zone
+k3s every packet counts as one of a pod.
+"""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from k3sfw_engine.checks.node_facts import NodeFacts
-from k3sfw_engine.checks.suggested_commands import OPTIONS
+from k3sfw_engine.checks.suggested_commands import (
+    LAYER_OPTIONS,
+    apply_firewall,
+    clear_nm_zone,
+    move_interface,
+)
 from k3sfw_engine.checks.verdicts import Check, Status
+from k3sfw_engine.checks.zone_openings import rejects_the_rest
+from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.firewall_objects import ZONE
+from k3sfw_engine.model.zones import ObservedZones
 
-# -- others that rule over packets ----------------------------------------------------------------
-
-
-def judge_zones_of_uplinks(at: NodeFacts) -> Iterator[Check]:
-    """The rows hold in every zone; a zone that accepts everything makes them pointless."""
-    for sentence in at.host.unread:
-        yield unproven(at, "firewalld", sentence)
-    for link in at.uplinks:
-        zone = at.host.zones.get(link.name)
-        if zone == ZONE:
-            yield taken_for_pods(at, link.name)
-        elif zone in at.host.accepting:
-            yield everything_let_in(at, link.name, zone, Status.CONFLICT)
-        elif zone is not None:
-            evidence = f"{link.name} is in zone {zone}"
-            yield at.check(None, "zone", Status.OK, evidence=evidence)
+_WHEN = {
+    ("runtime", "permanent"): " (at runtime and permanently)",
+    ("runtime",): " (at runtime)",
+    ("permanent",): " (permanently: from the next reload on)",
+}
 
 
-def unproven(at: NodeFacts, description: str, sentence: str) -> Check:
-    """What could not be read, out of an error's sentence."""
-    evidence, _, hint = sentence.partition(". Fix: ")
-    return at.check(None, description, Status.UNPROVEN, evidence=evidence, hint=hint)
+def when(layers: Iterable[str]) -> str:
+    """In which layers something holds, as a phrase in brackets."""
+    found = set(layers)
+    return _WHEN[tuple(layer for layer in LAYER_OPTIONS if layer in found)]
 
 
-def taken_for_pods(at: NodeFacts, name: str, when: str = "") -> Check:
-    """An interface of something else is in the zone of the pods' interfaces.
+def zone_of(found: ObservedZones, name: str, layer: str) -> str:
+    """The zone that an interface is in."""
+    zones = found.layers[layer]
+    # NetworkManager binds the interfaces that it manages, also after a reload.
+    connection = (found.connections or {}).get(name)
+    later = connection.zone if connection and layer == "permanent" else ""
+    return zones.bound.get(name) or later or zones.default
 
-    when
-        The layers in which that is so, where more than one was looked at.
+
+def accepts_everything(found: ObservedZones, zone: str, layers: Iterable[str]) -> bool:
+    """Whether the zone accepts everything in one of these layers."""
+    zones = [found.layers[layer].zones.get(zone) for layer in layers]
+    return any(
+        each and each.settings["target"] == "ACCEPT" and not rejects_the_rest(each)
+        for each in zones
+    )
+
+
+def judge_uplinks(at: NodeFacts, found: ObservedZones | None) -> Iterator[Check]:
+    """The verdict on the zone of each of the node's own interfaces.
+
+    found
+        ``None`` if the zones could not be read.
     """
-    return at.check(
-        None,
-        "zone",
-        Status.EXPOSED,
-        evidence=f"{name} is in zone {ZONE}{when}: who comes in by it is taken for a pod",
-        hint=f"salt {at.node.name} state.apply k3s.firewall",
-    )
+    for problem in at.host.unread:
+        yield at.check(None, "firewalld", Status.UNPROVEN, problem)
+    if found is None:
+        return
+    for link in at.uplinks:
+        zones: dict[str, list[str]] = {}
+        for layer in LAYER_OPTIONS:
+            zones.setdefault(zone_of(found, link.name, layer), []).append(layer)
+        wrong = list(judge_pod_zone(at, found, link.name))
+        for zone, layers in zones.items():
+            open_in = [layer for layer in layers if accepts_everything(found, zone, [layer])]
+            if open_in and zone != ZONE:
+                wrong.append(judge_open_zone(at, link.name, zone, open_in))
+        evidence = f"{link.name} is in zone {zone_of(found, link.name, 'runtime')}"
+        yield from wrong or [at.check(None, "zone", Status.OK, evidence)]
 
 
-def everything_let_in(
-    at: NodeFacts,
-    name: str,
-    zone: str,
-    status: Status,
-    layers: tuple[str, ...] = ("runtime", "permanent"),
-    when: str = "",
-) -> Check:
-    """An interface of something else is in a zone that accepts everything."""
-    commands = [
-        f"firewall-cmd {option}--zone=public --change-interface={shlex.quote(name)}"
-        for layer, option in OPTIONS.items()
-        if layer in layers
-    ]
-    return at.check(
-        None,
-        "zone",
-        status,
-        evidence=f"{name} is in zone {zone}{when}, which lets everything in: no row closes "
-        "anything",
-        hint=at.typed(*commands),
-    )
+def judge_pod_zone(at: NodeFacts, found: ObservedZones, name: str) -> Iterator[Check]:
+    """The verdict on an interface that has no pods behind it, if it is in their zone."""
+    layers = [layer for layer in LAYER_OPTIONS if zone_of(found, name, layer) == ZONE]
+    if not layers:
+        return
+    node = at.node.name
+    connection = (found.connections or {}).get(name)
+    fix = apply_firewall(node)
+    if connection and connection.zone == ZONE:
+        fix = f"{at.run_here(clear_nm_zone(connection.name))} && {fix}"
+    elif any(found.layers[layer].default == ZONE for layer in layers):
+        fix = at.run_here("firewall-cmd --set-default-zone=public")
+    evidence = f"{name} is in zone {ZONE}{when(layers)}, so any host on that link is treated as a "
+    yield at.check(None, "zone", Status.EXPOSED, Problem(f"{evidence}pod", fix))
+
+
+def judge_open_zone(at: NodeFacts, name: str, zone: str, layers: Sequence[str]) -> Check:
+    """The verdict on an interface in a zone that accepts everything in these layers."""
+    evidence = f"{name} is in zone {zone}{when(layers)}, which accepts everything: no row "
+    if _has_own_guests(at, name):
+        evidence += "restricts the containers or virtual machines behind that bridge"
+        fix = "nothing, if they may reach every port of this node"
+        return at.check(None, "zone", Status.CONFLICT, Problem(evidence, fix))
+    fix = at.run_here(*move_interface(name, "public", layers))
+    problem = Problem(f"{evidence}restricts anything", fix)
+    return at.check(None, "zone", Status.EXPOSED, problem)
+
+
+def _has_own_guests(at: NodeFacts, name: str) -> bool:
+    """Whether containers or virtual machines of this host are behind it, and no network."""
+    link = at.network.interfaces.get(name)
+    return link is not None and link.kind == "bridge" and link not in at.uplinks

@@ -5,6 +5,7 @@ prepare              write the rules for a firewalld that is not running yet
 adopt                close what the source's example script opened zone-wide
 confirm, rollback    keep a change that waits for confirmation; go back to before a change
 history              the changes of this node
+plan, status         what an apply would change; whether every layer matches the tables
 heal                 repair what a killed firewalld or a full disk left
 check_ports          layers, listeners, and packets to peers
 check_routes         the routes to nodes, pods, services and clients

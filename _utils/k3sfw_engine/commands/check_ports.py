@@ -1,4 +1,4 @@
-"""check_ports as a whole: the layers of this node, its listeners, and packets to its peers."""
+"""The command check_ports: compare this node's rows layer by layer, and send packets to peers."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from dataclasses import dataclass, replace
 
 import netaddr
 
-from k3sfw_engine.checks.ports import arrival_check, overlay_check, port_check, questions_to_peers
+from k3sfw_engine.checks.ports import arrival_check, overlay_check, port_check
+from k3sfw_engine.checks.ports.defaults import PEERS_ASKED
 from k3sfw_engine.checks.ports.port_check import ProbeContext
 from k3sfw_engine.checks.ports.questions_to_peers import (
+    EVERYTHING,
     Filter,
     PeerQuestion,
     Via,
-    unasked_rows,
+    peers_to_ask,
+    questions,
+    tunnel_datagram,
+    unasked_peers,
     watched_packets,
 )
 from k3sfw_engine.checks.ports.row_in_layers import check_rows, has_listeners
-from k3sfw_engine.checks.verdicts import Check, Status, worst_first
+from k3sfw_engine.checks.report import Report
+from k3sfw_engine.checks.verdicts import Check, Status
 from k3sfw_engine.errors import NetworkUnreadable
 from k3sfw_engine.host.iproute import read_network
 from k3sfw_engine.host.listeners import read_listeners
@@ -27,168 +33,180 @@ from k3sfw_engine.model.interfaces_and_routes import overlay_devices, overlay_pe
 from k3sfw_engine.model.kubernetes_names import OVERLAY_DEVICES
 from k3sfw_engine.model.listeners import Listener, listening_on
 from k3sfw_engine.model.nat import LocalAddresses, Redirection
-from k3sfw_engine.model.packet_question import ProbeResult, RecordedPackets
+from k3sfw_engine.model.packet_question import Answer, ProbeResult, RecordedPackets
 from k3sfw_engine.model.rows import FlannelBackend, Node, Role, Row, Tables
 from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.probes import connect
 from k3sfw_engine.probes.packet_recorder import PacketRecorder
 from k3sfw_engine.transaction.compare import compare
 
-
-@dataclass(frozen=True)
-class Inspection:
-    """What was found.
-
-    scope
-        How far the questions reached, as a phrase.
-    notices
-        What is to be told besides.
-    """
-
-    checks: tuple[Check, ...]
-    scope: str
-    notices: tuple[str, ...] = ()
+_NOTHING_CAME_THROUGH = (ProbeResult.SILENCE, ProbeResult.HOST_DOWN, ProbeResult.NO_ROUTE)
 
 
-def inspect_ports(
+def check_ports(
     tables: Tables,
     role: Role,
     node: str,
     *,
-    count: int | None = questions_to_peers.SAMPLE,
-    narrow: Filter = questions_to_peers.EVERYTHING,
+    count: int | None = PEERS_ASKED,
+    only: Filter = EVERYTHING,
     turn: int = 0,
-) -> Inspection:
+) -> Report:
     """Check the rows of this node in every layer, and by packets to its peers.
 
     node
         This node's minion id.
     count
         How many peers to ask; ``None`` for all.
-    narrow
+    only
         Only these sources, targets and ports; targets that are named are all asked.
     turn
-        Chooses which peers are asked, and the port that no row names.
+        Selects which peers are asked, and the port that no row names.
 
     Raises ``EngineError`` if firewalld or the kernel cannot be read.
     """
     own = next(each for each in tables.nodes if each.name == node)
     others = [each for each in tables.nodes if each is not own]
     checks: list[Check] = []
-    notices: list[str] = []
+    notices: tuple[str, ...] = ()
     in_force = False
-    if not narrow.targets or node in narrow.targets:
-        wanted = compute_desired(tables, role)
-        wanted = replace(wanted, rows=tuple(filter(narrow.wants_row, wanted.rows)))
-        with ThreadPoolExecutor(max_workers=1) as beside:
-            # While firewalld and nft are waited for.
-            serving = beside.submit(_serving, own, wanted.rows)
-            plan, observed = compare(tables, role)
-        listeners, redirected = serving.result()
-        kernel_read = observed.kernel is not None
-        checks += check_rows(
-            node, wanted, plan.differences, listeners, redirected, kernel_read=kernel_read
-        )
-        notices += plan.notices
+    if not only.targets or node in only.targets:
+        checks, notices = _check_own_rows(tables, role, own, only)
         in_force = not any(check.status is Status.BLOCKED for check in checks)
-    probed: frozenset[str] = frozenset()
+    asked: tuple[PeerQuestion, ...] = ()
     chosen: tuple[Node, ...] = ()
-    if not narrow.sources or node in narrow.sources:
-        chosen = questions_to_peers.peers_to_ask(tables.nodes, node, count, turn)
-        if narrow.targets:
-            chosen = tuple(each for each in others if each.name in narrow.targets)
+    if not only.sources or node in only.sources:
+        chosen = peers_to_ask(tables.nodes, node, count, turn)
+        if only.targets:
+            chosen = tuple(each for each in others if each.name in only.targets)
     if chosen:
-        overlay, sources, unread = _ways(tables, chosen)
-        asked = questions_to_peers.questions(tables, own, chosen, overlay, narrow, turn, sources)
-        checks += _ask(tables, own, asked, narrow, in_force=in_force)
-        checks += unasked_rows(tables, own, chosen)
-        notices += unread
-        probed = frozenset(each.peer.name for each in asked)
-    scope = f"{len(probed)} of {len(others)} peers probed"
-    return Inspection(worst_first(checks), scope, tuple(notices))
+        paths = _read_paths(tables, chosen)
+        asked = questions(tables, own, chosen, paths.overlay, only, turn, paths.sources)
+        checks += _ask(tables, own, asked, only, in_force=in_force)
+        checks += unasked_peers(tables, own, chosen)
+        notices += paths.unread
+    probed = {each.peer.name for each in asked}
+    return Report(tuple(checks), f"{len(probed)} of {len(others)} peers probed", notices)
 
 
-def _serving(own: Node, rows: Iterable[Row]) -> tuple[tuple[Listener, ...], frozenset[Redirection]]:
-    """Who listens here; and what is redirected, if a row has no listener for that."""
+def _check_own_rows(
+    tables: Tables, role: Role, own: Node, only: Filter
+) -> tuple[list[Check], tuple[str, ...]]:
+    """The verdicts on the rows of this node, and notices about the comparison."""
+    wanted = compute_desired(tables, role)
+    wanted = replace(wanted, rows=tuple(filter(only.wants_row, wanted.rows)))
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        # Meanwhile firewalld and nft are read.
+        serving = beside.submit(_read_serving, own, wanted.rows)
+        plan, observed = compare(tables, role)
+    listeners, redirected = serving.result()
+    kernel_read = observed.kernel is not None
+    checks = check_rows(
+        own.name, wanted, plan.differences, listeners, redirected, kernel_read=kernel_read
+    )
+    return list(checks), tuple(plan.notices)
+
+
+def _read_serving(
+    own: Node, rows: Iterable[Row]
+) -> tuple[tuple[Listener, ...], frozenset[Redirection]]:
+    """This node's listeners; and what NAT redirects, if a row has no listener."""
     listeners = read_listeners()
     if all(listening_on(listeners, row.protocol, row.ports) for row in rows if has_listeners(row)):
         return listeners, frozenset()
     return listeners, read_redirections(LocalAddresses(frozenset(own.addresses))).found
 
 
+# -- packets to peers -----------------------------------------------------------------------------
+
+
 def _ask(
     tables: Tables,
     own: Node,
     asked: tuple[PeerQuestion, ...],
-    narrow: Filter,
+    only: Filter,
     *,
     in_force: bool,
 ) -> Iterator[Check]:
     """The verdicts on all these questions, and on what peers sent here meanwhile.
 
     in_force
-        Whether this node's own rows are, so that what it refuses is somebody else's rule.
+        Whether this node's own rows are, so that another rule dropped what it did not accept.
     """
     if not asked:
         return
-    overlay = [each for each in asked if each.way is Via.OVERLAY]
-    plain = [each for each in overlay if each.is_by_word]
-    direct = [each.question for each in asked]
-    watched = watched_packets(tables, own, {each.tunnel for each in plain})
-    with PacketRecorder(
-        watched, [*direct, *map(questions_to_peers.tunnel_datagram, overlay)]
-    ) as witness:
-        # Together, so that a rejection which the limit of ICMP errors held back is asked for again.
-        answers = connect.ask([*direct, *map(questions_to_peers.tunnel_datagram, plain)])
-        datagrams = dict(zip(plain, answers[len(asked) :]))
-        doubtful = [
-            each
-            for each, answer in zip(asked, answers)
-            if each.way is Via.OVERLAY
-            and each not in datagrams
-            and answer.outcome in _NOTHING_CAME_THROUGH
-        ]
-        datagrams.update(
-            zip(doubtful, connect.ask([*map(questions_to_peers.tunnel_datagram, doubtful)]))
-        )
-        sighting = witness.sighting()
-    seen = sighting or RecordedPackets()
-    sight = ProbeContext(
+    overlay = [each for each in asked if each.via is Via.OVERLAY]
+    claimed = {each.tunnel for each in overlay if each.is_claimed}
+    recorded = [*(each.question for each in asked), *map(tunnel_datagram, overlay)]
+    with PacketRecorder(watched_packets(tables, own, claimed), recorded) as recorder:
+        answers, datagrams = _send(asked)
+        recording = recorder.read()
+    seen = recording or RecordedPackets()
+    context = ProbeContext(
         own,
         port_check.alive(asked, answers),
-        left=seen.left if sighting else None,
+        left=seen.left if recording else None,
         redirected=seen.redirected,
-        arrived=seen.arrived if sighting else None,
+        arrived=seen.arrived if recording else None,
         refused=seen.arrived - seen.passed,
-        refused_is_told=in_force,
-        whole=narrow.ports is None,
+        refused_is_reported=in_force,
+        all_ports=only.ports is None,
     )
     for each, answer in zip(asked, answers):
-        if each.way is Via.OVERLAY:
-            yield from overlay_check.judge_overlay(each, answer, datagrams.get(each), sight)
+        if each.via is Via.OVERLAY:
+            yield from overlay_check.judge_overlay(each, answer, datagrams.get(each), context)
         else:
-            yield port_check.judge_answer(each, answer, sight)
+            yield port_check.judge_answer(each, answer, context)
     if in_force:
-        yield from arrival_check.judge_arrivals(tables, sight, narrow)
+        yield from arrival_check.judge_arrivals(tables, context, only)
 
 
-_NOTHING_CAME_THROUGH = (ProbeResult.SILENCE, ProbeResult.HOST_DOWN, ProbeResult.NO_ROUTE)
+def _send(asked: tuple[PeerQuestion, ...]) -> tuple[list[Answer], dict[PeerQuestion, Answer]]:
+    """Send all questions; and plain datagrams where the overlay's answer does not tell enough."""
+    plain = [each for each in asked if each.via is Via.OVERLAY and each.is_claimed]
+    # Together, so that a rejection which the rate limit of ICMP errors held back is asked for
+    # again.
+    answers = connect.ask([*(each.question for each in asked), *map(tunnel_datagram, plain)])
+    datagrams = dict(zip(plain, answers[len(asked) :]))
+    silent = [
+        each
+        for each, answer in zip(asked, answers)
+        if each.via is Via.OVERLAY
+        and each not in datagrams
+        and answer.outcome in _NOTHING_CAME_THROUGH
+    ]
+    datagrams.update(zip(silent, connect.ask([*map(tunnel_datagram, silent)])))
+    return answers[: len(asked)], datagrams
 
 
-def _ways(
-    tables: Tables, chosen: Iterable[Node]
-) -> tuple[Mapping[str, str] | None, Mapping[str, str], tuple[str, ...]]:
-    """How packets go to these peers: their overlay addresses, and from which address they leave.
+# -- the paths to peers ---------------------------------------------------------------------------
 
-    The first is ``None`` if this node has no flannel device. The last are sentences about what
-    could not be read.
+
+@dataclass(frozen=True)
+class _Paths:
+    """How packets go to the peers.
+
+    overlay
+        The peers' overlay addresses by their node addresses; ``None`` if this node has no overlay
+        device.
+    sources
+        The address from which packets to each address leave.
+    unread
+        Sentences about what could not be read.
     """
+
+    overlay: Mapping[str, str] | None
+    sources: Mapping[str, str]
+    unread: tuple[str, ...] = ()
+
+
+def _read_paths(tables: Tables, chosen: Iterable[Node]) -> _Paths:
     addresses = [str(address) for peer in chosen for address in peer.addresses]
-    by_word = dict(_overlay_by_word(tables, chosen))
+    claimed = dict(_claimed_overlay(tables, chosen))
     try:
-        network = read_network([*addresses, *by_word.values()])
+        network = read_network([*addresses, *claimed.values()])
     except NetworkUnreadable as error:
-        return None, {}, error.sentences
+        return _Paths(None, {}, error.sentences)
     sources = {
         address: found.source
         for address, found in network.lookups.items()
@@ -201,17 +219,17 @@ def _ways(
         devices = OVERLAY_DEVICES[FlannelBackend.WIREGUARD]
         overlay = {
             address: inside
-            for address, inside in by_word.items()
+            for address, inside in claimed.items()
             if network.lookups[inside].device == devices[netaddr.IPAddress(inside).version]
         }
-    return overlay, sources, ()
+    return _Paths(overlay, sources)
 
 
-def _overlay_by_word(tables: Tables, chosen: Iterable[Node]) -> Iterator[tuple[str, str]]:
-    """The address of each peer in the overlay of WireGuard, by its node address.
+def _claimed_overlay(tables: Tables, chosen: Iterable[Node]) -> Iterator[tuple[str, str]]:
+    """The address that each peer claims in the overlay of WireGuard, by its node address.
 
-    Whose key is whose the device does not tell to ``ip``, so it is by the peers' word. To which
-    address of a peer flannel sends is not known: one stands for all of a family.
+    ``ip`` does not show which peer has which key, so the pod network in pillar is believed. Nor is
+    it known to which address of a peer flannel sends: one stands for all of a family.
     """
     if tables.flannel_backend is not FlannelBackend.WIREGUARD:
         return
@@ -219,5 +237,5 @@ def _overlay_by_word(tables: Tables, chosen: Iterable[Node]) -> Iterator[tuple[s
         for pods in peer.pod_cidrs:
             address = next((a for a in peer.addresses if a.version == pods.version), None)
             if address is not None:
-                # Flannel's device has the first address of the network, and the bridge the second.
+                # flannel's device has the first address of the network, the bridge the second.
                 yield str(address), str(netaddr.IPAddress(pods.first, pods.version))

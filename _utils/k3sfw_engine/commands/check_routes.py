@@ -1,7 +1,4 @@
-"""What of a host decides over its packets beside its routes: sysctls, zones, other firewalls.
-
-It reads files, asks over D-Bus and lists nft's chains; it judges nothing.
-"""
+"""The command check_routes: read this node's network, send echoes to peers, and judge both."""
 
 from __future__ import annotations
 
@@ -10,12 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from k3sfw_engine.checks.node_facts import NodeFacts
+from k3sfw_engine.checks.report import Report
+from k3sfw_engine.checks.routes.other_firewalls import is_cut_off
 from k3sfw_engine.checks.routes.pod_routes import pod_targets
-from k3sfw_engine.checks.routes.route_check import echo_sizes, targets
-from k3sfw_engine.errors import EngineError
-from k3sfw_engine.firewalld.zones import zones_of_interfaces
+from k3sfw_engine.checks.routes.route_check import echo_sizes, judge_routes, targets
+from k3sfw_engine.errors import EngineError, Problem
+from k3sfw_engine.firewalld.dbus import Bus
+from k3sfw_engine.firewalld.zones import read_permanent_zones, read_runtime_zones
 from k3sfw_engine.host.iproute import look_up, read_network
-from k3sfw_engine.host.network_manager import managed_interfaces
+from k3sfw_engine.host.network_manager import managed_interfaces, read_connections
 from k3sfw_engine.host.nft_command import base_chains
 from k3sfw_engine.host.other_managers import CLOUD_SETUP, UFW_FILE, read_flannel_mtu, text_of
 from k3sfw_engine.host.sysctls import read_sysctls
@@ -24,43 +24,36 @@ from k3sfw_engine.model.host_facts import HostFacts
 from k3sfw_engine.model.interfaces_and_routes import Network
 from k3sfw_engine.model.kubernetes_names import CNI_BRIDGE
 from k3sfw_engine.model.rows import Tables
-from k3sfw_engine.probes.echo import PATIENCE, probe
+from k3sfw_engine.model.zones import ObservedZones
+from k3sfw_engine.probes.defaults import ECHO_PATIENCE
+from k3sfw_engine.probes.echo import probe
 
 
-def read_host(interfaces: Iterable[str], root: Path = Path("/")) -> HostFacts:
-    """Read all facts that concern these interfaces."""
-    interfaces = tuple(interfaces)
-    unread: list[str] = []
-    try:
-        chains = base_chains()
-    except EngineError as error:
-        unread += error.sentences
-        chains = ()
-    try:
-        zones, accepting = zones_of_interfaces(interfaces)
-    except EngineError as error:
-        unread += error.sentences
-        zones, accepting = {}, frozenset[str]()
-    return HostFacts(
-        sysctls=read_sysctls(interfaces, root),
-        zones=zones,
-        accepting=accepting,
-        chains=chains,
-        managed=managed_interfaces(interfaces),
-        flannel_mtu=read_flannel_mtu(root),
-        ufw="ENABLED=yes" in text_of(root / UFW_FILE).splitlines(),
-        cloud_setup=any((root / name).is_symlink() for name in CLOUD_SETUP),
-        unread=tuple(unread),
-    )
+def check_routes(tables: Tables, node: str, only: Iterable[str] = ()) -> Report:
+    """Check every route of this node, and by echoes the paths to its peers.
+
+    node
+        This node's minion id.
+    only
+        The peers to check the routes to; empty for all.
+
+    Raises ``NetworkUnreadable`` if the kernel's routes cannot be read.
+    """
+    others = {each.name for each in tables.nodes} - {node}
+    peers = others.intersection(only) if only else others
+    at, paths, zones = observe_routes(tables, node, peers)
+    return Report(judge_routes(at, paths, zones), f"{len(peers)} of {len(others)} peers")
 
 
 def observe_routes(
-    tables: Tables, name: str, peers: Iterable[str], patience: tuple[float, float] = PATIENCE
-) -> tuple[NodeFacts, Mapping[str, PathEchoes] | None]:
-    """What is there on the node of this name, and what became of echoes to these peers.
+    tables: Tables, name: str, peers: Iterable[str], patience: tuple[float, float] = ECHO_PATIENCE
+) -> tuple[NodeFacts, Mapping[str, PathEchoes] | None, ObservedZones | None]:
+    """Read the network of this node and its zones, and send echoes to these peers.
 
     patience
-        With an echo that is not answered.
+        Seconds to wait for an echo that is not answered, and for a second one.
+
+    The echoes are ``None`` if none could be sent, the zones if they could not be read.
 
     Raises ``NetworkUnreadable`` if the kernel's routes cannot be read.
     """
@@ -86,4 +79,39 @@ def observe_routes(
         network=replace(network, lookups={**network.lookups, **pods}),
         host=read_host(links),
     )
-    return at, probe(echo_sizes(at), patience)
+    zones, unread = _read_zones(at)
+    at = replace(at, host=replace(at.host, unread=(*at.host.unread, *unread)))
+    return at, probe(echo_sizes(at), patience), zones
+
+
+def read_host(interfaces: Iterable[str], root: Path = Path("/")) -> HostFacts:
+    """Read the facts of this host that concern these interfaces."""
+    interfaces = tuple(interfaces)
+    unread: tuple[Problem, ...] = ()
+    try:
+        chains = base_chains()
+    except EngineError as error:
+        unread = error.problems
+        chains = ()
+    return HostFacts(
+        sysctls=read_sysctls(interfaces, root),
+        chains=chains,
+        managed=managed_interfaces(interfaces),
+        flannel_mtu=read_flannel_mtu(root),
+        ufw="ENABLED=yes" in text_of(root / UFW_FILE).splitlines(),
+        cloud_setup=any((root / name).is_symlink() for name in CLOUD_SETUP),
+        unread=unread,
+    )
+
+
+def _read_zones(at: NodeFacts) -> tuple[ObservedZones | None, tuple[Problem, ...]]:
+    if is_cut_off(at):  # Whatever the zones allow, the drop table drops, and that is reported.
+        return None, ()
+    try:
+        with Bus() as bus:
+            runtime, default, _strict = read_runtime_zones(bus)
+        permanent = read_permanent_zones(default)
+    except EngineError as error:
+        return None, error.problems
+    connections = read_connections(link.name for link in at.uplinks)
+    return ObservedZones(runtime, permanent, connections=connections), ()

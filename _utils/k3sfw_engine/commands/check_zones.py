@@ -1,10 +1,15 @@
-"""The command check_zones: read the zones of this node, and judge them."""
+"""The command check_zones: read firewalld's zones on this node and judge them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+import netaddr
 
 from k3sfw_engine.checks.node_facts import NodeFacts
+from k3sfw_engine.checks.report import Report
+from k3sfw_engine.checks.zones.every_interface import list_interfaces
+from k3sfw_engine.checks.zones.zone_check import judge_zones
 from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.firewalld.service_definitions import read_services
 from k3sfw_engine.firewalld.zones import read_ipsets, read_permanent_zones, read_runtime_zones
@@ -13,16 +18,33 @@ from k3sfw_engine.host.nat import read_redirections
 from k3sfw_engine.host.network_manager import read_connections
 from k3sfw_engine.model.host_facts import HostFacts
 from k3sfw_engine.model.interfaces_and_routes import Interface, Network
-from k3sfw_engine.model.kubernetes_names import is_kubernetes_interface
+from k3sfw_engine.model.kubernetes_names import is_interface_of_one_pod, is_kubernetes_interface
 from k3sfw_engine.model.nat import LocalAddresses
 from k3sfw_engine.model.rows import Node, Tables
 from k3sfw_engine.model.zones import ObservedZones, ipset_names, service_names
 
 
-def observe_zones(tables: Tables, name: str) -> tuple[NodeFacts, ObservedZones]:
-    """What is there on the node of this name.
+def check_zones(
+    tables: Tables, node: str, masters: Iterable[netaddr.IPAddress] = ()
+) -> tuple[Report, dict[str, dict[str, str]]]:
+    """Check the zones of this node; the second is every interface with its zone.
 
-    Raises ``NetworkUnreadable`` or ``FirewalldUnavailable`` if there is nothing to be judged.
+    node
+        This node's minion id.
+    masters
+        The addresses of its Salt masters.
+
+    Raises ``NetworkUnreadable`` or ``FirewalldUnavailable`` if nothing can be judged.
+    """
+    at, found = observe_zones(tables, node)
+    scope = f"{len(at.network.interfaces) - 1} interfaces, {len(found.zones)} zones in use"
+    return Report(judge_zones(at, found, masters), scope), list_interfaces(at, found)
+
+
+def observe_zones(tables: Tables, name: str) -> tuple[NodeFacts, ObservedZones]:
+    """Read the interfaces and zones of this node.
+
+    Raises ``NetworkUnreadable`` or ``FirewalldUnavailable`` if they cannot be read.
     """
     (node,) = (each for each in tables.nodes if each.name == name)
     network = read_network(())
@@ -38,18 +60,18 @@ def observe_zones(tables: Tables, name: str) -> tuple[NodeFacts, ObservedZones]:
         permanent=permanent,
         services=services,
         ipsets=ipsets,
-        connections=read_connections(_asked_about(network.interfaces)),
-        redirected=read_redirections(_here(node, tables, network)),
+        connections=read_connections(_worth_asking(network.interfaces)),
+        redirected=read_redirections(_local_addresses(node, tables, network)),
         strict_forward_ports=strict,
     )
 
 
-def _asked_about(interfaces: Mapping[str, Interface]) -> list[str]:
-    # Hundreds of pods' interfaces are a line each, and have nothing of their own to say.
-    return sorted(name for name in interfaces if name != "lo" and not name.startswith("veth"))
+def _worth_asking(interfaces: Mapping[str, Interface]) -> list[str]:
+    # A node has hundreds of pods' interfaces, and NetworkManager leaves them alone.
+    return sorted(n for n in interfaces if n != "lo" and not is_interface_of_one_pod(n))
 
 
-def _here(node: Node, tables: Tables, network: Network) -> LocalAddresses:
+def _local_addresses(node: Node, tables: Tables, network: Network) -> LocalAddresses:
     """The addresses at which other hosts reach this node."""
     own = {
         address.ip

@@ -1,60 +1,92 @@
-"""The command explain: which row decides about a packet to this node. Pure."""
+"""The command explain: which rows of this node allow a packet, and by which rules. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import netaddr
 
 from k3sfw_engine.model.firewall_objects import PODS_TO_HOST, ROWS, ZONE, Kind
 from k3sfw_engine.model.row_sources import is_pod_row, networks_of_source
-from k3sfw_engine.model.rows import Protocol, Row, Tables
+from k3sfw_engine.model.rows import Protocol, Role, Row, Tables
 from k3sfw_engine.model.rule_matches_packet import Packet, rule_matches
+from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.plan.desired.desired_objects import Desired
+
+_UNKNOWN_SOURCE = "not a host known to the tables"
+_NO_RULE = "no rule of k3sfw; the zone of the interface on which it arrives decides"
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the source is, the rows that accept its packet, and how they do."""
+    """What the source is in the tables, the rows that allow the packet, and by which rules."""
 
-    names: tuple[str, ...]
+    source: tuple[str, ...]
     accepted_by: tuple[str, ...]
     rows: tuple[Row, ...]
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for the operator."""
+        return {
+            "verdict": "open" if self.rows else "not in the tables",
+            "source": list(self.source) or [_UNKNOWN_SOURCE],
+            "rows": [f"{row.path}: {row.description}" for row in self.rows],
+            "accepted_by": list(self.accepted_by) or [_NO_RULE],
+        }
 
-def explain(question: Packet, tables: Tables, wanted: Desired) -> Explanation:
-    """Find the rows of this node that accept the packet; without any, its zone decides."""
+
+def parse_packet(source: object, port: object, protocol: object) -> Packet:
+    """Read what an operator typed.
+
+    Raises ``ValueError`` if it is not an address, a port and a protocol.
+    """
+    try:
+        packet = Packet(
+            netaddr.IPAddress(str(source), flags=netaddr.INET_PTON),
+            Protocol(str(protocol).lower()),
+            None if port is None else int(str(port)),
+        )
+    except (netaddr.AddrFormatError, TypeError) as error:
+        raise ValueError(str(error)) from error
+    if packet.protocol is not Protocol.ANY and packet.port not in range(1, 65536):
+        raise ValueError("there is no such port")
+    return packet
+
+
+def explain(packet: Packet, tables: Tables, role: Role) -> Explanation:
+    """Find the rows of this node that allow the packet; without one its zone decides."""
+    wanted = compute_desired(tables, role)
     by_rule = [
         (each.row, f"policy {ROWS}: {each.rule}")
         for each in wanted.rules
-        if _row_asks(each.row, question) and rule_matches(each.rule, question, wanted.objects)
+        if _is_for_port(each.row, packet) and rule_matches(each.rule, packet, wanted.objects)
     ]
     by_interface = [
-        (row, f"policy {PODS_TO_HOST}: {how}")
+        (row, f"policy {PODS_TO_HOST}: {_by_interface(wanted)}")
         for row in wanted.rows
-        if wanted.pods_by_interface and is_pod_row(row) and _from_pods(row, question, tables)
-        for how in [_by_interface(wanted)]
+        if wanted.pods_by_interface and is_pod_row(row) and _is_from_pods(row, packet, tables)
     ]
     found = by_rule + by_interface
     return Explanation(
-        names=tuple(_names(question.source, tables)),
+        source=tuple(_describe(packet.source, tables)),
         accepted_by=tuple(sorted({how for _row, how in found})),
         rows=tuple(dict.fromkeys(row for row, _how in found)),
     )
 
 
-def _row_asks(row: Row, question: Packet) -> bool:
+def _is_for_port(row: Row, packet: Packet) -> bool:
     if row.protocol is Protocol.ANY:
         return True
-    return row.protocol is question.protocol and any(
-        question.port is not None and question.port in ports for ports in row.ports
+    return row.protocol is packet.protocol and any(
+        packet.port is not None and packet.port in ports for ports in row.ports
     )
 
 
-def _from_pods(row: Row, question: Packet, tables: Tables) -> bool:
+def _is_from_pods(row: Row, packet: Packet, tables: Tables) -> bool:
     return any(
-        question.source in network
+        packet.source in network
         for source in row.sources
         for network in networks_of_source(source, tables)
     )
@@ -65,7 +97,7 @@ def _by_interface(wanted: Desired) -> str:
     return f"everything that arrives in zone {ZONE} ({interfaces}), on no other interface"
 
 
-def _names(source: netaddr.IPAddress | netaddr.IPNetwork, tables: Tables) -> Iterator[str]:
+def _describe(source: netaddr.IPAddress | netaddr.IPNetwork, tables: Tables) -> Iterator[str]:
     for node in tables.nodes:
         if source in node.addresses:
             yield f"node {node.name} ({node.role.value})"

@@ -9,6 +9,8 @@ import shlex
 from collections.abc import Iterator
 
 from k3sfw_engine.model.firewall_objects import FirewalldObject, Kind, Objects
+from k3sfw_engine.model.rows import Role, Tables
+from k3sfw_engine.plan.desired.compute import compute_desired
 
 _ZONE_OPTIONS = {"interfaces": "--add-interface"}
 _POLICY_OPTIONS = {
@@ -16,6 +18,11 @@ _POLICY_OPTIONS = {
     "egress_zones": "--add-egress-zone",
     "rich_rules": "--add-rich-rule",
 }
+
+
+def script(tables: Tables, role: Role) -> str:
+    """Write a shell script that creates the objects of a node of this role."""
+    return firewall_cmd_script(compute_desired(tables, role).objects)
 
 
 def firewall_cmd_script(objects: Objects) -> str:

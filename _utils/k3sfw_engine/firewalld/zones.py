@@ -152,28 +152,3 @@ def read_ipsets(bus: Bus, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     names = sorted(set(names))
     found = those_known(bus, names, (Call("getEntries", "ipset", "s", (n,)) for n in names))
     return {name: tuple(entries) for name, entries in found.items()}
-
-
-def zones_of_interfaces(interfaces: tuple[str, ...]) -> tuple[dict[str, str], frozenset[str]]:
-    """Return the zone of each interface, and which of these zones accept everything."""
-    with Bus() as bus:
-        default, *bound = bus.call_all(
-            [
-                Call("getDefaultZone"),
-                *(Call("getZoneOfInterface", "zone", "s", (name,)) for name in interfaces),
-            ]
-        )
-        if isinstance(default, EngineError):
-            raise default
-        zones = {
-            name: default if isinstance(zone, FirewalldRefused) or not zone else str(zone)
-            for name, zone in zip(interfaces, bound)
-        }
-        names = sorted(set(zones.values()))
-        settings = bus.call_all(Call("getZoneSettings2", "zone", "s", (name,)) for name in names)
-        accepting = frozenset(
-            name
-            for name, each in zip(names, settings)
-            if not isinstance(each, EngineError) and each.get("target", ("s", ""))[1] == "ACCEPT"
-        )
-        return zones, accepting

@@ -47,9 +47,9 @@ def read_never_close() -> HostActivity:
         and not each.peer.is_loopback()
     }
     return HostActivity(
-        flows=tuple(sorted(flows)),
+        connections=tuple(sorted(flows)),
         ssh_ports=frozenset(port for port, what in services.items() if what is CriticalService.SSH),
-        k3s=frozenset(_roles({each.process for each in sockets})),
+        k3s_roles=frozenset(_roles({each.process for each in sockets})),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from k3sfw_engine.errors import EngineError, FirewalldUnavailable
+from k3sfw_engine.errors import EngineError, FirewalldUnavailable, Problem
 from k3sfw_engine.host import run_program
 from k3sfw_engine.host.defaults import IPTABLES_SAVE_NAT_SECONDS
 from k3sfw_engine.host.nat_iptables import read_iptables_nat
@@ -30,24 +30,24 @@ _AUX = "/var/lib/rancher/k3s/data/current/bin/aux"
 def read_redirections(here: LocalAddresses, root: Path = Path("/")) -> NatFacts:
     """Read the destination NAT of all tables, whichever program made them."""
     found: set[Redirection] = set()
-    unread: list[str] = []
+    unread: list[Problem] = []
     for read in _readers(here, root, unread):
         try:
             found |= read()
         except EngineError as error:
-            unread += error.sentences
+            unread += error.problems
         except (LookupError, TypeError, ValueError) as error:
-            unread.append(f"a rule of what this host redirects cannot be read ({error!r})")
+            unread.append(Problem(f"a NAT rule of this host cannot be read ({error!r})"))
     return NatFacts(frozenset(found), tuple(dict.fromkeys(unread)))
 
 
 def _readers(
-    here: LocalAddresses, root: Path, unread: list[str]
+    here: LocalAddresses, root: Path, unread: list[Problem]
 ) -> Iterator[Callable[[], frozenset[Redirection]]]:
     try:
         chains = base_chains()
     except EngineError as error:
-        unread += error.sentences
+        unread += error.problems
         chains = ()
     for table in sorted(_redirecting(chains)):
         if table in _OF_IPTABLES:

@@ -1,4 +1,4 @@
-"""ICMP echoes and what became of them, as data. Pure."""
+"""ICMP echoes of a given size, and what came back to each, as data. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class EchoResult(str, Enum):
-    """What became of an echo."""
+    """What came back to an echo request."""
 
     ANSWERED = "answered"
     SILENT = "silent"
@@ -19,26 +19,26 @@ class EchoResult(str, Enum):
 
 @dataclass(frozen=True)
 class Echo:
-    """One echo: its size on the wire, its fate, and for an error who sent it.
+    """One echo request: its size on the wire and its result.
 
     by
         The address that sent the ICMP error; empty if it was this host itself.
     mtu
-        The size that would pass, as the sender of the error says.
+        The size that would pass, according to the ICMP error.
     """
 
     size: int
-    fate: EchoResult
+    result: EchoResult
     by: str = ""
     mtu: int = 0
 
 
 @dataclass(frozen=True)
 class PathEchoes:
-    """The small echo to one address, and the full-sized one where the small was answered.
+    """The small echo to one address, and the full-sized one if the small one was answered.
 
     passes
-        Where the full size is silent: the largest that was answered.
+        The largest size that was answered, if the full size was not.
     """
 
     small: Echo

@@ -1,17 +1,19 @@
-"""What was read of a host: sysctls, zones of interfaces, other firewalls. Pure data."""
+"""What was read on a host beside its routes: sysctls, other firewalls, managers. Pure data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from k3sfw_engine.errors import Problem
+
 
 @dataclass(frozen=True)
 class NmConnection:
-    """What NetworkManager has on an interface that it manages; without any both are empty.
+    """NetworkManager's connection on an interface that it manages; empty if it has none.
 
     zone
-        firewalld's, which NetworkManager binds the interface to; empty for the default one.
+        The zone to which NetworkManager binds the interface; empty for the default one.
     """
 
     name: str = ""
@@ -23,35 +25,31 @@ class HostFacts:
     """What was read.
 
     sysctls
-        By their path below ``/proc/sys``; what the kernel does not have is not in it.
-    zones
-        firewalld's zone of each interface; the default zone's where it is bound to none.
-    accepting
-        The zones among these that accept everything.
+        By their path below ``/proc/sys``; without those that the kernel does not have.
     chains
         The base chains of all nft tables.
     managed
         The interfaces that NetworkManager manages.
     flannel_mtu
-        What flannel reckoned with when it started; 0 where it does not run.
+        The MTU that flannel assumed when it started; 0 if it does not run.
+    ufw, cloud_setup
+        Whether ufw and nm-cloud-setup are enabled.
     unread
-        Sentences about what could not be read, with the mend.
+        What could not be read.
     """
 
     sysctls: Mapping[str, str] = field(default_factory=dict)
-    zones: Mapping[str, str] = field(default_factory=dict)
-    accepting: frozenset[str] = frozenset()
     chains: tuple[BaseChain, ...] = ()
     managed: tuple[str, ...] = ()
     flannel_mtu: int = 0
     ufw: bool = False
     cloud_setup: bool = False
-    unread: tuple[str, ...] = ()
+    unread: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
 class BaseChain:
-    """A chain of any table by which packets enter it, and what becomes of those that leave it."""
+    """A chain that packets enter from a netfilter hook; ``policy`` applies at its end."""
 
     table: str
     name: str

@@ -1,4 +1,4 @@
-"""The kernel's interfaces, routes, neighbors and forwarding entries, as data. Pure."""
+"""The kernel's interfaces, routes, neighbours and forwarding entries, as data. Pure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from dataclasses import dataclass, field
 
 import netaddr
 
+from k3sfw_engine.model.kubernetes_names import is_flannel_device
+
+MAIN = "main"
+# The kinds of routes that discard packets.
+REFUSING = ("blackhole", "prohibit", "unreachable", "throw")
+
 
 @dataclass(frozen=True)
 class Interface:
-    """One link; ``up`` is what its operator wants, ``carrier`` whether it can carry packets.
+    """One link; ``up`` is the administrative state, ``carrier`` whether it can carry packets.
 
     master
-        The bridge or bond that it is a part of.
+        The bridge or bond that it is part of.
     details
-        What only its kind has: for vxlan ``id``, ``local``, ``link``, ``port``, as texts.
+        The settings of its kind, as texts: for vxlan ``id``, ``local``, ``link``, ``port``.
     """
 
     name: str
@@ -30,7 +36,7 @@ class Interface:
 
 @dataclass(frozen=True)
 class Hop:
-    """One way that a route offers: the device, and the gateway if there is one."""
+    """One next hop of a route: the device, and the gateway if there is one."""
 
     device: str
     gateway: str = ""
@@ -103,7 +109,7 @@ class Lookup:
 
 @dataclass(frozen=True)
 class Network:
-    """All that was read, at one moment."""
+    """Everything that was read, at one moment."""
 
     interfaces: Mapping[str, Interface]
     routes: tuple[Route, ...]
@@ -114,10 +120,10 @@ class Network:
 
 
 def overlay_peers(network: Network) -> Mapping[str, str]:
-    """The overlay address of each peer by the node address that its packets are sent to.
+    """The overlay address of each peer, by the node address to which its packets are sent.
 
-    Only of those peers for which flannel's vxlan device has both entries: the neighbour (overlay
-    address to MAC) and where frames for that MAC go.
+    Only of peers for which flannel's vxlan device has both entries: the neighbour (overlay address
+    to MAC) and the forwarding entry (MAC to node address).
     """
     addresses = {(each.device, each.mac): each.address for each in overlay_neighbours(network)}
     return {
@@ -141,13 +147,9 @@ def overlay_forwarding(network: Network) -> tuple[Forwarding, ...]:
 
 def overlay_devices(network: Network) -> frozenset[str]:
     """The names of flannel's vxlan devices."""
-    # By name as well: Longhorn, KubeVirt and operators make vxlan devices of their own.
+    # By name as well: Longhorn, KubeVirt and operators have vxlan devices of their own.
     return frozenset(
         name
         for name, each in network.interfaces.items()
-        if each.kind == "vxlan" and name.startswith("flannel")
+        if each.kind == "vxlan" and is_flannel_device(name)
     )
-
-
-MAIN = "main"
-REFUSING = ("blackhole", "prohibit", "unreachable", "throw")

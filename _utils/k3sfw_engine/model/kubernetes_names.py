@@ -1,4 +1,8 @@
-"""How Kubernetes names its interfaces and overlay devices, and their ports. Pure."""
+"""The names and ports that Kubernetes and flannel use: interfaces, overlays, overheads. Pure.
+
+The one home of interface names in the engine. The grains and the SLS k3s.routes import nothing and
+list the prefixes themselves; a test compares the lists.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,25 @@ from collections.abc import Mapping
 
 from k3sfw_engine.model.rows import FlannelBackend
 
-# The interfaces on which pods and services of each backend really arrive.
+# The bridge of flannel's CNI plugin, with the pods of this host.
+CNI_BRIDGE = "cni0"
+
+# The device that carries pods' packets to other nodes, by address family.
 # https://github.com/flannel-io/flannel/blob/master/Documentation/backends.md
-CNI_INTERFACES: Mapping[FlannelBackend, tuple[str, ...]] = {
-    FlannelBackend.VXLAN: ("cni0", "flannel.1", "flannel-v6.1"),
-    FlannelBackend.WIREGUARD: ("cni0", "flannel-wg", "flannel-wg-v6"),
-    FlannelBackend.HOST_GW: ("cni0",),
-    FlannelBackend.NONE: (),
+OVERLAY_DEVICES: Mapping[FlannelBackend, Mapping[int, str]] = {
+    FlannelBackend.VXLAN: {4: "flannel.1", 6: "flannel-v6.1"},
+    FlannelBackend.WIREGUARD: {4: "flannel-wg", 6: "flannel-wg-v6"},
+    FlannelBackend.HOST_GW: {},
+    FlannelBackend.NONE: {},
 }
 
-# What the overlay puts around a packet: outer IP, UDP, its own header and the inner Ethernet's.
+# The interfaces by which packets of pods arrive.
+CNI_INTERFACES: Mapping[FlannelBackend, tuple[str, ...]] = {
+    backend: () if backend is FlannelBackend.NONE else (CNI_BRIDGE, *devices.values())
+    for backend, devices in OVERLAY_DEVICES.items()
+}
+
+# The bytes that the overlay adds to a packet: outer IP, UDP, its own header, inner Ethernet.
 # https://github.com/flannel-io/flannel/blob/master/pkg/backend/vxlan/vxlan.go
 # https://github.com/flannel-io/flannel/blob/master/pkg/backend/wireguard/device.go
 OVERLAY_OVERHEAD: Mapping[FlannelBackend, Mapping[int, int]] = {
@@ -25,28 +38,36 @@ OVERLAY_OVERHEAD: Mapping[FlannelBackend, Mapping[int, int]] = {
     FlannelBackend.NONE: {},
 }
 
-# Pods of other nodes arrive on these ports, which the kernel holds itself. Flannel's two WireGuard
+# The ports on which pods' packets arrive; the kernel itself listens there. flannel's two WireGuard
 # devices have one each, and each sends to node addresses of the family of its pods.
 VXLAN_PORT = 8472
 WIREGUARD_PORTS: Mapping[int, int] = {4: 51820, 6: 51821}
-CNI_BRIDGE = "cni0"
-OVERLAY_DEVICES: Mapping[FlannelBackend, Mapping[int, str]] = {
-    FlannelBackend.VXLAN: {4: "flannel.1", 6: "flannel-v6.1"},
-    FlannelBackend.WIREGUARD: {4: "flannel-wg", 6: "flannel-wg-v6"},
-    FlannelBackend.HOST_GW: {},
-    FlannelBackend.NONE: {},
-}
+
+# How the names begin of the interfaces that network plugins create. One for each pod: CNI's bridge
+# and ptp plugins (veth), Calico (cali), Cilium (lxc), Azure (azv), AWS (eni).
+_OF_ONE_POD = ("veth", "cali", "lxc", "azv", "eni")
+# One for all pods: Cilium, CNI's bridge, flannel, and kube-proxy with IPVS or kube-router (kube-).
+_FLANNEL = "flannel"
+_OF_ALL_PODS = ("cilium", "cni", _FLANNEL, "kube-")
+
+PREFIXES = (*_OF_ONE_POD, *_OF_ALL_PODS)
+
+
+def kind_of(interface: str) -> str:
+    """The prefix that marks an interface of a network plugin; empty if it is none."""
+    return next((prefix for prefix in PREFIXES if interface.startswith(prefix)), "")
 
 
 def is_kubernetes_interface(interface: str) -> bool:
-    """Whether the interface is one of a CNI's or of kube-proxy's, by its name."""
-    return interface.startswith(("cni", "flannel", "veth", "kube-", "cali", "cilium", "lxc"))
+    """Whether a network plugin or kube-proxy created the interface, by its name."""
+    return bool(kind_of(interface))
 
 
-# How the interfaces begin that network plugins make: for pods, one each, and for all.
-_PREFIXES = ("veth", "cali", "lxc", "cilium", "azv", "eni", "cni", "flannel", "kube-")
+def is_interface_of_one_pod(interface: str) -> bool:
+    """Whether a single pod is behind the interface, by its name."""
+    return interface.startswith(_OF_ONE_POD)
 
 
-def kind_of(name: str) -> str:
-    """How the interface's name begins if a network plugin makes such ones, else nothing."""
-    return next((kind for kind in _PREFIXES if name.startswith(kind)), "")
+def is_flannel_device(interface: str) -> bool:
+    """Whether the interface is one of flannel's devices, by its name."""
+    return interface.startswith(_FLANNEL)

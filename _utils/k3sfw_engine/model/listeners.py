@@ -10,7 +10,7 @@ from k3sfw_engine.model.rows import PortRange, Protocol
 
 @dataclass(frozen=True, order=True)
 class Listener:
-    """A socket that takes new peers, and the name of its process (``kernel`` if it has none)."""
+    """A socket that accepts new clients, and its process (``kernel`` if it has none)."""
 
     protocol: Protocol
     port: int

@@ -1,4 +1,4 @@
-"""What must not be closed on a node, as data. Pure."""
+"""Connections and services of a node that must never be cut off, as data. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from k3sfw_engine.model.rows import Role
 
 
 class CriticalService(str, Enum):
-    """What a flow is for; closing it loses the node, the minions or the cluster."""
+    """What a connection is for; without it the node, its minion or the cluster is lost."""
 
     SSH = "ssh session"
     MASTER = "connection to the Salt master"
@@ -21,10 +21,10 @@ class CriticalService(str, Enum):
 
 @dataclass(frozen=True, order=True)
 class LiveConnection:
-    """TCP to a port of this node from an address, or from a whole network that must get in.
+    """TCP to a port of this node from an address, or from a network that must have access.
 
     local
-        The address of this node that a live connection goes to; ``None`` where there need be none.
+        This node's address on a live connection; ``None`` if access must exist without one.
     """
 
     port: int
@@ -35,8 +35,8 @@ class LiveConnection:
 
 @dataclass(frozen=True)
 class HostActivity:
-    """What was found on the node: its live flows, where ssh's servers listen, what of K3s runs."""
+    """What runs on the node: live connections, the ports of ssh servers, the roles of K3s."""
 
-    flows: tuple[LiveConnection, ...] = ()
+    connections: tuple[LiveConnection, ...] = ()
     ssh_ports: frozenset[int] = field(default_factory=frozenset)
-    k3s: frozenset[Role] = field(default_factory=frozenset)
+    k3s_roles: frozenset[Role] = field(default_factory=frozenset)

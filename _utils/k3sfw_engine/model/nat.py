@@ -1,4 +1,4 @@
-"""A port that destination NAT redirects before any INPUT rule, as data. Pure."""
+"""Ports that destination NAT redirects before any INPUT rule, as data. Pure."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 import netaddr
 
+from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.rows import PortRange, Protocol
 
 
 @dataclass(frozen=True)
 class NatFacts:
-    """What is redirected, and sentences about what could not be read."""
+    """The redirections on this host, and what could not be read."""
 
     found: frozenset[Redirection] = frozenset()
-    unread: tuple[str, ...] = ()
+    unread: tuple[Problem, ...] = ()
 
 
 NODE_PORT = "NodePort"
@@ -28,11 +29,11 @@ class Redirection:
     """Ports of this node in one family that are redirected.
 
     by
-        What asked for it, in the words of Kubernetes.
+        What created it, as Kubernetes calls it.
     service
-        ``namespace/name:port`` of the service, where the rules tell it.
+        ``namespace/name:port`` of the service, if the rules contain it.
     source
-        The only network whose packets are redirected; empty for everyone's.
+        The only network whose packets are redirected; empty for every source.
     """
 
     protocol: Protocol

@@ -1,9 +1,9 @@
-"""One packet question and the honest reading of what came back. Pure.
+"""A packet to one port of one address, and what its answer means: errno and ICMP error. Pure.
 
-What a prober sees, and what it means, was measured for every cause (a rejecting zone, a rich rule,
-a host that is down, each type of dead route, a rule of one's own host). The errno alone is not
-enough: a refused connection is a port without a listener if nothing stands in the socket's error
-queue, and a rule's rejection if an ICMP error does.
+The meaning was measured for every cause (a rejecting zone, a rich rule, a host that is down, each
+type of dead route, a rule of this host). The errno alone is not enough: a refused connection means
+that nothing listens if the socket's error queue is empty, and that a rule rejects if the queue
+holds an ICMP error.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ class IcmpError:
 
     @property
     def reason(self) -> str:
-        """What it says, by the name of its code."""
+        """The name of its code."""
         return _REASONS[self.version].get(self.code, f"code {self.code}")
 
     def __str__(self) -> str:
-        return f"{self.reason}, said {self.sender}"
+        return f"{self.reason} from {self.sender}"
 
 
 class ProbeResult(Enum):
-    """What a question showed."""
+    """The result of a question."""
 
     OPEN = "open"  # connected, or a reply came
-    NOBODY_LISTENS = "nobody listens"  # the packet arrived, and no program wanted it
-    REJECTED = "rejected"  # by a rule, of whoever sent the ICMP error
+    NOTHING_LISTENS = "nothing listens"  # the packet arrived, and no program has the port
+    REJECTED = "rejected"  # by a rule of the sender of the ICMP error
     LOCAL_BLOCK = "blocked by this host"
     HOST_DOWN = "host down"
     NO_ROUTE = "no route"
@@ -63,11 +63,11 @@ class Answer:
     """What came back.
 
     source
-        The address of this host that the kernel chose to ask from; empty if it chose none.
+        The address of this host that the kernel sent from; empty if it chose none.
     icmp
-        The ICMP error that decided, if one did.
+        The ICMP error behind the result, if there was one.
     evidence
-        What was seen, in words.
+        What was observed, in words.
     """
 
     outcome: ProbeResult
@@ -75,8 +75,13 @@ class Answer:
     source: str = ""
     icmp: IcmpError | None = None
 
+    @property
+    def is_from_this_host(self) -> bool:
+        """Whether this host's own kernel sent the ICMP error."""
+        return self.icmp is not None and self.icmp.sender == self.source
 
-# Of destination unreachable, as ``nft`` and ``ip`` call them.
+
+# The codes of destination unreachable, as ``nft`` and ``ip`` call them.
 _REASONS = {
     4: {
         0: "net-unreachable",
@@ -97,14 +102,15 @@ _REASONS = {
     },
 }
 
-# Destination unreachable. https://www.rfc-editor.org/rfc/rfc1812#section-5.2.7.1, RFC 4443 3.1
+# The types of ICMP errors.
+# https://www.rfc-editor.org/rfc/rfc1812#section-5.2.7.1, RFC 4443 3.1
 _UNREACHABLE = {4: 3, 6: 1}
 _TIME_EXCEEDED = {4: 11, 6: 3}
 _NO_ROUTE_CODES = {4: (0, 6, 11), 6: (0,)}
 _HOST_CODES = {4: (1, 7, 12), 6: (3,)}
 _PORT_CODES = {4: 3, 6: 4}
 
-# Where no packet left: what connect() says of each type of dead route, or of none.
+# What connect() says if no packet left: the type of the route, or that there is none.
 _ROUTE_ERRORS = {
     errno.ENETUNREACH: "no route",
     errno.EHOSTUNREACH: "a route of type unreachable",
@@ -112,40 +118,48 @@ _ROUTE_ERRORS = {
     errno.EINVAL: "a route of type blackhole",
 }
 
+# This host's kernel got no link-layer address. ARP passes every table of firewalld; neighbour
+# discovery does not: the drop table that a killed reload leaves behind drops it as well.
+_NO_NEIGHBOUR = {
+    4: "it does not answer ARP on the link: it is down or off the network",
+    6: "it does not answer neighbour discovery on the link: it is down, or drops everything, "
+    "neighbour discovery included",
+}
+
 
 def answered(source: str, *, reply: bool) -> Answer:
-    """The connection was made, or a datagram came back."""
+    """The answer of a connection that was made, or of a datagram that came back."""
     return Answer(ProbeResult.OPEN, "a reply came" if reply else "connected", source)
 
 
 def silent(source: str) -> Answer:
-    """Nothing came back, however often it was asked."""
+    """The answer where nothing came back to any try."""
     return Answer(ProbeResult.SILENCE, "nothing came back", source)
 
 
 def failed(
     question: PacketQuestion, number: int, source: str, icmp: IcmpError | None, text: str = ""
 ) -> Answer:
-    """Read what an error says.
+    """Return what an error means.
 
     number
         The errno of connect(), of the socket's pending error or of sending.
     source
-        This host's address on the socket, if it has one by now.
+        This host's address on the socket, if it has one yet.
     icmp
-        What stood in the socket's error queue.
+        What was in the socket's error queue.
     text
-        The system's own text for this errno.
+        The system's text for this errno.
     """
     if icmp is not None and icmp.kind == _UNREACHABLE[icmp.version]:
         return _unreachable(question, source, icmp)
     if icmp is not None and icmp.kind == _TIME_EXCEEDED[icmp.version]:
-        evidence = f"it goes round in a circle (time-exceeded, said {icmp.sender})"
+        evidence = f"routing loop (time exceeded, from {icmp.sender})"
         return Answer(ProbeResult.NO_ROUTE, evidence, source, icmp)
     if number == errno.ECONNREFUSED:
-        return Answer(ProbeResult.NOBODY_LISTENS, "RST came back: nobody listens", source)
+        return Answer(ProbeResult.NOTHING_LISTENS, "RST came back: nothing listens", source)
     if number in (errno.EPERM, errno.ENOBUFS):
-        rule = "a rule of this host did not let it out"
+        rule = "a rule of this host kept it from leaving"
         outcome = ProbeResult.LOCAL_BLOCK if number == errno.EPERM else ProbeResult.ERROR
         return Answer(outcome, f"{rule} ({_name(number)})", source)
     if number in _ROUTE_ERRORS:
@@ -159,14 +173,15 @@ def failed(
 def _unreachable(question: PacketQuestion, source: str, icmp: IcmpError) -> Answer:
     by_us = icmp.sender == source
     if icmp.code in _HOST_CODES[icmp.version]:
-        who = "it did not answer on the link" if by_us else "a router says that it is down"
-        return Answer(ProbeResult.HOST_DOWN, f"{who} ({icmp})", source, icmp)
+        router = f"a router says that it is down ({icmp})"
+        evidence = _NO_NEIGHBOUR[icmp.version] if by_us else router
+        return Answer(ProbeResult.HOST_DOWN, evidence, source, icmp)
     if icmp.code in _NO_ROUTE_CODES[icmp.version]:
         return Answer(ProbeResult.NO_ROUTE, f"a router has no route ({icmp})", source, icmp)
     from_target = icmp.sender == question.address
     port_code = icmp.code == _PORT_CODES[icmp.version]
     if question.protocol is Protocol.UDP and port_code and from_target:
-        return Answer(ProbeResult.NOBODY_LISTENS, f"nobody listens ({icmp})", source, icmp)
+        return Answer(ProbeResult.NOTHING_LISTENS, f"nothing listens ({icmp})", source, icmp)
     outcome = ProbeResult.LOCAL_BLOCK if by_us else ProbeResult.REJECTED
     return Answer(outcome, f"rejected ({icmp})", source, icmp)
 
@@ -175,12 +190,12 @@ def _name(number: int) -> str:
     return errno.errorcode.get(number, str(number))
 
 
-# -- the answers ----------------------------------------------------------------------------------
+# -- packets that a recorder saw ------------------------------------------------------------------
 
 
 @dataclass(frozen=True, order=True)
 class Arrival:
-    """A packet of a peer that arrived at this node."""
+    """A packet from a peer, as it arrived at this node."""
 
     source: str
     protocol: Protocol
@@ -189,7 +204,13 @@ class Arrival:
 
 @dataclass(frozen=True)
 class RecordedPackets:
-    """What the witness saw."""
+    """The packets that were recorded on this node while questions were asked.
+
+    arrived, passed
+        Packets of peers that arrived, and those of them that this node's rules allowed.
+    left, redirected
+        Questions whose packets left this host, and those of them that NAT changed.
+    """
 
     arrived: frozenset[Arrival] = frozenset()
     passed: frozenset[Arrival] = frozenset()

@@ -1,9 +1,9 @@
-"""Asks packet questions over new connections, many at once, and never binds a port.
+"""Ask packet questions over new connections and datagrams, many at once; never bind a port.
 
-It must not know why a question is asked. A host that rejects sends six ICMP errors at once and
-then one a second to each peer (icmp_ratelimit; ICMPv6 scales it with the prefix of the route), so
-of a burst of rejections most look like silence. Whoever rejected something is therefore asked again
-what it was silent about, one question after the other, at the pace at which it can answer.
+Independent of why a question is asked. A host that rejects sends six ICMP errors at once and then
+one a second to each peer (icmp_ratelimit; ICMPv6 scales it with the prefix of the route), so most
+of a burst of rejections look like silence. A host that rejected something is therefore asked again
+about what it was silent on, one question after the other, at the pace at which it can answer.
 """
 
 from __future__ import annotations
@@ -30,22 +30,19 @@ from k3sfw_engine.model.packet_question import (
     silent,
 )
 from k3sfw_engine.model.rows import Protocol
+from k3sfw_engine.probes.defaults import (
+    DATAGRAM_REPEAT,
+    DESCRIPTORS_LEFT_ALONE,
+    PACE,
+    PACE_OF_ERRORS,
+    PACED_PATIENCE,
+    PACED_ROUNDS,
+    PATIENCE,
+    SOCKETS_AT_ONCE,
+)
 
-# Three tries fit in: the kernel repeats a SYN after one and after three seconds. A host on the
-# same link that is down is known to be after 3.06 s.
-PATIENCE = 3.4
-# Asked again, one by one: two tries.
-_PACED_PATIENCE = 2.2
-_PACE = {4: 1.05, 6: 0.3}
-_PACE_OF_ERRORS = 0.01
-_PACED_ROUNDS = 8
-_UDP_REPEAT = 1.1
-
-# Nothing that a service could take for a request: VXLAN and WireGuard drop it as malformed.
+# No service takes this for a request: VXLAN and WireGuard drop it as malformed.
 _DATAGRAM = b"\0" * 8
-
-_MOST_AT_ONCE = 1024
-_DESCRIPTORS_LEFT_ALONE = 64
 
 # linux/in.h and linux/in6.h; Python names them from 3.14 on.
 _RECVERR = {4: (socket.IPPROTO_IP, 11), 6: (socket.IPPROTO_IPV6, 25)}
@@ -64,9 +61,9 @@ def ask(questions: Sequence[PacketQuestion], *, patience: float = PATIENCE) -> l
     """
     numbered = dict(enumerate(questions))
     answers = _ask_at_pace([_Lane(deque(numbered), 0.0)], numbered, patience)
-    for _round in range(_PACED_ROUNDS):
+    for _round in range(PACED_ROUNDS):
         lanes = [*_lanes_of_rejecting_hosts(numbered, answers), _lane_of_errors(answers)]
-        again = _ask_at_pace(lanes, numbered, _PACED_PATIENCE)
+        again = _ask_at_pace(lanes, numbered, PACED_PATIENCE)
         answers.update(again)
         # Two addresses of one host share its limit, so a round may leave half of them silent.
         if not any(answer.outcome is not ProbeResult.SILENCE for answer in again.values()):
@@ -76,7 +73,7 @@ def ask(questions: Sequence[PacketQuestion], *, patience: float = PATIENCE) -> l
 
 @dataclass
 class _Lane:
-    """Questions that are begun in order, ``pace`` seconds apart."""
+    """Questions that are asked in order, ``pace`` seconds apart."""
 
     waiting: deque[int]
     pace: float
@@ -86,8 +83,8 @@ class _Lane:
 def _lanes_of_rejecting_hosts(
     questions: Mapping[int, PacketQuestion], answers: Mapping[int, Answer]
 ) -> list[_Lane]:
-    """What met silence where something else was rejected, a lane for each who rejects."""
-    who_rejects = {
+    """The questions that met silence at a host that rejected others; a lane for each host."""
+    rejecting = {
         questions[number].address: (answer.icmp.sender, answer.outcome)
         for number, answer in answers.items()
         if answer.icmp is not None and answer.outcome is not ProbeResult.HOST_DOWN
@@ -95,19 +92,19 @@ def _lanes_of_rejecting_hosts(
     unanswered: dict[tuple[str, ProbeResult], deque[int]] = defaultdict(deque)
     for number, answer in answers.items():
         address = questions[number].address
-        if answer.outcome is ProbeResult.SILENCE and address in who_rejects:
-            unanswered[who_rejects[address]].append(number)
+        if answer.outcome is ProbeResult.SILENCE and address in rejecting:
+            unanswered[rejecting[address]].append(number)
     return [
-        # A router that has no route is held back twice, by its routing and by its ICMP.
-        _Lane(waiting, _PACE[_version(sender)] * (2 if outcome is ProbeResult.NO_ROUTE else 1))
+        # A router without a route is limited twice, by its routing and by its ICMP errors.
+        _Lane(waiting, PACE[_version(sender)] * (2 if outcome is ProbeResult.NO_ROUTE else 1))
         for (sender, outcome), waiting in unanswered.items()
     ]
 
 
 def _lane_of_errors(answers: Mapping[int, Answer]) -> _Lane:
-    """What this host could not ask: its neighbour table was full, or it had no port left."""
+    """The questions that this host could not ask: its neighbour table was full, or no port left."""
     waiting = (number for number, answer in answers.items() if answer.outcome is ProbeResult.ERROR)
-    return _Lane(deque(waiting), _PACE_OF_ERRORS)
+    return _Lane(deque(waiting), PACE_OF_ERRORS)
 
 
 @dataclass
@@ -152,7 +149,7 @@ class _Asking:
         self.under_way: dict[int, _Try] = {}
         self._patience = patience
         self._poll = select.epoll()
-        # What is to happen when: (time, order, try). A try that is over is passed by.
+        # What happens when: (time, order, try). A try that is over is skipped.
         self._alarms: list[tuple[float, int, _Try]] = []
         self._order = 0
         self._most = _most_at_once()
@@ -162,7 +159,7 @@ class _Asking:
         return len(self.under_way) < self._most
 
     def begin(self, number: int, question: PacketQuestion) -> None:
-        """Ask; the answer may stand at once."""
+        """Ask; the answer may be there at once."""
         version = _version(question.address)
         family = socket.AF_INET if version == 4 else socket.AF_INET6
         udp = question.protocol is Protocol.UDP
@@ -187,10 +184,12 @@ class _Asking:
             return
         self.under_way[opened.fileno()] = attempt
         self._poll.register(opened.fileno(), select.EPOLLIN if udp else select.EPOLLOUT)
-        self._alarm(min(began + _UDP_REPEAT, attempt.ends_at) if udp else attempt.ends_at, attempt)
+        self._alarm(
+            min(began + DATAGRAM_REPEAT, attempt.ends_at) if udp else attempt.ends_at, attempt
+        )
 
     def wait(self, until: float) -> None:
-        """Take what comes back, until something did or the time has come."""
+        """Take what comes back, until something did or the time is over."""
         if self._alarms:
             until = min(until, self._alarms[0][0])
         for descriptor, event in self._poll.poll(max(0.0, until - time.monotonic())):
@@ -202,7 +201,7 @@ class _Asking:
                 self._ring(attempt)
 
     def close(self) -> None:
-        """Leave no socket open, whatever happened."""
+        """Close every socket, whatever happened."""
         for attempt in self.under_way.values():
             attempt.socket.close()
         self._poll.close()
@@ -212,7 +211,7 @@ class _Asking:
         heapq.heappush(self._alarms, (when, self._order, attempt))
 
     def _ring(self, attempt: _Try) -> None:
-        """Repeat a datagram while there is time; then the question has met silence."""
+        """Repeat a datagram while there is time; after that the answer is silence."""
         now = time.monotonic()
         if now >= attempt.ends_at:
             self._over(attempt, silent(attempt.source))
@@ -222,7 +221,7 @@ class _Asking:
         except OSError as error:
             self._fail(attempt, error.errno or 0)
         else:
-            self._alarm(min(now + _UDP_REPEAT, attempt.ends_at), attempt)
+            self._alarm(min(now + DATAGRAM_REPEAT, attempt.ends_at), attempt)
 
     def _take(self, attempt: _Try, event: int) -> None:
         udp = attempt.question.protocol is Protocol.UDP
@@ -233,7 +232,7 @@ class _Asking:
             try:
                 attempt.socket.recv(1)
             except BlockingIOError:
-                return  # A datagram with a wrong checksum wakes us and is gone.
+                return  # A datagram with a wrong checksum wakes the socket and is dropped.
             except OSError as error:
                 self._fail(attempt, error.errno or 0)
                 return
@@ -255,10 +254,10 @@ class _Asking:
 
 
 def _error_queue(failed_socket: socket.socket) -> tuple[IcmpError | None, int]:
-    """The ICMP error that waits on the socket, and the errno that the kernel makes of it."""
+    """The ICMP error in the socket's queue, and the errno that the kernel derives from it."""
     try:
         _data, ancillary, _flags, _address = failed_socket.recvmsg(1, 512, socket.MSG_ERRQUEUE)
-    except OSError:  # Nothing waits: the error came from this host itself, or was an RST.
+    except OSError:  # The queue is empty: the error came from this host, or was an RST.
         return None, 0
     for level, kind, data in ancillary:
         if (level, kind) in _RECVERR.values():
@@ -283,5 +282,5 @@ def _version(address: str) -> int:
 
 def _most_at_once() -> int:
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = soft - len(os.listdir("/proc/self/fd")) - _DESCRIPTORS_LEFT_ALONE
-    return max(1, min(free, _MOST_AT_ONCE))
+    free = soft - len(os.listdir("/proc/self/fd")) - DESCRIPTORS_LEFT_ALONE
+    return max(1, min(free, SOCKETS_AT_ONCE))

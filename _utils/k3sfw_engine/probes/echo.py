@@ -1,7 +1,7 @@
-"""Which packet sizes really pass to an address: echoes that nobody may fragment.
+"""Send ICMP echoes that may not be fragmented, to find the packet sizes that pass to an address.
 
-A small echo comes first: only where it is answered does the silence of a large one mean anything.
-It must not know routes or overlays; it is told addresses and sizes.
+A small echo comes first: the silence of a large one means something only if the small one was
+answered. This module knows no routes and no overlays; it gets addresses and sizes.
 """
 
 from __future__ import annotations
@@ -16,16 +16,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from k3sfw_engine.model.echo import Echo, EchoResult, PathEchoes
-
-SMALL = 96
-# What is tried where the full size is silent, to say what passes: one round, all at once.
-_LADDER = (8950, 4000, 1500, 1492, 1480, 1450, 1420, 1400, 1350, 1280, 1200, 1000, 576)
-
-# An answer takes milliseconds; a lost packet is sent once more. A host that does not answer ARP
-# is given up by the kernel after 3.06 s, and only then does it say so.
-PATIENCE = (1.1, 2.2)
-# Between two packets, so that a thousand of them are no burst.
-_PAUSE = 0.0005
+from k3sfw_engine.probes.defaults import ECHO_LADDER, ECHO_PATIENCE, ECHO_PAUSE, SMALL_ECHO
 
 # <linux/in.h>, <linux/in6.h>, <linux/icmp.h>, <linux/icmpv6.h>; Python has no names for them.
 _IP_MTU_DISCOVER, _IP_RECVERR, _PROBE = 10, 11, 3
@@ -36,20 +27,20 @@ _LOCAL = 1
 
 
 def probe(
-    sizes: Mapping[str, int], patience: tuple[float, float] = PATIENCE
+    sizes: Mapping[str, int], patience: tuple[float, float] = ECHO_PATIENCE
 ) -> dict[str, PathEchoes] | None:
-    """Send echoes to each address, small and then of the size that belongs to it.
+    """Send echoes to each address: a small one, then one of the size that belongs to it.
 
     patience
-        How long an answer is waited for, and how long that to a second try.
+        Seconds to wait for a reply, and for the reply to a second try.
 
-    ``None`` if this process may not send them: it is not root.
+    ``None`` if this process may not send them, as it is not root.
     """
     families = [
         {target: size for target, size in sizes.items() if (":" in target) == ipv6}
         for ipv6 in (False, True)
     ]
-    # A host that is down takes the whole patience; not that of both families.
+    # A host that is down takes all the patience: for both families at the same time.
     with ThreadPoolExecutor(max_workers=2) as pool:
         asked = pool.map(_probe, families, (False, True), (patience, patience))
         try:
@@ -65,25 +56,27 @@ def _probe(
         return {}
     short = patience[0]
     with _Prober(ipv6) as prober:
-        small = prober.ask([(target, SMALL) for target in sizes], patience)
+        small = prober.ask([(target, SMALL_ECHO) for target in sizes], patience)
         answered = [
             (target, sizes[target]) for (target, _size), echo in small.items() if _passed(echo)
         ]
         full = prober.ask(answered, (short, short))
-        silent = [question for question, echo in full.items() if echo.fate is EchoResult.SILENT]
-        steps = [(target, step) for target, size in silent for step in _LADDER if step < size]
-        passing = dict.fromkeys((target for target, _size in silent), SMALL)
+        silent = [question for question, echo in full.items() if echo.result is EchoResult.SILENT]
+        steps = [(target, step) for target, size in silent for step in ECHO_LADDER if step < size]
+        passing = dict.fromkeys((target for target, _size in silent), SMALL_ECHO)
         for (target, step), echo in prober.ask(steps, (short,)).items():
             if _passed(echo):
                 passing[target] = max(step, passing[target])
     return {
-        target: PathEchoes(small[target, SMALL], full.get((target, size)), passing.get(target, 0))
+        target: PathEchoes(
+            small[target, SMALL_ECHO], full.get((target, size)), passing.get(target, 0)
+        )
         for target, size in sizes.items()
     }
 
 
 def _passed(echo: Echo) -> bool:
-    return echo.fate is EchoResult.ANSWERED
+    return echo.result is EchoResult.ANSWERED
 
 
 _Question = tuple[str, int]
@@ -116,7 +109,7 @@ class _Prober:
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         if self._ipv6:
-            # A set bit keeps a type away from us; echo replies are type 129.
+            # A set bit filters a type out; echo replies are type 129.
             blocked = bytearray(b"\xff" * 32)
             word = struct.unpack_from("=I", blocked, 16)[0] & ~(1 << (129 - 128))
             struct.pack_into("=I", blocked, 16, word)
@@ -129,14 +122,14 @@ class _Prober:
                 self._socket.setsockopt(socket.IPPROTO_IPV6, option, value)
         else:
             self._socket.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("=I", 0xFFFFFFFE))
-            # PROBE sets don't-fragment and does not believe what was learnt before.
+            # PROBE sets don't-fragment and ignores the path MTU that was learnt before.
             self._socket.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PROBE)
             self._socket.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
 
     def ask(
         self, questions: Iterable[_Question], patience: Iterable[float]
     ) -> dict[_Question, Echo]:
-        """Ask all, then wait; what is silent is asked again for each patience."""
+        """Ask all, then wait; ask the silent ones again for each patience."""
         questions = list(questions)
         found: dict[_Question, Echo] = {}
         for seconds in patience:
@@ -144,7 +137,7 @@ class _Prober:
             for question in ahead:
                 self._send(question, found)
                 self._receive(found)
-                time.sleep(_PAUSE)
+                time.sleep(ECHO_PAUSE)
             self._wait(ahead, found, time.monotonic() + seconds)
         return {each: found.get(each, Echo(each[1], EchoResult.SILENT)) for each in questions}
 
@@ -154,7 +147,7 @@ class _Prober:
         self._asked[self._sequence] = question
         packet = self._packet(size)
         for _attempt in range(2):
-            # An error of an earlier packet is also given to the next send.
+            # The next send also reports the error of an earlier packet.
             self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             try:
                 self._socket.sendto(packet, (target, 0))
@@ -172,10 +165,10 @@ class _Prober:
     def _packet(self, size: int) -> bytes:
         header = 40 if self._ipv6 else 20
         kind = 128 if self._ipv6 else 8
-        # With other bytes in every packet no switch and no cache takes two for one.
+        # Different bytes in every packet, so that no switch takes two of them for one.
         body = struct.pack("=d", time.monotonic()).ljust(size - header - 8, b"k")
         packet = struct.pack("!BBHHH", kind, 0, 0, self._identity, self._sequence) + body
-        # The kernel sums up ICMPv6 itself: the addresses are part of the sum.
+        # The kernel computes ICMPv6's checksum, which includes the addresses.
         checksum = 0 if self._ipv6 else _checksum(packet)
         return packet[:2] + struct.pack("!H", checksum) + packet[4:]
 
@@ -205,7 +198,7 @@ class _Prober:
                 found[question] = Echo(question[1], EchoResult.ANSWERED)
 
     def _errors(self, found: dict[_Question, Echo]) -> None:
-        """What the error queue says: which echo, why, and who says so."""
+        """Read the error queue: which echo failed, why, and which address reports it."""
         while True:
             try:
                 packet, ancillary, _flags, _name = self._socket.recvmsg(64, 512, _MSG_ERRQUEUE)

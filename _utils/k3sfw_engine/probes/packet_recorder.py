@@ -1,10 +1,10 @@
-"""A witness in the kernel: which packets left, which arrived, and which of those got through.
+"""Record in the kernel which packets left this host, which arrived, and which of those passed.
 
-Where a packet meets silence, a socket cannot tell whether it ever left this host, nor where to; and
-what this host refuses of its peers' new packets no socket sees at all. A table of our own with sets
-that fill themselves does, for any protocol and without a listener. The table belongs to the nft
-process that made it (``flags owner``, Linux 5.12), which ends with this process: however this one
-ends, the kernel removes the table.
+A socket cannot tell whether a packet that met silence ever left this host, nor where it went; and
+no socket sees the packets of peers that this host drops. A table of our own with sets that fill
+themselves shows both, for any protocol and without a listener. The table belongs to the nft process
+that created it (``flags owner``, Linux 5.12), which ends with this process: however this one ends,
+the kernel removes the table.
 """
 
 from __future__ import annotations
@@ -21,34 +21,29 @@ from k3sfw_engine.errors import FirewalldUnavailable
 from k3sfw_engine.host.nft_command import list_table, start_interactive
 from k3sfw_engine.model.packet_question import Arrival, PacketQuestion, RecordedPackets
 from k3sfw_engine.model.rows import PortRange, Protocol
-
-_READY_WITHIN = 2.0
-# Of what peers send here, a packet remembered is one of the last minute; there are not more than
-# this.
-_REMEMBERED = 60
-_MOST = 65535
+from k3sfw_engine.probes.defaults import RECORDER_READY, REMEMBERED_PACKETS, REMEMBERED_SECONDS
 
 _FAMILIES = {4: ("ip", "ipv4_addr"), 6: ("ip6", "ipv6_addr")}
-# What arrives goes on while we watch, and is forgotten; what we ask ourselves is not.
+# Packets keep arriving while we watch, and are forgotten; our own questions are not.
 _SETS = {
-    "arrived": f"flags dynamic,timeout; timeout {_REMEMBERED}s;",
-    "passed": f"flags dynamic,timeout; timeout {_REMEMBERED}s;",
+    "arrived": f"flags dynamic,timeout; timeout {REMEMBERED_SECONDS}s;",
+    "passed": f"flags dynamic,timeout; timeout {REMEMBERED_SECONDS}s;",
     "left": "flags dynamic;",
     "redirected": "flags dynamic;",
 }
 
-# New ones only: what belongs to a standing connection passes any firewall.
+# New connections only: packets of an existing one pass any firewall.
 _NEW = ("meta l4proto tcp tcp flags & (syn | ack) == syn", "meta l4proto udp")
 _WATCHED = "meta l4proto . th dport @watched"
 _ASKED = "meta l4proto . ct original proto-dst @asked"
 _CAME = "{{ {ip} saddr . meta l4proto . th dport }}"
-# As it was sent, whatever it was redirected to since.
+# As it was sent, wherever NAT redirected it since.
 _SENT = "{{ ct original {ip} saddr . meta l4proto . ct original proto-dst }}"
 _WENT = "{{ ct original {ip} daddr . meta l4proto . ct original proto-dst }}"
 _PLAIN = "{{ {ip} daddr . meta l4proto . th dport }}"
 # Hook and priority, and the rules for each family and protocol. Before everything else at
-# prerouting; behind firewalld's rules at input, and before IPVS takes what is for a service; and at
-# the very end of the way out.
+# prerouting; behind firewalld's rules at input, but before IPVS takes packets to a service; and
+# last at postrouting.
 _CHAINS = {
     "arriving": (
         "prerouting priority -310",
@@ -59,8 +54,8 @@ _CHAINS = {
         (
             f"{{match}} update @passed{{family}} {_SENT}",
             f"{{match}} {_WATCHED} ct state untracked update @passed{{family}} {_CAME}",
-            # WireGuard asks from the port on which it is asked, so what a peer sends by itself may
-            # be the answer in a flow that this host began.
+            # WireGuard sends from the port on which it listens, so a packet that a peer sends by
+            # itself may be the reply in a flow that this host began.
             f"{{match}} {_WATCHED} ct direction reply update @passed{{family}} {_CAME}",
         ),
     ),
@@ -82,12 +77,12 @@ _CHAINS = {
 
 @dataclass
 class PacketRecorder:
-    """Watches for as long as the block lasts. ``armed`` tells whether it could.
+    """Records while the ``with`` block lasts; ``armed`` tells whether it can.
 
     watched
-        The ports of this node of which it keeps what arrives.
+        The ports of this node whose arriving packets are recorded.
     asked
-        The questions of which it keeps whether they left.
+        The questions whose leaving packets are recorded.
     """
 
     watched: Iterable[tuple[Protocol, PortRange]]
@@ -119,8 +114,8 @@ class PacketRecorder:
         if hasattr(self, "_nft"):
             self._end()
 
-    def sighting(self) -> RecordedPackets | None:
-        """What was seen until now; ``None`` if nobody watched."""
+    def read(self) -> RecordedPackets | None:
+        """The packets that were recorded until now; ``None`` if nothing was recorded."""
         try:
             listing = list_table("inet", self._table) if self.armed else None
         except FirewalldUnavailable:  # The answers count without it.
@@ -128,8 +123,8 @@ class PacketRecorder:
         return None if listing is None else read_recorded(listing)
 
     def _is_ready(self) -> bool:
-        """Whether the table is there; an older kernel or nft refuses it, and says so."""
-        deadline = time.monotonic() + _READY_WITHIN
+        """Whether the table exists; an older kernel or nft refuses it, and complains."""
+        deadline = time.monotonic() + RECORDER_READY
         complaints = self._nft.stderr
         assert complaints is not None
         while time.monotonic() < deadline and self._nft.poll() is None:
@@ -150,7 +145,7 @@ class PacketRecorder:
 def command(
     table: str, watched: Iterable[tuple[Protocol, PortRange]], asked: Iterable[PacketQuestion]
 ) -> str:
-    """The command for nft, on one line, that makes the table at once; its parts are ours."""
+    """The command for nft, on one line, that creates the whole table; its parts are typed."""
     ports = {
         "watched": [f"{protocol.value} . {span}" for protocol, span in watched],
         "asked": sorted({f"{each.protocol.value} . {each.port}" for each in asked}),
@@ -162,8 +157,8 @@ def command(
     for family, (_ip, kind) in _FAMILIES.items():
         for name, flags in _SETS.items():
             parts.append(
-                f"set {name}{family} {{ type {kind} . inet_proto . inet_service; size {_MOST}; "
-                f"{flags} }}"
+                f"set {name}{family} {{ type {kind} . inet_proto . inet_service; "
+                f"size {REMEMBERED_PACKETS}; {flags} }}"
             )
     for name, (hook, rules) in _CHAINS.items():
         lines = [
@@ -177,12 +172,12 @@ def command(
 
 
 def read_recorded(listing: bytes) -> RecordedPackets:
-    """Turn nft's listing of the table into what was seen."""
+    """Read nft's listing of the table."""
     seen: dict[str, set[tuple[str, Protocol, int]]] = {name: set() for name in _SETS}
     for item in json.loads(listing)["nftables"]:
         found = item.get("set", {})
         for element in found.get("elem", ()) if found.get("name", "")[:-1] in seen else ():
-            # Only an element with a time-out is wrapped.
+            # Only an element with a timeout is wrapped.
             packet = element["elem"]["val"] if "elem" in element else element
             address, protocol, port = packet["concat"]
             seen[found["name"][:-1]].add((str(address), Protocol(protocol), int(port)))

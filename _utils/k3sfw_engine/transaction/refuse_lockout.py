@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from k3sfw_engine.checks.lockout import messages
 from k3sfw_engine.checks.lockout.allowed_by_other_rules import allows, zones_of
 from k3sfw_engine.checks.lockout.contradicted_role import contradicted_role
-from k3sfw_engine.checks.lockout.lockout_check import must_stay_open, never_let_in, taken_away
-from k3sfw_engine.checks.lockout.refusals import Refusal, refusals, refusals_of_a_first_start
+from k3sfw_engine.checks.lockout.lockout_check import must_stay_open, never_allowed, taken_away
+from k3sfw_engine.checks.lockout.refusals import refusals, refusals_of_a_first_start
 from k3sfw_engine.checks.lockout.shrunken_node_list import distrust_shrunken_list
-from k3sfw_engine.errors import Lockout
+from k3sfw_engine.errors import Lockout, Problem
 from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.firewalld.zones import read_others, read_others_of_a_first_start
 from k3sfw_engine.host.dns import read_names
@@ -67,7 +68,7 @@ def guard_rollback(
 
 def _closed_by(
     bus: Bus, seen: HostActivity, now: Objects, wanted: Objects, tables: Tables
-) -> Iterator[Refusal]:
+) -> Iterator[Problem]:
     going = taken_away(must_stay_open(seen, tables), now, wanted, tables)
     closed, zones = _closed(going, lambda interfaces: read_others(bus, interfaces))
     names = read_names() if closed else {}
@@ -87,7 +88,7 @@ def guard_first_start(
     if tables.unsure:
         wanted = keep_members(wanted, ours(permanent))
     seen = read_never_close()
-    going = never_let_in(must_stay_open(seen, tables), wanted.objects, tables)
+    going = never_allowed(must_stay_open(seen, tables), wanted.objects, tables)
     closed, zones = _closed(going, lambda names: [read_others_of_a_first_start(names)])
     found = [
         *contradicted_role(seen, tables, role),
@@ -113,7 +114,7 @@ def _closed(
     return closed, zones
 
 
-def _allowed(found: Sequence[Refusal], tables: Tables) -> tuple[str, ...]:
+def _allowed(found: Sequence[Problem], tables: Tables) -> tuple[str, ...]:
     if found and not tables.allow_lockout:
-        raise Lockout(map(str, found))
-    return tuple(each.notice for each in found)
+        raise Lockout(map(messages.or_allow, found))
+    return tuple(map(messages.allowed, found))

@@ -327,7 +327,7 @@ CUTS = {
     "a forwarding entry to a stranger": (
         "s2",
         [f"bridge fdb replace {mac(5)} dev flannel.1 dst 192.0.2.99"],
-        ["no_neighbour pods s2 -> a2 (10.42.5.0/24)", "192.0.2.99, which is no node"],
+        ["no_neighbour pods s2 -> a2 (10.42.5.0/24)", "192.0.2.99, which is not a node"],
     ),
     "a neighbour": (
         "s3",
@@ -347,7 +347,7 @@ CUTS = {
     "the overlay, taken away": (
         "s3",
         ["ip link delete flannel.1"],
-        ["link_down overlay -> s3", "flannel.1 is not there"],
+        ["link_down overlay -> s3", "flannel.1 does not exist"],
     ),
     "the bridge of the pods": (
         "a1",
@@ -448,12 +448,12 @@ CUTS = {
     "an address of a peer taken by the node": (
         "s3",
         ["ip address add 192.0.2.12/32 dev eth0"],
-        ["wrong_route node s3 -> s2 (192.0.2.12)", "this node has the address of s2 itself"],
+        ["wrong_route node s3 -> s2 (192.0.2.12)", "this node itself has the address of s2"],
     ),
     "a route to a peer by the overlay": (
         "a2",
         ["ip route add 192.0.2.21/32 dev flannel.1"],
-        ["wrong_route node a2 -> a1 (192.0.2.21)", "by flannel.1, where only pods are"],
+        ["wrong_route node a2 -> a1 (192.0.2.21)", "by flannel.1, which has only pods behind it"],
     ),
     "a network of the pods led elsewhere": (
         "s1",
@@ -476,7 +476,7 @@ CUTS = {
     "a zone that accepts everything": (
         "s3",
         ["firewall-cmd --zone=trusted --change-interface=eth0"],
-        ["conflict zone -> s3", "zone trusted"],
+        ["exposed zone -> s3", "zone trusted"],
     ),
 }
 # Decisions for the operator; the fix says so and is not a command.
@@ -589,7 +589,7 @@ def test_a_node_whose_link_is_down_is_blamed_by_itself_and_by_its_peers(overlay)
         for name, (problem,) in found.items():
             assert problem.startswith(f"unproven path MTU {name} -> s3")
             # Which one the kernel reports depends on the age of its neighbour entry.
-            assert "nobody on the link has it" in problem or "no answer to an echo" in problem
+            assert "does not answer" in problem or "no answer to an echo" in problem
         overlay.type(own)
         assert not [p for each in overlay.problems().values() for p in each if "link_down" in p]
 
@@ -615,7 +615,7 @@ def test_the_check_answers_through_salt_with_its_return_code(applied, overlay):
         assert report["summary"].endswith("(2 of 4 peers)")
 
     refused = json.dumps(applied.salt("s1", "k3sfw.check_routes", to="s9"))
-    assert "s9: no such node of this cluster" in refused
+    assert "s9: no such node in this cluster" in refused
     with applied.site({"k3s": {"pod_cidrs": ["10.42.0.1/16"]}}):
         report, code = applied.salt_call("s1", "k3sfw.check_routes")
         assert (report["status"], report["summary"], code) == (

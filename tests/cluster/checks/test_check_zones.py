@@ -95,8 +95,8 @@ def test_a_port_for_servers_only_is_too_wide_on_an_agent(applied):
         (problem,) = report["problems"]
         assert (report["status"], code) == ("FAIL", 2)
         assert problem.startswith(
-            "exposed tcp/2379 server -> a2: zone work (198.51.100.0/24) lets 198.51.100.0/24 in "
-            "there (at runtime and permanently): row etcd lets in fewer"
+            "exposed tcp/2379 server -> a2: zone work (198.51.100.0/24) opens these ports to "
+            "198.51.100.0/24 (at runtime and permanently); row etcd allows fewer sources"
         )
         (row,) = [row for row in report["checks"] if row["status"] == "exposed"]
         assert (row["expect"], row["description"]) == ("closed", "Etcd Service")

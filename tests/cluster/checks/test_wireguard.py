@@ -155,8 +155,8 @@ def test_wireguard_that_is_dropped_on_arrival_is_blamed_on_the_node_that_drops_i
             f"no_answer udp/51820 {name} -> s2 (192.0.2.12): nothing comes back through the overlay"
         )
     assert [sentence.partition(";")[0] for sentence in found["s2"]] == [
-        f"blocked udp/51820 {name} -> s2 ({address}): its packets arrive at s2 and go no further: "
-        "s2 drops them, though its rows are in force"
+        f"blocked udp/51820 {name} -> s2 ({address}): its packets arrive at s2, which drops "
+        "them although its rows are in force"
         for name, address in (("s1", "192.0.2.11"), ("a1", "192.0.2.21"))
     ]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "_utils"))
 
-from k3sfw_engine.checks.report import report
+from k3sfw_engine.checks.report import Report
 from k3sfw_engine.checks.routes.route_check import judge_routes
 from k3sfw_engine.commands.check_routes import observe_routes
 from k3sfw_engine.port_tables.read_pillar import parse_tables
@@ -22,4 +22,4 @@ peers = [node.name for node in tables.nodes if node.name != name]
 PATIENCE = (0.4, 0.6)
 for _line in sys.stdin:
     checks = judge_routes(*observe_routes(tables, name, peers, PATIENCE))
-    print(json.dumps(report(checks, scope="all peers", full=True)), flush=True)
+    print(json.dumps(Report(checks, "all peers").as_dict(full=True)), flush=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from k3sfw_engine.checks.report import RETCODES, report
+from k3sfw_engine.checks.report import RETCODES, Report
 from k3sfw_engine.checks.verdicts import Check, Severity, Status
 
 
@@ -14,13 +14,13 @@ def check(status=Status.OK, **columns):
 
 
 def problems(*checks):
-    return report(checks, scope="x", full=False)["problems"]
+    return Report(checks, "x").as_dict(full=False)["problems"]
 
 
 BLOCKED = {
     "status": Status.BLOCKED,
     "evidence": "rejected by a2 itself (firewalld)",
-    "hint": "salt a2 state.apply k3s.firewall",
+    "fix": "salt a2 state.apply k3s.firewall",
 }
 
 
@@ -34,14 +34,14 @@ def test_the_contracts_own_example():
 
 def test_a_summary_counts_the_worst_first_and_says_how_far_it_reached():
     checks = [check()] * 22 + [check(Status.UNPROVEN), check(Status.BLOCKED)]
-    result = report(checks, scope="4 of 4 peers probed", full=False)
+    result = Report(tuple(checks), "4 of 4 peers probed").as_dict(full=False)
     assert result["summary"] == ("22 of 24 checks ok, 1 blocked, 1 unproven (4 of 4 peers probed)")
     assert result["counts"] == {"blocked": 1, "unproven": 1, "ok": 22}
     assert list(result) == ["status", "summary", "problems", "counts"]
 
 
-def test_a_hint_that_only_tells_where_to_look_is_not_called_a_mend():
-    found = check(Status.NO_ANSWER, evidence="nothing came back", hint="see salt a2 test.ping")
+def test_a_place_to_look_is_not_called_a_fix():
+    found = check(Status.NO_ANSWER, evidence="nothing came back", see="salt a2 test.ping")
     assert problems(found) == [
         "no_answer tcp/10250 s1 -> a2: nothing came back; see salt a2 test.ping"
     ]
@@ -93,14 +93,28 @@ def test_a_check_without_a_port_is_known_by_its_description():
     ],
 )
 def test_the_worst_check_decides(statuses, word, code):
-    result = report(map(check, statuses), scope="x", full=False)
+    result = Report(tuple(map(check, statuses)), "x").as_dict(full=False)
     assert result["status"] == word
     assert RETCODES[Severity(word)] == RETCODES[word] == code
 
 
 def test_rows_are_flat_texts_the_worst_first_in_the_documented_columns():
-    rows = report([check(), check(Status.BLOCKED)], scope="x", full=True)["checks"]
+    rows = Report((check(), check(Status.BLOCKED)), "x").as_dict(full=True)["checks"]
     assert [row["status"] for row in rows] == ["blocked", "ok"]
     columns = "from to address protocol port description expect status by evidence hint"
     assert list(rows[0]) == columns.split()
     assert all(type(value) is str for row in rows for value in row.values())
+
+
+def test_a_report_names_the_sls_that_fixes_every_failure():
+    fixed = check(Status.BAD_SETTING, sls="k3s.routes")
+    warning = check(Status.UNPROVEN)
+    by_hand = check(Status.BAD_SETTING)
+    for found, sls in [
+        ((fixed, warning, check()), "k3s.routes"),
+        ((fixed, by_hand), None),
+        ((fixed, check(Status.ERROR)), None),
+        ((warning,), None),
+        ((check(Status.CONFLICT, sls="k3s.routes"),), None),
+    ]:
+        assert Report(found, "x").as_dict(full=False).get("fixed_by") == sls

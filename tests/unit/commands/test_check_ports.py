@@ -40,8 +40,7 @@ def ways(monkeypatch):
 
         monkeypatch.setattr(check_ports, "read_network", read)
         chosen = [node for node in found.nodes if node.name != "s1"]
-        overlay, _sources, _notices = check_ports._ways(found, chosen)
-        return overlay, asked
+        return check_ports._read_paths(found, chosen).overlay, asked
 
     return given
 

@@ -10,7 +10,7 @@ from jeepney.low_level import HeaderFields
 
 from k3sfw_engine.commands import check_routes
 from k3sfw_engine.commands.check_routes import read_host
-from k3sfw_engine.errors import FirewalldUnavailable
+from k3sfw_engine.errors import FirewalldUnavailable, Problem
 from k3sfw_engine.host import network_manager, nft_command
 from k3sfw_engine.host.nft_command import base_chains
 from k3sfw_engine.model.host_facts import BaseChain, NmConnection
@@ -20,7 +20,6 @@ from k3sfw_engine.model.host_facts import BaseChain, NmConnection
 def alone(monkeypatch):
     """Nothing answers but the files."""
     monkeypatch.setattr(check_routes, "base_chains", lambda: ())
-    monkeypatch.setattr(check_routes, "zones_of_interfaces", lambda names: ({}, frozenset()))
     monkeypatch.setattr(check_routes, "managed_interfaces", lambda names: ())
 
 
@@ -64,9 +63,9 @@ def test_what_cannot_be_read_is_a_sentence_and_no_empty_answer(alone, tmp_path, 
     def refuse(*_arguments):
         raise FirewalldUnavailable("firewalld is not running", "systemctl enable --now firewalld")
 
-    monkeypatch.setattr(check_routes, "zones_of_interfaces", refuse)
+    monkeypatch.setattr(check_routes, "base_chains", refuse)
     assert read_host(["eth0"], tmp_path).unread == (
-        "firewalld is not running. Fix: systemctl enable --now firewalld",
+        Problem("firewalld is not running", "systemctl enable --now firewalld"),
     )
 
 

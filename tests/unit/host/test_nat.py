@@ -7,7 +7,7 @@ from pathlib import Path
 import netaddr
 import pytest
 
-from k3sfw_engine.errors import FirewalldUnavailable
+from k3sfw_engine.errors import FirewalldUnavailable, Problem
 from k3sfw_engine.host import nat, run_program
 from k3sfw_engine.host.nat import read_redirections
 from k3sfw_engine.host.run_program import Finished
@@ -74,12 +74,12 @@ def test_each_family_and_each_kind_of_iptables_is_asked_where_it_has_a_table(hos
 
 def test_what_cannot_be_shown_is_said(host):
     read, _ran = host(["ip nat"])
-    (sentence,) = read.unread
-    assert sentence.endswith("Fix: install the package iptables")
+    (problem,) = read.unread
+    assert problem.fix == "install the package iptables"
     read, _ran = host(["ip nat"], ["iptables-save"], code=4)
-    assert "iptables-save fails (Permission denied)" in read.unread[0]
+    assert "iptables-save fails (Permission denied)" in read.unread[0].text
     read, _ran = host(["ip nat"], ["iptables-save"], output=b"-A PREROUTING --dport ssh -j DNAT")
-    assert read.unread[0].startswith("a rule of what this host redirects cannot be read")
+    assert read.unread[0].text.startswith("a NAT rule of this host cannot be read")
 
 
 def test_an_nft_that_fails_hides_no_table_of_the_old_iptables(host, monkeypatch, tmp_path):
@@ -90,5 +90,5 @@ def test_an_nft_that_fails_hides_no_table_of_the_old_iptables(host, monkeypatch,
 
     monkeypatch.setattr(nat, "base_chains", refuse)
     read = read_redirections(HERE, tmp_path)
-    assert read.unread == ("nft is not installed. Fix: install the package nftables",)
+    assert read.unread == (Problem("nft is not installed", "install the package nftables"),)
     assert read.found

@@ -24,8 +24,8 @@ def read(protocol, number, icmp=None, version=4):
     ("protocol", "number", "sender", "codes", "outcome"),
     [
         # errno, who sent which code by IPv4 and by IPv6; none: the error queue was empty
-        (TCP, errno.ECONNREFUSED, None, None, ProbeResult.NOBODY_LISTENS),
-        (UDP, errno.ECONNREFUSED, TARGET, (3, 4), ProbeResult.NOBODY_LISTENS),
+        (TCP, errno.ECONNREFUSED, None, None, ProbeResult.NOTHING_LISTENS),
+        (UDP, errno.ECONNREFUSED, TARGET, (3, 4), ProbeResult.NOTHING_LISTENS),
         (TCP, errno.ECONNREFUSED, TARGET, (3, 4), ProbeResult.REJECTED),
         (TCP, errno.EHOSTUNREACH, TARGET, (13, 1), ProbeResult.REJECTED),
         (UDP, errno.EHOSTUNREACH, TARGET, (13, 1), ProbeResult.REJECTED),
@@ -56,9 +56,9 @@ def test_an_error_means(protocol, number, sender, codes, outcome, version):
 
 
 def test_an_icmp_error_is_named_and_so_is_who_sent_it():
-    assert str(IcmpError(4, 3, 13, "192.0.2.2")) == "admin-prohibited, said 192.0.2.2"
-    assert str(IcmpError(6, 1, 1, "2001:db8::2")) == "admin-prohibited, said 2001:db8::2"
-    assert str(IcmpError(4, 3, 15, "192.0.2.2")) == "code 15, said 192.0.2.2"
+    assert str(IcmpError(4, 3, 13, "192.0.2.2")) == "admin-prohibited from 192.0.2.2"
+    assert str(IcmpError(6, 1, 1, "2001:db8::2")) == "admin-prohibited from 2001:db8::2"
+    assert str(IcmpError(4, 3, 15, "192.0.2.2")) == "code 15 from 192.0.2.2"
 
 
 def test_an_unknown_error_is_shown_by_its_number():

@@ -1,1 +1,10 @@
-"""TODO map."""
+"""What an apply, a rollback or a first start would close that must stay open.
+
+lockout_check           live connections that our objects allow now and would not allow any more
+allowed_by_other_rules  whether zones and policies of others allow a packet anyway
+refusals                each connection that would be cut off, with its cause and its fix
+contradicted_role       a role in pillar that contradicts what runs on the node
+shrunken_node_list      a node list that suddenly shrank
+messages                every sentence of these refusals
+defaults                how much a node list may shrink, and why
+"""

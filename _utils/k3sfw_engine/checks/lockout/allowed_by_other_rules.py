@@ -1,7 +1,7 @@
-"""Whether other people's zones and policies allow a packet, so that it needs no rule of ours. Pure.
+"""Whether zones and policies that are not ours allow a packet, so that it needs no row. Pure.
 
-When in doubt, it assumes that they do not: a reject rule might match this peer, and a source that
-is a MAC address or an unread ipset might not.
+When in doubt, assume that they do not: a reject rule might match this peer, and a source that is a
+MAC address or an unread ipset might not.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from k3sfw_engine.model.zones import OtherRules
 _REFUSING_TARGETS = ("DROP", "REJECT", "%%REJECT%%")
 
 
-def allows(rules: OtherRules, question: Packet, interfaces: Set[str]) -> bool:
+def allows(rules: OtherRules, packet: Packet, interfaces: Set[str]) -> bool:
     """Whether the packet is certainly allowed, on whichever of the interfaces it arrives."""
-    zones = zones_of(rules, question, interfaces)
+    zones = zones_of(rules, packet, interfaces)
     policies = list(_to_host(rules, zones))
-    if not zones or any(_may_refuse(each, question) for each in policies):
+    if not zones or any(_may_refuse(each, packet) for each in policies):
         return False
-    if any(_from_all(each, zones) and _opens(rules, each, question) for each in policies):
+    if any(_from_all(each, zones) and _opens(rules, each, packet) for each in policies):
         return True
     found = [rules.zones.get(name) for name in zones]
-    return all(zone and _zone_allows(rules, zone, question) for zone in found)
+    return all(zone and _zone_allows(rules, zone, packet) for zone in found)
 
 
-def zones_of(rules: OtherRules, question: Packet, interfaces: Set[str]) -> tuple[str, ...]:
+def zones_of(rules: OtherRules, packet: Packet, interfaces: Set[str]) -> tuple[str, ...]:
     """The zones that may judge the packet; none if its interfaces are unknown."""
     bound = {
         interface: name
@@ -48,11 +48,11 @@ def zones_of(rules: OtherRules, question: Packet, interfaces: Set[str]) -> tuple
     for name, zone in rules.zones.items():
         for source in zone.items("sources"):
             networks = parse_networks(source, rules.ipsets)
-            if any(question.source in network for network in networks):
+            if any(packet.source in network for network in networks):
                 certain.add(name)
-            elif not networks or netaddr.IPSet(networks) & _set_of(question):
+            elif not networks or netaddr.IPSet(networks) & _set_of(packet):
                 possible.add(name)
-    # A source counts before an interface.
+    # A source takes precedence over an interface.
     return tuple(sorted((certain or by_interface) | possible)) if interfaces else ()
 
 
@@ -69,51 +69,51 @@ def _from_all(policy: FirewalldObject, zones: Iterable[str]) -> bool:
     return "ANY" in ingress or ingress.issuperset(zones)
 
 
-def _zone_allows(rules: OtherRules, zone: FirewalldObject, question: Packet) -> bool:
-    if any(_rule_may_refuse(rule, question) for rule in zone.rules):
+def _zone_allows(rules: OtherRules, zone: FirewalldObject, packet: Packet) -> bool:
+    if any(_rule_may_refuse(rule, packet) for rule in zone.rules):
         return False
-    return _opens(rules, zone, question)
+    return _opens(rules, zone, packet)
 
 
-def _opens(rules: OtherRules, each: FirewalldObject, question: Packet) -> bool:
+def _opens(rules: OtherRules, each: FirewalldObject, packet: Packet) -> bool:
     if each.settings["target"] == "ACCEPT" and not rejects_the_rest(each):
         return True
-    return any(_opening_allows(rules, found, question) for found in openings(each, rules.services))
+    return any(_opening_allows(rules, found, packet) for found in openings(each, rules.services))
 
 
-def _opening_allows(rules: OtherRules, opening: Opening, question: Packet) -> bool:
+def _opening_allows(rules: OtherRules, opening: Opening, packet: Packet) -> bool:
     if (
-        opening.protocol is not question.protocol
-        or question.port is None
-        or question.port not in opening.ports
-        or question.source.version not in opening.families
+        opening.protocol is not packet.protocol
+        or packet.port is None
+        or packet.port not in opening.ports
+        or packet.source.version not in opening.families
         or opening.inverted
     ):
         return False
     if opening.ports == EVERY_PORT and not _is_for_every_sender(opening):
         return False
     networks = parse_networks(opening.source, rules.ipsets)
-    return not opening.source or any(question.source in network for network in networks)
+    return not opening.source or any(packet.source in network for network in networks)
 
 
-def _may_refuse(policy: FirewalldObject, question: Packet) -> bool:
+def _may_refuse(policy: FirewalldObject, packet: Packet) -> bool:
     if policy.settings["target"] in _REFUSING_TARGETS:
         return True
-    return any(_rule_may_refuse(rule, question) for rule in policy.rules)
+    return any(_rule_may_refuse(rule, packet) for rule in policy.rules)
 
 
-def _rule_may_refuse(rule: Rule, question: Packet) -> bool:
+def _rule_may_refuse(rule: Rule, packet: Packet) -> bool:
     by_name = {part.name: part for part in rule.parts}
-    if not {"reject", "drop"} & by_name.keys() or _is_of_another_port(rule.parts, question):
+    if not {"reject", "drop"} & by_name.keys() or _is_of_another_port(rule.parts, packet):
         return False
     family = by_name["rule"].attributes.get("family", "") if "rule" in by_name else ""
-    if family and family != f"ipv{question.source.version}":
+    if family and family != f"ipv{packet.source.version}":
         return False
     source = by_name.get("source")
     if source is None or source.negated:
         return True
     networks = parse_networks(source.attributes.get("address", ""), {})
-    return not networks or bool(netaddr.IPSet(networks) & _set_of(question))
+    return not networks or bool(netaddr.IPSet(networks) & _set_of(packet))
 
 
 def _is_for_every_sender(opening: Opening) -> bool:
@@ -123,7 +123,7 @@ def _is_for_every_sender(opening: Opening) -> bool:
     return opening.setting in ("port", "protocol")
 
 
-def _is_of_another_port(parts: Parts, question: Packet) -> bool:
+def _is_of_another_port(parts: Parts, packet: Packet) -> bool:
     """Whether the rule certainly matches only packets to other ports."""
     for part in parts:
         if part.name in ("icmp-type", "icmp-block"):
@@ -135,9 +135,9 @@ def _is_of_another_port(parts: Parts, question: Packet) -> bool:
                 ports = parse_span(part.attributes.get("port", ""))
             except ValueError:
                 continue  # A name of a port.
-            return question.port is not None and question.port not in ports
+            return packet.port is not None and packet.port not in ports
     return False
 
 
-def _set_of(question: Packet) -> netaddr.IPSet:
-    return netaddr.IPSet([netaddr.IPNetwork(question.source)])
+def _set_of(packet: Packet) -> netaddr.IPSet:
+    return netaddr.IPSet([netaddr.IPNetwork(packet.source)])

@@ -5,34 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from k3sfw_engine.checks.lockout import messages
 from k3sfw_engine.checks.lockout.lockout_check import must_stay_open
-from k3sfw_engine.checks.lockout.refusals import Refusal
+from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.addresses import entry
 from k3sfw_engine.model.live_connections import CriticalService, HostActivity
-from k3sfw_engine.model.rows import ROOT, Role, Tables
+from k3sfw_engine.model.rows import Role, Tables
 
-# -- roles and members ----------------------------------------------------------------------------
+_SERVICES = {CriticalService.ETCD: "etcd", CriticalService.API: "an API server"}
 
 
-def contradicted_role(seen: HostActivity, tables: Tables, role: Role) -> Iterator[Refusal]:
-    """What runs here against what pillar says this node is; a K3s that is not there is no word."""
-    flows = must_stay_open(replace(seen, ssh_ports=frozenset()), tables)
-    servers = [
-        each for each in flows if each.service in (CriticalService.ETCD, CriticalService.API)
-    ]
-    if role is Role.AGENT and servers:
-        peers = ", ".join(sorted({entry(each.peer) for each in servers}))
-        what = " and ".join(sorted({_SERVES[each.service] for each in servers}))
-        yield Refusal(
-            f"the tables say that this node is an agent, and {what} with live connections from "
-            f"{peers} runs on it",
-            f"correct its role in {ROOT}:nodes or the grain k3s_role",
+def contradicted_role(seen: HostActivity, tables: Tables, role: Role) -> Iterator[Problem]:
+    """Compare the role in pillar with what is running. If K3s is not running, that proves nothing.
+
+    Live connections to etcd or the API server prove a server.
+    """
+    live = must_stay_open(replace(seen, ssh_ports=frozenset()), tables)
+    of_servers = [each for each in live if each.service in _SERVICES]
+    if role is Role.AGENT and of_servers:
+        yield messages.role_contradicted_by_services(
+            " and ".join(sorted({_SERVICES[each.service] for each in of_servers})),
+            ", ".join(sorted({entry(each.peer) for each in of_servers})),
         )
-    elif role is Role.SERVER and seen.k3s == {Role.AGENT}:
-        yield Refusal(
-            "the tables say that this node is a server, and k3s-agent runs on it",
-            f"correct its role in {ROOT}:nodes or the grain k3s_role",
-        )
-
-
-_SERVES = {CriticalService.ETCD: "etcd", CriticalService.API: "an API server"}
+    elif role is Role.SERVER and seen.k3s_roles == {Role.AGENT}:
+        yield messages.role_contradicted_by_agent()

@@ -1,41 +1,37 @@
-"""A node list that suddenly shrank: it never narrows an ipset. Pure."""
+"""A node list that suddenly shrank, which is distrusted and removes no address. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from k3sfw_engine.checks.lockout import messages
+from k3sfw_engine.checks.lockout.defaults import ADDRESSES_THAT_MAY_LEAVE, SHARE_THAT_MUST_STAY
 from k3sfw_engine.model.addresses import FAMILIES
 from k3sfw_engine.model.firewall_objects import Kind, Objects, set_name
 from k3sfw_engine.model.row_sources import NODE_SETS
-from k3sfw_engine.model.rows import ROOT, SourceKind, Tables
+from k3sfw_engine.model.rows import SourceKind, Tables
 from k3sfw_engine.plan.desired.desired_objects import Desired
 
 
 def distrust_shrunken_list(tables: Tables, wanted: Desired, held: Objects) -> Tables:
-    """The tables, unsure of their nodes if these are suddenly much fewer than those held."""
+    """Mark the tables as unsure of their nodes if these are far fewer than the nodes in force."""
     reason = suspected_loss(tables, wanted.objects, held)
     return replace(tables, unsure=(*tables.unsure, reason)) if reason else tables
 
 
-# Fewer may well have left at once.
-_MANY_NODES = 3
-
-
 def suspected_loss(tables: Tables, wanted: Objects, now: Objects) -> str:
-    """Why a peer list that is suddenly much smaller is not believed; else an empty text.
+    """The reason to distrust a node list that is suddenly much smaller; empty if there is none.
 
     now
-        Our objects that hold the members so far.
+        Our objects with the nodes in force.
     """
     if tables.expected_nodes is not None and len(tables.nodes) >= tables.expected_nodes:
         return ""
     held, left = _node_addresses(now), _node_addresses(wanted)
-    if 2 * len(left) >= len(held) or len(held - left) < _MANY_NODES:
+    enough = len(left) >= SHARE_THAT_MUST_STAY * len(held)
+    if enough or len(held - left) <= ADDRESSES_THAT_MAY_LEAVE:
         return ""
-    return (
-        f"{ROOT}:nodes has {len(left)} addresses, and {len(held)} are let in as nodes' now. If "
-        f"so many have left, set {ROOT}:firewall:expected_nodes to the true number of nodes"
-    )
+    return messages.node_list_shrank(len(left), len(held))
 
 
 def _node_addresses(objects: Objects) -> frozenset[str]:

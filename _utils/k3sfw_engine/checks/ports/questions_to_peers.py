@@ -1,4 +1,4 @@
-"""Which packets a node sends to its peers, and what the tables expect of each. Pure."""
+"""The packets that a node sends to its peers, and what the tables expect of each. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from types import MappingProxyType
 
 import netaddr
 
-from k3sfw_engine.checks.verdicts import SEE, Check, Status
+from k3sfw_engine.checks.ports import messages
+from k3sfw_engine.checks.ports.defaults import FREE_PORTS, PORTS_ASKED_ONE_BY_ONE
+from k3sfw_engine.checks.verdicts import Check, Status
 from k3sfw_engine.model.kubernetes_names import VXLAN_PORT, WIREGUARD_PORTS
 from k3sfw_engine.model.packet_question import PacketQuestion
 from k3sfw_engine.model.rows import (
@@ -29,10 +31,7 @@ from k3sfw_engine.model.rows import (
 def watched_packets(
     tables: Tables, own: Node, tunnels: Iterable[int]
 ) -> list[tuple[Protocol, PortRange]]:
-    """The ports whose arrivals the witness keeps, those of this node's rows and of tunnels.
-
-    None of them twice.
-    """
+    """The ports whose arrivals are recorded: those of this node's rows and of tunnels."""
     found: list[tuple[Protocol, PortRange]] = []
     spans = {(row.protocol, span) for row in tables.rows_of(own.role) for span in row.ports}
     spans |= {(Protocol.UDP, PortRange(port, port)) for port in tunnels}
@@ -45,19 +44,14 @@ def watched_packets(
     return found
 
 
-def unasked_rows(tables: Tables, own: Node, chosen: Iterable[Node]) -> Iterator[Check]:
-    """Those of the chosen of whom nothing could be asked, whatever port is meant."""
+def unasked_peers(tables: Tables, own: Node, chosen: Iterable[Node]) -> Iterator[Check]:
+    """A verdict on each chosen peer that could be asked nothing at all."""
     families = {address.version for address in own.addresses}
     for peer in chosen:
         if peer.role is not own.role and tables.peer_rows is None:
-            evidence = (
-                "it was not asked: what opens nodes of the other role was not in the pillar that "
-                "the master compiled for this check (k3s:peer_ports)"
-            )
-            hint = "include k3s.ports in the pillar of this minion, with pillar_cache: False"
+            problem = messages.rows_of_peer_unknown()
         elif not families & {address.version for address in peer.addresses}:
-            evidence = f"it was not asked: it has no address of a family that {own.name} has"
-            hint = f"{SEE}k3s:nodes:{peer.name}:addresses in pillar"
+            problem = messages.no_common_family(own.name, peer.name)
         else:
             continue
         yield Check(
@@ -65,12 +59,13 @@ def unasked_rows(tables: Tables, own: Node, chosen: Iterable[Node]) -> Iterator[
             to=peer.name,
             description="packets",
             status=Status.ERROR,
-            evidence=evidence,
-            hint=hint,
+            evidence=problem.text,
+            fix=problem.fix,
+            see=problem.see,
         )
 
 
-SAMPLE = 8
+# The ports that carry pods' packets between nodes, and the address families of those nodes.
 _CARRIED: Mapping[FlannelBackend, Mapping[int, tuple[int, ...]]] = {
     FlannelBackend.VXLAN: {VXLAN_PORT: (4, 6)},
     FlannelBackend.WIREGUARD: {port: (family,) for family, port in WIREGUARD_PORTS.items()},
@@ -78,16 +73,9 @@ _CARRIED: Mapping[FlannelBackend, Mapping[int, tuple[int, ...]]] = {
     FlannelBackend.NONE: {},
 }
 
-# Of a longer range its two ends stand for all of it.
-_PORTS_ASKED_ONE_BY_ONE = 8
-
-# Ports that no row names are taken from here: below the NodePorts and the kernel's own choice.
-_FREE_PORTS = range(20000, 30000)
-_FREE = "a port that no row names"
-
 
 class Expect(str, Enum):
-    """What the tables say of a question."""
+    """The answer that the tables expect."""
 
     OPEN = "open"
     CLOSED = "closed"
@@ -97,18 +85,18 @@ class Via(Enum):
     """How a question travels."""
 
     DIRECT = "direct"
-    OVERLAY = "overlay"  # to the peer's address in the overlay: any answer proves it both ways
-    NO_OVERLAY = "no overlay"  # a plain datagram to the VXLAN port, as the overlay lacks this peer
+    OVERLAY = "overlay"  # to the peer's overlay address: any answer proves both directions
+    NO_OVERLAY = "no overlay"  # a plain datagram to the VXLAN port: the overlay has no such peer
 
 
 @dataclass(frozen=True)
 class PeerQuestion:
-    """A packet question to a peer, and what the tables say of it.
+    """A packet question to a peer, and the answer that the tables expect.
 
     address
-        The node address that is asked about, also where the packet goes through the overlay.
+        The node address in question, even if the packet goes through the overlay.
     tunnel
-        The port of that address through which the overlay's packets go, 0 for a direct question.
+        The port at that address that carries the overlay; 0 for a direct question.
     """
 
     peer: Node
@@ -116,18 +104,18 @@ class PeerQuestion:
     question: PacketQuestion
     expect: Expect
     description: str
-    way: Via = Via.DIRECT
+    via: Via = Via.DIRECT
     tunnel: int = 0
 
     @property
-    def is_by_word(self) -> bool:
-        """Whether the peer alone says that the overlay's address is its own."""
+    def is_claimed(self) -> bool:
+        """Whether the overlay address is only claimed by the peer."""
         return self.tunnel in WIREGUARD_PORTS.values()
 
 
 @dataclass(frozen=True)
 class Filter:
-    """The operator's narrower question; empty means everything."""
+    """The nodes and ports that the operator asked for; empty means everything."""
 
     sources: frozenset[str] = frozenset()
     targets: frozenset[str] = frozenset()
@@ -135,19 +123,19 @@ class Filter:
     ports: PortRange | None = None
 
     def wants_port(self, protocol: Protocol, port: int) -> bool:
-        """Whether a question about this port is wanted."""
+        """Whether this port was asked for."""
         if self.protocol is not None and protocol is not self.protocol:
             return False
         return self.ports is None or port in self.ports
 
     def wants(self, source: str, target: str) -> bool:
-        """Whether packets from one node to the other are asked about."""
+        """Whether packets from one node to the other were asked for."""
         return (not self.sources or source in self.sources) and (
             not self.targets or target in self.targets
         )
 
     def wants_row(self, row: Row) -> bool:
-        """Whether a row has to do with the question."""
+        """Whether a row concerns the ports that were asked for."""
         if self.ports is None:
             return True
         return any(
@@ -159,10 +147,10 @@ EVERYTHING = Filter()
 
 
 def peers_to_ask(nodes: Iterable[Node], own: str, count: int | None, turn: int) -> tuple[Node, ...]:
-    """The peers to ask this time: ``count`` of them, others with each turn, ``None`` for all.
+    """The peers to ask this time: the next ``count`` of them with each turn, ``None`` for all.
 
-    All nodes stand in a ring and each takes those behind itself, so in each turn every node is
-    asked by as many as it asks.
+    The nodes form a ring and each node asks those that follow it, so in every turn each node is
+    asked as often as it asks.
     """
     ring = sorted(nodes, key=lambda node: node.name)
     at = next((index for index, node in enumerate(ring) if node.name == own), 0)
@@ -178,22 +166,22 @@ def questions(
     own: Node,
     peers: Iterable[Node],
     overlay: Mapping[str, str] | None,
-    narrow: Filter,
+    only: Filter,
     turn: int,
     sources: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[PeerQuestion, ...]:
     """Every question of this node to these peers.
 
     overlay
-        The address of each peer in the overlay, by its node address; ``None`` where this node has
-        no device of the overlay.
+        The address of each peer in the overlay, by its node address; ``None`` if this node has no
+        overlay device.
     turn
-        Chooses the port that no row names.
+        Selects the port that no row names.
     sources
-        The address that this node asks each address from, as far as it is known.
+        The address from which this node asks each address, as far as that is known.
     """
     firsts = {address.version: address for address in reversed(own.addresses)}
-    told: dict[tuple[Role, netaddr.IPAddress], tuple[_PortOfRole, ...]] = {}
+    expected: dict[tuple[Role, netaddr.IPAddress], tuple[_PortOfRole, ...]] = {}
     found: list[PeerQuestion] = []
     for peer in peers:
         rows = _rows_of(tables, own, peer.role)
@@ -206,18 +194,18 @@ def questions(
             text = str(address)
             asking = netaddr.IPAddress(sources.get(text) or firsts[address.version])
             key = (peer.role, asking)
-            if key not in told:
-                told[key] = tuple(_ports_of_role(tables, own, rows, asking, narrow))
-            found += _questions_to(peer, text, told[key], free, overlay)
-            everything = any(_lets_everything_in(row, own, asking, tables) for row in rows)
-            if narrow.wants_port(Protocol.TCP, free) and not everything:
-                nobody = PacketQuestion(text, Protocol.TCP, free)
-                found.append(PeerQuestion(peer, text, nobody, Expect.CLOSED, _FREE))
+            if key not in expected:
+                expected[key] = tuple(_ports_of_role(tables, own, rows, asking, only))
+            found += _questions_to(peer, text, expected[key], free, overlay)
+            allowed = any(_allows_everything(row, own, asking, tables) for row in rows)
+            if only.wants_port(Protocol.TCP, free) and not allowed:
+                question = PacketQuestion(text, Protocol.TCP, free)
+                found.append(PeerQuestion(peer, text, question, Expect.CLOSED, messages.FREE_PORT))
     return tuple(found)
 
 
 def _rows_of(tables: Tables, own: Node, role: Role) -> tuple[Row, ...] | None:
-    """The rows that open a peer of this role, or ``None`` where they are not all known here."""
+    """The rows that open a peer of this role; ``None`` if not all of them are known here."""
     if role is own.role:
         return tables.rows_of(role)
     if tables.peer_rows is None:
@@ -226,61 +214,61 @@ def _rows_of(tables: Tables, own: Node, role: Role) -> tuple[Row, ...] | None:
 
 
 def _free_port(rows: Iterable[Row], own: Node, peer: Node, turn: int) -> int:
-    """A port that no row names, another one each turn."""
+    """A port that no row names, a different one each turn."""
     named = [span for row in rows for span in row.ports]
-    start = zlib.crc32(f"{turn} {own.name} {peer.name}".encode()) % len(_FREE_PORTS)
-    ports = (_FREE_PORTS[(start + step) % len(_FREE_PORTS)] for step in range(len(_FREE_PORTS)))
+    start = zlib.crc32(f"{turn} {own.name} {peer.name}".encode()) % len(FREE_PORTS)
+    ports = (FREE_PORTS[(start + step) % len(FREE_PORTS)] for step in range(len(FREE_PORTS)))
     return next(port for port in ports if not any(port in span for span in named))
 
 
 @dataclass(frozen=True)
 class _PortOfRole:
-    """What the tables say of one port of every peer of a role, to this node in one family."""
+    """What the tables expect at one port of every peer of a role, from this node in one family."""
 
     protocol: Protocol
     port: int
     expect: Expect
     description: str
-    carried: tuple[int, ...]  # the families of the nodes between which it carries pods' packets
+    carried: tuple[int, ...]  # the node families between which it carries pods' packets
 
 
 def _ports_of_role(
-    tables: Tables, own: Node, rows: Iterable[Row], asking: netaddr.IPAddress, narrow: Filter
+    tables: Tables, own: Node, rows: Iterable[Row], asking: netaddr.IPAddress, only: Filter
 ) -> Iterator[_PortOfRole]:
     rows = tuple(rows)
-    everything = [row for row in rows if _lets_everything_in(row, own, asking, tables)]
+    everything = [row for row in rows if _allows_everything(row, own, asking, tables)]
     named: dict[tuple[Protocol, int], list[Row]] = {}
     for row in rows:
         if row.protocol in _ASKED:
             for port in (port for span in row.ports for port in _ports_of(span)):
-                wanted = narrow.wants_port(row.protocol, port)
-                if wanted and not _is_of_no_use(row.protocol, port, tables):
+                wanted = only.wants_port(row.protocol, port)
+                if wanted and not _is_unused(row.protocol, port, tables):
                     named.setdefault((row.protocol, port), []).append(row)
-    asked = narrow.protocol or Protocol.TCP
-    if narrow.ports is not None and not named and asked in _ASKED:
-        # Nothing but a narrower question makes one about ports that no row names.
-        named.update({(asked, port): [] for port in _ports_of(narrow.ports)})
+    asked = only.protocol or Protocol.TCP
+    if only.ports is not None and not named and asked in _ASKED:
+        # Ports that no row names are asked only if the operator names them.
+        named.update({(asked, port): [] for port in _ports_of(only.ports)})
     for (protocol, port), by in named.items():
-        letting_in = [row for row in by if row_admits(row, own, asking, tables)] or everything
+        allowing = [row for row in by if row_admits(row, own, asking, tables)] or everything
         yield _PortOfRole(
             protocol,
             port,
-            Expect.OPEN if letting_in else Expect.CLOSED,
-            describe_rows(letting_in or by) or _FREE,
-            _carried(tables, protocol, port) if letting_in else (),
+            Expect.OPEN if allowing else Expect.CLOSED,
+            describe_rows(allowing or by) or messages.FREE_PORT,
+            _carried(tables, protocol, port) if allowing else (),
         )
 
 
-# SCTP is judged in its layers and not asked: most kernels cannot.
+# SCTP is compared layer by layer and not asked: most kernels have no module for it.
 _ASKED = (Protocol.TCP, Protocol.UDP)
 
 
-def _lets_everything_in(row: Row, own: Node, asking: netaddr.IPAddress, tables: Tables) -> bool:
+def _allows_everything(row: Row, own: Node, asking: netaddr.IPAddress, tables: Tables) -> bool:
     return row.protocol is Protocol.ANY and row_admits(row, own, asking, tables)
 
 
-def _is_of_no_use(protocol: Protocol, port: int, tables: Tables) -> bool:
-    """WireGuard's second port is for IPv6 pods; without any, nothing has it open."""
+def _is_unused(protocol: Protocol, port: int, tables: Tables) -> bool:
+    """Whether it is WireGuard's second port, for IPv6 pods, and the cluster has none."""
     return (
         tables.flannel_backend is FlannelBackend.WIREGUARD
         and (protocol, port) == (Protocol.UDP, WIREGUARD_PORTS[6])
@@ -291,37 +279,37 @@ def _is_of_no_use(protocol: Protocol, port: int, tables: Tables) -> bool:
 def _questions_to(
     peer: Node,
     address: str,
-    told: Iterable[_PortOfRole],
+    expected: Iterable[_PortOfRole],
     free: int,
     overlay: Mapping[str, str] | None,
 ) -> Iterator[PeerQuestion]:
-    for each in told:
+    for each in expected:
         question = PacketQuestion(address, each.protocol, each.port)
-        way: Via | None = Via.DIRECT
+        via: Via | None = Via.DIRECT
         if each.carried and overlay is not None:
-            way = _way(peer, address, each, overlay)
-        if way is Via.OVERLAY and overlay is not None:
+            via = _via(peer, address, each, overlay)
+        if via is Via.OVERLAY and overlay is not None:
             inside = PacketQuestion(overlay[address], Protocol.TCP, free)
             yield PeerQuestion(
-                peer, address, inside, each.expect, each.description, way, tunnel=each.port
+                peer, address, inside, each.expect, each.description, via, tunnel=each.port
             )
-        elif way is not None:
-            yield PeerQuestion(peer, address, question, each.expect, each.description, way)
+        elif via is not None:
+            yield PeerQuestion(peer, address, question, each.expect, each.description, via)
 
 
-def _way(peer: Node, address: str, told: _PortOfRole, overlay: Mapping[str, str]) -> Via | None:
-    """How to ask about a port of the overlay; ``None`` where nobody sends to it."""
+def _via(peer: Node, address: str, expected: _PortOfRole, overlay: Mapping[str, str]) -> Via | None:
+    """How to ask about a port of the overlay; ``None`` if no overlay packet is sent there."""
     family = _family(address)
     known = {other.version for other in peer.addresses if str(other) in overlay}
-    if family not in told.carried:
-        return None if known.intersection(told.carried) else Via.DIRECT
+    if family not in expected.carried:
+        return None if known.intersection(expected.carried) else Via.DIRECT
     if address in overlay:
         return Via.OVERLAY
     if family in known:
         return None  # Flannel sends to another address of this peer.
-    if told.port != VXLAN_PORT:
-        return Via.DIRECT  # Which address it has in the overlay is not known.
-    # Of a family that the overlay does not have nobody sends VXLAN there.
+    if expected.port != VXLAN_PORT:
+        return Via.DIRECT  # Its address in the overlay is not known.
+    # No VXLAN packet is sent in a family that the overlay does not have.
     return Via.NO_OVERLAY if family in (set(map(_family, overlay)) or {4}) else None
 
 
@@ -336,17 +324,17 @@ def _family(address: str) -> int:
 
 
 def _ports_of(span: PortRange) -> Iterable[int]:
-    if span.high - span.low < _PORTS_ASKED_ONE_BY_ONE:
+    if span.high - span.low < PORTS_ASKED_ONE_BY_ONE:
         return range(span.low, span.high + 1)
     return (span.low, span.high)
 
 
 def row_admits(row: Row, own: Node, asking: netaddr.IPAddress, tables: Tables) -> bool:
-    """Whether the row names this node, where it asks from this address."""
-    return any(_names(source, own, asking, tables) for source in row.sources)
+    """Whether the row allows this node when it asks from this address."""
+    return any(_is_source(source, own, asking, tables) for source in row.sources)
 
 
-def _names(source: Source, own: Node, asking: netaddr.IPAddress, tables: Tables) -> bool:
+def _is_source(source: Source, own: Node, asking: netaddr.IPAddress, tables: Tables) -> bool:
     if source.kind is SourceKind.ANY or source.kind.value == own.role.value:
         return True
     if source.kind is SourceKind.GROUP:
@@ -355,9 +343,10 @@ def _names(source: Source, own: Node, asking: netaddr.IPAddress, tables: Tables)
 
 
 def describe_rows(rows: Iterable[Row]) -> str:
+    """The rows' descriptions in one line."""
     return "; ".join(sorted({row.description or row.name for row in rows}))
 
 
 def tunnel_datagram(asked: PeerQuestion) -> PacketQuestion:
-    """A plain datagram to the port through which the overlay goes."""
+    """A plain datagram to the port that carries the overlay."""
     return PacketQuestion(asked.address, Protocol.UDP, asked.tunnel)

@@ -1,9 +1,10 @@
-"""check_ports on this node: is every row in force in each layer, and does somebody listen. Pure."""
+"""The verdict on a row of this node: is it in force in every layer, does anything listen. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from k3sfw_engine.checks.ports import messages
 from k3sfw_engine.checks.verdicts import Check, Status, worst_first
 from k3sfw_engine.model.difference import Difference, Differences, Subject
 from k3sfw_engine.model.firewall_objects import PODS_TO_ANY, PODS_TO_HOST, ROWS, ZONE, Kind
@@ -27,12 +28,12 @@ def check_rows(
     *,
     kernel_read: bool,
 ) -> tuple[Check, ...]:
-    """Judge every row of this node by its own rules and listeners; worst first.
+    """Compare every row of this node with its own rules and listeners; the worst first.
 
     differences
         Between what is wanted and what is observed, as a ``Plan`` has them.
     redirected
-        What Kubernetes serves in the place of a listener.
+        Ports that Kubernetes serves by NAT instead of a listener.
     kernel_read
         Whether the kernel's rules could be read.
     """
@@ -59,27 +60,19 @@ def _check(
     found = listening_on(listeners, row.protocol, row.ports)
     instead = ", ".join(sorted({str(each) for each in redirected if _is_for(each, row)}))
     by = ""
-    hint = ""
     if out_of_step:
         status = Status.BLOCKED
         by = f"{node} ({', '.join(out_of_step)})"
-        evidence = "; ".join(f"{layer}: {lacking[layer][0]}" for layer in out_of_step)
-        hint = f"salt {node} state.apply k3s.firewall"
+        problem = messages.not_in_force(node, [(each, lacking[each][0]) for each in out_of_step])
     elif not kernel_read:
-        status = Status.UNPROVEN
-        evidence = "in force at runtime and permanently; the kernel's rules are not nftables'"
-        hint = "set FirewallBackend=nftables in /etc/firewalld/firewalld.conf, restart firewalld"
+        status, problem = Status.UNPROVEN, messages.kernel_not_read()
     elif has_listeners(row) and not found and instead:
-        status = Status.OK
-        evidence = f"in force in every layer; served by redirection ({instead})"
+        status, problem = Status.OK, messages.served_by_redirection(instead)
     elif has_listeners(row) and not found:
-        status = Status.NO_LISTENER
-        evidence = "in force in every layer, but nobody listens on this node"
-        hint = "start the service, or expect it to be served by another address (ServiceLB)"
+        status, problem = Status.NO_LISTENER, messages.no_listener_here()
     else:
-        status = Status.OK
         names = ", ".join(sorted({f"{each.process} on {each.port}" for each in found}))
-        evidence = f"in force in every layer{f'; listening: {names}' if names else ''}"
+        status, problem = Status.OK, messages.in_force(names)
     return Check(
         source=", ".join(map(str, row.sources)),
         to=node,
@@ -89,13 +82,13 @@ def _check(
         expect="open",
         status=status,
         by=by,
-        evidence=evidence,
-        hint=hint,
+        evidence=problem.text,
+        fix=problem.fix,
     )
 
 
 def has_listeners(row: Row) -> bool:
-    """Whether one can see who listens for the row."""
+    """Whether the listeners of the row can be seen: sockets of TCP and UDP."""
     return row.protocol in (Protocol.TCP, Protocol.UDP)
 
 
@@ -124,7 +117,7 @@ def _lacks(row: Row, wanted: Desired, differences: Iterable[Difference]) -> Iter
 
 
 def _holding(row: Row, wanted: Desired) -> tuple[frozenset[Subject], frozenset[RichRule]]:
-    """The objects by which the row is in force, and its rules as they may stand there."""
+    """The objects that put the row in force, and the forms of its rules there."""
     if wanted.pods_by_interface and is_pod_row(row):
         policies = ((Kind.POLICY, name) for name in (PODS_TO_HOST, PODS_TO_ANY))
         return frozenset([(Kind.ZONE, ZONE), *policies]), frozenset()
@@ -139,18 +132,20 @@ def _title(difference: Difference) -> str:
 
 
 def _blocks(difference: Difference) -> bool:
-    """Whether a packet is kept out by the lack of this, rather than let in or left alone."""
+    """Whether packets are denied without this setting."""
     if difference.setting == "target":
         return difference.missing_items == ("ACCEPT",)
     return difference.setting not in ("short", "description", "masquerade", "forward")
 
 
 def _exposed(node: str, differences: Differences) -> Iterator[Check]:
-    """What our objects let in beyond the rows: rules and members that nobody asked for."""
+    """Rules and members of our objects that no row asks for."""
     for each in sorted(differences, key=lambda each: LAYERS.index(each.layer)):
         if each.extra_items and (
             isinstance(each.extra, tuple) or each.extra is True or each.extra == "ACCEPT"
         ):
+            extra = ", ".join(map(str, each.extra_items))
+            problem = messages.beyond_the_rows(node, each.layer, each.title, each.setting, extra)
             yield Check(
                 source="",
                 to=node,
@@ -159,7 +154,6 @@ def _exposed(node: str, differences: Differences) -> Iterator[Check]:
                 expect="closed",
                 status=Status.EXPOSED,
                 by=f"{node} ({each.layer})",
-                evidence=f"{each.layer}: {each.title} has {each.setting} that no row asks for: "
-                f"{', '.join(map(str, each.extra_items))}",
-                hint=f"salt {node} state.apply k3s.firewall",
+                evidence=problem.text,
+                fix=problem.fix,
             )

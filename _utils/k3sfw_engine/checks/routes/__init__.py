@@ -1,1 +1,14 @@
-"""TODO map."""
+"""check_routes, judged: does every packet of the cluster find its route, with the right address.
+
+route_check        the whole check: links, addresses, routes to nodes, services and clients
+pod_routes         the route to every peer's pods, for each backend of flannel
+pod_routes_vxlan   the same with VXLAN: route, neighbour and forwarding entry
+pod_networks       which pod network belongs to which node
+network_overlaps   networks that overlap the pod and service networks
+required_sysctls   the sysctls that forwarding needs
+mtu                do full-sized packets fit
+other_firewalls    what else filters packets on this host
+messages           every sentence of these verdicts, but for
+pod_messages       those about the routes to pods
+defaults           prefix lengths that are assumed, and why
+"""

@@ -1,4 +1,4 @@
-"""MTU: what the devices say, and what the echoes to the peers proved. Pure."""
+"""The verdict on packet sizes: the MTU of the devices, and what echoes to peers proved. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 import netaddr
 
 from k3sfw_engine.checks.node_facts import NodeFacts
-from k3sfw_engine.checks.suggested_commands import typed
+from k3sfw_engine.checks.routes import messages
+from k3sfw_engine.checks.suggested_commands import set_mtu
 from k3sfw_engine.checks.verdicts import Check, Status
 from k3sfw_engine.model.echo import Echo, EchoResult, PathEchoes
 from k3sfw_engine.model.interfaces_and_routes import Interface
@@ -16,142 +17,114 @@ from k3sfw_engine.model.rows import Node
 
 
 def largest_needed(at: NodeFacts, link: Interface, family: int) -> int:
-    """The size of a full overlay packet on the wire, or what the link takes if there is none."""
+    """The size of a full overlay packet on the wire; without an overlay the link's MTU."""
     overlay = at.network.interfaces.get(at.overlays.get(family, ""))
     overhead = OVERLAY_OVERHEAD[at.tables.flannel_backend].get(family, 0)
     return min(overlay.mtu + overhead, link.mtu) if overlay else link.mtu
 
 
-def sizes(at: NodeFacts) -> Iterator[Check]:
-    """Each packet of a pod must fit into the overlay, and the overlay's into the link."""
+def judge_mtus(at: NodeFacts) -> Iterator[Check]:
+    """A full packet of a pod must fit into the overlay, and the overlay's packet into the link."""
     for family in at.pod_families:
         overlay = at.network.interfaces.get(at.overlays.get(family, ""))
-        below = _below(at, overlay)
-        if overlay is None or below is None or not overlay.up:
+        link = _link_below(at, overlay)
+        if overlay is None or link is None or not overlay.up:
             continue
         overhead = OVERLAY_OVERHEAD[at.tables.flannel_backend][family]
-        right = _right_size(at, overlay, below.mtu - overhead)
+        right = _right_mtu(at, overlay, link.mtu - overhead)
         bridge = at.network.interfaces.get(CNI_BRIDGE)
-        evidence = f"{overlay.name} {overlay.mtu} + {overhead} and {below.name} {below.mtu}"
-        if overlay.mtu + overhead > below.mtu and overlay.mtu == right:
-            # flannel reckoned with a larger link when it started.
-            yield _bad_size(
-                at,
-                below,
-                right + overhead,
-                f"{evidence}: too large for it by {overlay.mtu + overhead - below.mtu}",
-            )
+        evidence = f"{overlay.name} {overlay.mtu} + {overhead} and {link.name} {link.mtu}"
+        if overlay.mtu + overhead > link.mtu and overlay.mtu == right:
+            # The link was larger when flannel started.
+            excess = overlay.mtu + overhead - link.mtu
+            yield _wrong(at, link, right + overhead, f"{evidence}: {excess} bytes too many")
         elif overlay.mtu != right:
             too = "large" if overlay.mtu > right else "small"
-            yield _bad_size(at, overlay, right, f"{evidence}: {overlay.name} is too {too}")
+            yield _wrong(at, overlay, right, f"{evidence}: {overlay.name} is too {too}")
         elif bridge is not None and bridge.mtu != overlay.mtu:
-            yield _bad_size(
-                at,
-                bridge,
-                overlay.mtu,
-                f"pods are sent up to {bridge.mtu} by {CNI_BRIDGE}, and {overlay.name} takes "
-                f"{overlay.mtu}",
-            )
+            yield _wrong(at, bridge, overlay.mtu, messages.too_small_for_pods(bridge, overlay))
         else:
-            yield at.check(None, "MTU", Status.OK, evidence=evidence)
+            yield at.check(None, "MTU", Status.OK, evidence)
 
 
-def _below(at: NodeFacts, overlay: Interface | None) -> Interface | None:
-    """The link that carries the overlay: it says so itself, or it is the node's."""
+def _link_below(at: NodeFacts, overlay: Interface | None) -> Interface | None:
+    """The link that carries the overlay: the one that it names, or the node's smallest."""
     named = at.network.interfaces.get(overlay.details.get("link", "")) if overlay else None
     return named or min(at.uplinks, key=lambda link: link.mtu, default=None)
 
 
-def _right_size(at: NodeFacts, overlay: Interface, most: int) -> int:
-    """What the overlay's MTU was meant to be: flannel's own note, else what its neighbours say."""
+def _right_mtu(at: NodeFacts, overlay: Interface, most: int) -> int:
+    """The MTU that flannel gave the overlay: its own note, else what the devices beside it say."""
     if at.host.flannel_mtu:
         return at.host.flannel_mtu
     bridge = at.network.interfaces.get(CNI_BRIDGE)
-    # The bridge was made with the overlay's size, and that from the link's: of three, two agree.
+    # The bridge got its MTU from the overlay, and the overlay from the link: of three, two agree.
     if bridge is not None and bridge.mtu in (overlay.mtu, most):
         return bridge.mtu
     return min(overlay.mtu, most)
 
 
-def _bad_size(at: NodeFacts, link: Interface, right: int, evidence: str) -> Check:
-    hint = at.typed(f"ip link set {link.name} mtu {right}")
-    return at.check(None, "MTU", Status.BAD_MTU, evidence=evidence, hint=hint)
+def _wrong(at: NodeFacts, link: Interface, right: int, evidence: str) -> Check:
+    problem = messages.mtu_wrong(at.node.name, evidence, link.name, right)
+    return at.check(None, "MTU", Status.BAD_MTU, problem)
 
 
-def paths_proven(at: NodeFacts, paths: Mapping[str, PathEchoes] | None) -> Iterator[Check]:
-    """What the echoes proved."""
+def judge_echoes(at: NodeFacts, paths: Mapping[str, PathEchoes] | None) -> Iterator[Check]:
+    """What the echoes proved; ``None`` if none could be sent."""
     if paths is None:
-        yield at.check(
-            None,
-            "path MTU",
-            Status.UNPROVEN,
-            evidence="echoes that may not be fragmented need root",
-            hint="run the minion as root",
-        )
+        yield at.check(None, "path MTU", Status.UNPROVEN, messages.echoes_need_root())
         return
     for peer, address in at.addresses_of(at.peers):
         path = paths.get(str(address))
         if path is not None:
-            small = path.small.fate is not EchoResult.ANSWERED
+            answered = path.small.result is EchoResult.ANSWERED
             yield (
-                _unanswered(at, peer, address, path.small)
-                if small
-                else _full(at, peer, address, path)
+                _full(at, peer, address, path)
+                if answered
+                else _unanswered(at, peer, address, path.small)
             )
 
 
 def _unanswered(at: NodeFacts, peer: Node, address: netaddr.IPAddress, echo: Echo) -> Check:
-    between = echo.by and echo.by != str(address) and echo.by not in map(str, at.node.addresses)
+    on_the_way = echo.by and echo.by != str(address) and echo.by not in map(str, at.node.addresses)
     status, by = Status.UNPROVEN, peer.name
-    look = f"salt {peer.name} k3sfw.check_routes says more, if it answers"
-    if echo.fate is EchoResult.NOT_SENT:
+    if echo.result is EchoResult.NOT_SENT:
         status, by = Status.LOCAL_BLOCK, at.node.name
-        evidence = "this host refuses to send an echo to it"
-        look = f"find the rule that drops on output: {at.typed('nft list ruleset')}"
-    elif between:
+        problem = messages.echo_not_sent(at.node.name)
+    elif on_the_way:
         by = echo.by
-        refuses = "rejects" if echo.fate is EchoResult.REJECTED else "has no route for"
-        status = Status.UNPROVEN if echo.fate is EchoResult.REJECTED else Status.NO_ROUTE
-        evidence = f"the router {echo.by} {refuses} an echo to it"
-        look = f"mend it on {echo.by}"
-    elif echo.fate is EchoResult.REJECTED:
-        evidence = "it is there, and rejects echoes: which sizes pass is not proven"
-        look = f"let ICMP echo-request in on {peer.name}"
-    elif echo.fate is EchoResult.UNREACHABLE:
-        evidence = "nobody on the link has it: the node is down, or off the network"
+        rejected = echo.result is EchoResult.REJECTED
+        status = Status.UNPROVEN if rejected else Status.NO_ROUTE
+        problem = messages.echo_refused_by_router(echo.by, rejected)
+    elif echo.result is EchoResult.REJECTED:
+        problem = messages.echo_rejected(peer.name)
+    elif echo.result is EchoResult.UNREACHABLE:
+        problem = messages.echo_unreachable(peer.name, address.version)
     else:
-        evidence = "no answer to an echo: the node is down, or a firewall drops it"
-    return at.check(
-        peer, "path MTU", status, address=str(address), by=by, evidence=evidence, hint=look
-    )
+        problem = messages.echo_silent(peer.name)
+    return at.check(peer, "path MTU", status, problem, address=str(address), by=by)
 
 
 def _full(at: NodeFacts, peer: Node, address: netaddr.IPAddress, path: PathEchoes) -> Check:
     echo = path.full
-    if echo is None or echo.fate is EchoResult.ANSWERED:
+    if echo is None or echo.result is EchoResult.ANSWERED:
         evidence = f"{echo.size if echo else path.small.size} bytes pass unfragmented"
-        return at.check(peer, "path MTU", Status.OK, address=str(address), evidence=evidence)
-    if echo.fate is EchoResult.TOO_BIG:
+        return at.check(peer, "path MTU", Status.OK, evidence, address=str(address))
+    if echo.result is EchoResult.TOO_BIG:
         by = echo.by or at.node.name
-        most = f"at most {echo.mtu}" if echo.mtu else "less"
-        evidence = f"{by} takes {most} bytes on the way to it, and {echo.size} are needed"
-        hint = _smaller(at, address.version, echo.mtu) or f"raise the MTU on {by}"
+        fix = _smaller_overlay(at, address.version, echo.mtu)
+        problem = messages.path_too_small(by, echo.mtu, echo.size, fix)
     else:
         by = peer.name
-        evidence = f"{echo.size} bytes get no answer, {path.passes} do: its link takes less"
-        # How its interface is called is known there.
-        device = f'$(ip -o address show to {next(iter(peer.addresses))} | cut -d" " -f2)'
-        hint = typed(peer.name, f"ip link set {device} mtu {echo.size}")
-    return at.check(
-        peer, "path MTU", Status.BAD_MTU, address=str(address), by=by, evidence=evidence, hint=hint
-    )
+        problem = messages.peer_link_too_small(peer, echo.size, path.passes)
+    return at.check(peer, "path MTU", Status.BAD_MTU, problem, address=str(address), by=by)
 
 
-def _smaller(at: NodeFacts, family: int, most: int) -> str:
-    """Make the overlay fit a path that takes no more than this."""
+def _smaller_overlay(at: NodeFacts, family: int, most: int) -> str:
+    """The commands that fit the overlay into a path that takes no more than this."""
     overlay = at.overlays.get(family, "")
     if not most or overlay not in at.network.interfaces:
         return ""
     inner = most - OVERLAY_OVERHEAD[at.tables.flannel_backend][family]
     names = [name for name in (overlay, CNI_BRIDGE) if name in at.network.interfaces]
-    return at.typed(*(f"ip link set {name} mtu {inner}" for name in names))
+    return at.run_here(*(set_mtu(name, inner) for name in names))

@@ -1,10 +1,12 @@
-"""The sysctls that forwarding between pods and nodes needs. Pure."""
+"""The verdict on the sysctls that forwarding between pods and nodes needs. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from k3sfw_engine.checks.node_facts import NodeFacts
+from k3sfw_engine.checks.routes import messages
+from k3sfw_engine.checks.suggested_commands import ROUTES_SLS
 from k3sfw_engine.checks.verdicts import Check, Status
 from k3sfw_engine.model.kubernetes_names import CNI_BRIDGE
 from k3sfw_engine.model.sysctl_names import (
@@ -15,52 +17,49 @@ from k3sfw_engine.model.sysctl_names import (
     rp_filter_of,
 )
 
-# -- settings of the kernel -----------------------------------------------------------------------
-
 
 def judge_sysctls(at: NodeFacts) -> Iterator[Check]:
+    """Every sysctl that must be on, and reverse-path filtering."""
     links = [CNI_BRIDGE, *at.overlays.values(), *(link.name for link in at.uplinks)]
-    yield from _setting(at, FORWARDING[4], "pods reach nobody outside of this node")
-    # Switched off for one interface it is the same, for what comes in by that one.
+    yield from _must_be_on(at, FORWARDING[4], "pods reach nothing outside this node")
+    # Off for one interface, it is off for the packets that arrive on that one.
     if at.host.sysctls.get(FORWARDING[4]) == "1":
         for link in links:
             yield from _forwarding(at, forwarding_of(link, 4), link)
     if any(cidr.version == 6 for cidr in at.tables.pod_cidrs):
         name = FORWARDING[6]
-        yield from _setting(at, name, "pods reach nobody outside of this node by IPv6")
+        yield from _must_be_on(at, name, "pods reach nothing outside this node by IPv6")
         if at.host.sysctls.get(name) == "1":
             for link in links:
                 yield from _forwarding(at, forwarding_of(link, 6), link)
     for family, name in BRIDGE_CALLS.items():
         if any(cidr.version == family for cidr in at.tables.pod_cidrs):
-            what = "a pod that calls a service on its own node gets no answer"
-            yield from _setting(at, name, what)
+            consequence = "a pod that calls a service on its own node gets no answer"
+            yield from _must_be_on(at, name, consequence)
     yield from _reverse_paths(at)
 
 
-def _setting(at: NodeFacts, name: str, what: str) -> Iterator[Check]:
-    """A setting that must be 1; one that the kernel does not have needs none."""
+def _must_be_on(at: NodeFacts, name: str, consequence: str) -> Iterator[Check]:
+    """A sysctl that must be 1; a kernel that does not have it does not need it."""
     value = at.host.sysctls.get(name)
     if value == "1":
-        yield at.check(None, dotted(name), Status.OK, evidence="is 1")
+        yield at.check(None, dotted(name), Status.OK, "is 1")
     elif value is not None:
-        evidence = f"is {value}, so {what}"
-        yield at.check(None, dotted(name), Status.BAD_SETTING, evidence=evidence, hint=at.settle)
+        problem = messages.sysctl_off(at.node.name, value, consequence)
+        yield at.check(None, dotted(name), Status.BAD_SETTING, problem, sls=ROUTES_SLS)
 
 
 def _forwarding(at: NodeFacts, name: str, link: str) -> Iterator[Check]:
     if at.host.sysctls.get(name) == "0":
-        evidence = f"is 0, so what comes in by {link} is not forwarded"
-        # The kernel hands a change of the general setting down, and only a change.
-        hint = at.typed(f"sysctl -w {dotted(name)}=1")
-        yield at.check(None, dotted(name), Status.BAD_SETTING, evidence=evidence, hint=hint)
+        problem = messages.forwarding_off(at.node.name, dotted(name), link)
+        yield at.check(None, dotted(name), Status.BAD_SETTING, problem)
 
 
 def _reverse_paths(at: NodeFacts) -> Iterator[Check]:
-    """Strict reverse-path filtering drops what comes in by another link than answers leave by."""
+    """Strict reverse-path filtering drops what arrives on another link than replies leave by."""
     for link in at.uplinks:
         names = [rp_filter_of(each) for each in ("all", link.name)]
-        # The kernel takes the stricter of both, as it counts: 2 is loose and wins over 1.
+        # The kernel uses the larger of both values: 2 is loose and beats 1, which is strict.
         value = max(at.host.sysctls.get(name, "0") for name in names)
         if value != "1":
             continue
@@ -70,11 +69,6 @@ def _reverse_paths(at: NodeFacts) -> Iterator[Check]:
             if address.version == 4 and not at.lookup(address).error
         } - {link.name}
         if others and 4 in {address.version for address in at.own}:
-            yield at.check(
-                None,
-                dotted(names[1]),
-                Status.BAD_SETTING,
-                evidence="is strict, and answers to some peers leave by "
-                f"{', '.join(sorted(others))}: what they send to {link.name} is dropped",
-                hint=at.settle,
-            )
+            problem = messages.strict_reverse_path(at.node.name, link.name, others)
+            name = dotted(names[1])
+            yield at.check(None, name, Status.BAD_SETTING, problem, sls=ROUTES_SLS)

@@ -1,4 +1,4 @@
-"""The addresses that the rows allow at a port, to compare with what a zone opens. Pure."""
+"""The sources that the rows allow at a port, to compare with what a zone opens. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from k3sfw_engine.model.rows import PortRange, Protocol, Row, Tables
 
 @dataclass(frozen=True)
 class Excess:
-    """A row that names fewer than an opening lets in: at which ports, and in which families."""
+    """An opening that allows more sources than a row: at which ports, in which families."""
 
     opening: Opening
     row: Row
@@ -24,12 +24,9 @@ class Excess:
     families: tuple[int, ...]
 
 
-# -- what the tables give -------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class AllowedByRows:
-    """Rows, whether pods come in by their interfaces alone, and the families that count."""
+    """The rows in question, whether pods are recognised by interface, and the families in use."""
 
     tables: Tables
     rows: tuple[Row, ...]
@@ -44,8 +41,8 @@ class AllowedByRows:
             if row.protocol is protocol and any(port in span for span in row.ports)
         )
 
-    def to(self, rows: Iterable[Row], family: int) -> Networks:
-        """Who these rows, and those that are for every port, let in by address."""
+    def networks(self, rows: Iterable[Row], family: int) -> Networks:
+        """The networks that these rows, and the rows for every port, allow by address."""
         for_all = (
             row
             for row in self.rows
@@ -59,17 +56,18 @@ class AllowedByRows:
             if network.version == family
         )
 
-    def is_for_everybody(self, protocol: Protocol, port: int, family: int) -> bool:
-        """Whether the rows let everybody in there."""
+    def is_for_everyone(self, protocol: Protocol, port: int, family: int) -> bool:
+        """Whether the rows allow everyone there."""
         return any(
-            network.prefixlen == 0 for network in self.to(self.rows_at(protocol, port), family)
+            network.prefixlen == 0
+            for network in self.networks(self.rows_at(protocol, port), family)
         )
 
     def wider(self, opening: Opening, sources: Networks | None) -> Iterator[Excess]:
-        """The rows of the ports that the opening has, where these sources are more than theirs.
+        """The rows at the opening's ports that allow fewer sources than these.
 
         sources
-            Who meets the opening, ``None`` for everybody.
+            The sources that can reach the opening; ``None`` for everyone.
         """
         for row in self.rows:
             if row.protocol is not opening.protocol:
@@ -89,23 +87,23 @@ class AllowedByRows:
     def _is_wider(
         self, protocol: Protocol, port: int, family: int, sources: Networks | None
     ) -> bool:
-        given = self.to(self.rows_at(protocol, port), family)
-        if any(network.prefixlen == 0 for network in given):
+        allowed = self.networks(self.rows_at(protocol, port), family)
+        if any(network.prefixlen == 0 for network in allowed):
             return False
         if sources is None:
             return True
-        # One look-up for each: an ipset may have thousands of entries, and a cluster of nodes.
-        inside = netaddr.IPSet(given)
+        # A set, because an ipset may have thousands of entries, and a cluster as many nodes.
+        inside = netaddr.IPSet(allowed)
         return any(source not in inside for source in sources if source.version == family)
 
 
 def left_over(opened: Iterable[Opening], wider: Iterable[Excess]) -> tuple[str, ...]:
-    """What stays open of an element when the ports of these rows are taken out of it."""
-    taken = tuple(wider)
+    """The ports of an element that stay open without those of these rows."""
+    removed = tuple(wider)
     return tuple(
         f"{span}/{each.protocol.value}"
         for each in opened
         for span in without(
-            each.ports, (w.ports for w in taken if w.opening.protocol is each.protocol)
+            each.ports, (w.ports for w in removed if w.opening.protocol is each.protocol)
         )
     )

@@ -1,4 +1,4 @@
-"""Zones of others that let in more than the tables give, element by element. Pure."""
+"""The verdict on zones that open a port to more sources than its rows, by element. Pure."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from k3sfw_engine.checks import zone_of_interface
-from k3sfw_engine.checks.node_facts import NodeFacts
-from k3sfw_engine.checks.report import some
-from k3sfw_engine.checks.suggested_commands import OPTIONS
+from k3sfw_engine.checks.report import join_some
+from k3sfw_engine.checks.suggested_commands import LAYER_OPTIONS, adopt, firewall_cmd
 from k3sfw_engine.checks.verdicts import Check, Status
+from k3sfw_engine.checks.zone_of_interface import judge_open_zone, when
 from k3sfw_engine.checks.zone_openings import Opening, everything, openings
+from k3sfw_engine.checks.zones import messages
 from k3sfw_engine.checks.zones.allowed_by_rows import Excess, left_over
-from k3sfw_engine.checks.zones.zone_facts import ZoneFacts, when
+from k3sfw_engine.checks.zones.zone_facts import ZoneFacts
+from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.addresses import Networks
-from k3sfw_engine.model.firewall_objects import ZONE
 from k3sfw_engine.model.port_ranges import EVERY_PORT
 from k3sfw_engine.model.source_script import SCRIPT_NETWORKS, SCRIPT_PORTS
 
-# What the script of the source document opens in the default zone.
+# What the source document's script opens in the default zone.
 _SCRIPT = frozenset(
     (
         *(("port", str(port)) for port in SCRIPT_PORTS),
@@ -35,104 +35,74 @@ _Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class _Wide:
-    """An element of a zone that lets in more than rows do, in one layer.
+class _WideElement:
+    """An element of a zone that opens ports to more sources than rows do, in one layer.
 
-    whom
-        Those who meet it; empty for everybody.
+    sources
+        The sources that can reach it; empty for everyone.
     opened
-        All that it opens.
+        Everything that it opens.
     """
 
     key: _Key
     layer: str
-    whom: Networks
+    sources: Networks
     opened: tuple[Opening, ...]
     wider: tuple[Excess, ...]
 
 
-def wider_than_rows(seen: ZoneFacts) -> Iterator[Check]:
-    """What each zone of others lets in beyond the rows of the whole cluster."""
+def judge_wide_zones(seen: ZoneFacts) -> Iterator[Check]:
+    """The verdict on every zone but k3s, compared with the rows of the whole cluster."""
     if seen.at.tables.peer_rows is None:
-        yield _half_known(seen.at)
+        problem = messages.rows_of_other_role_unknown()
+        yield seen.at.check(None, "zones", Status.UNPROVEN, problem)
     for zone in seen.zones:
         checks = [*_accepting(seen, zone), *_elements(seen, zone)]
         yield from checks or [_harmless(seen, zone)]
 
 
-def _half_known(at: NodeFacts) -> Check:
-    return at.check(
-        None,
-        "zones",
-        Status.UNPROVEN,
-        evidence="zones were compared with the rows of this node alone: what opens nodes of the "
-        "other role was not in the pillar that the master compiled for this check "
-        "(k3s:peer_ports)",
-        hint="include k3s.ports in the pillar of this minion, with pillar_cache: False",
-    )
-
-
-# -- zones that let everything in -----------------------------------------------------------------
+# -- zones that accept everything -----------------------------------------------------------------
 
 
 def _accepting(seen: ZoneFacts, zone: str) -> Iterator[Check]:
-    """Interfaces and sources for which the zone's target is to let everything in."""
+    """The interfaces and sources of a zone that accepts everything."""
     entered: dict[str, list[str]] = {}
-    for layer in OPTIONS:
+    for layer in LAYER_OPTIONS:
         if seen.accepts(zone, [layer]):
             for name in seen.outer_in(zone, layer):
                 entered.setdefault(name, []).append(layer)
     for name, layers in entered.items():
-        if _is_inner_bridge(seen, name):
-            yield seen.at.check(
-                None,
-                "zone",
-                Status.CONFLICT,
-                evidence=f"{name} is in zone {zone}{when(layers)}, which lets everything in: no "
-                "row closes anything for whoever is behind that bridge",
-                hint="nothing, if whoever is there may reach every port of this node",
-            )
-        else:
-            yield zone_of_interface.everything_let_in(
-                seen.at, name, zone, Status.EXPOSED, tuple(layers), when(layers)
-            )
+        yield judge_open_zone(seen.at, name, zone, layers)
     for name, source, bound_in in seen.bindings:
         if name != zone or not seen.accepts(zone, bound_in):
             continue
         networks = seen.networks_of(source)
-        # What it catches of the cluster is reported with the sources.
+        # A source that matches hosts of the cluster is judged with the sources.
         if not seen.hosts_among(networks) and not seen.pods_among(networks):
-            wider = [w for each in everything() for w in seen.given.wider(each, networks)]
-            evidence = f"zone {zone} lets everything from {source} in{when(bound_in)}: "
-            evidence += f"{_rows(seen, wider)} fewer"
-            hint = seen.without_source(zone, source, bound_in)
-            yield from _of_rows(seen, wider, evidence, hint)
-
-
-def _is_inner_bridge(seen: ZoneFacts, name: str) -> bool:
-    """Whether containers or virtual machines of this host are behind it, and no network."""
-    link = seen.at.network.interfaces.get(name)
-    return link is not None and link.kind == "bridge" and link not in seen.at.uplinks
+            wider = [w for each in everything() for w in seen.allowed.wider(each, networks)]
+            fix = messages.remove_source(seen.at.node.name, zone, source, bound_in)
+            rows = _rows(seen, wider)
+            problem = messages.allowed_by_source(zone, source, bound_in, rows, fix)
+            yield from _of_rows(seen, wider, problem)
 
 
 # -- zones that open ports ------------------------------------------------------------------------
 
 
 def _elements(seen: ZoneFacts, zone: str) -> Iterator[Check]:
-    """The elements of a zone that open to more than the rows of their ports do."""
-    wide = [each for layer in OPTIONS for each in _wide(seen, zone, layer)]
+    """The elements of a zone that open ports to more sources than the rows do."""
+    wide = [each for layer in LAYER_OPTIONS for each in _wide(seen, zone, layer)]
     default = {layer.default for layer in seen.found.layers.values()}
-    # What the script of the documents left in the default zone has a mend of its own.
+    # What the source document's script left in the default zone has a fix of its own.
     left = [each for each in wide if zone in default and each.key in _SCRIPT]
     more = [each for each in wide if each not in left]
     if left:
-        hint = f"salt {shlex.quote(seen.at.node.name)} k3sfw.adopt"
-        yield from _in_sentences(seen, zone, left, hint)
+        yield from _verdicts(seen, zone, left, adopt(seen.at.node.name))
     if more:
-        yield from _in_sentences(seen, zone, more, seen.at.typed(*_closing(zone, more)))
+        yield from _verdicts(seen, zone, more, seen.at.run_here(*_closing(zone, more)))
 
 
-def _wide(seen: ZoneFacts, zone: str, layer: str) -> Iterator[_Wide]:
+def _wide(seen: ZoneFacts, zone: str, layer: str) -> Iterator[_WideElement]:
     settings = seen.found.layers[layer].zones.get(zone)
     if settings is None or seen.accepts(zone, [layer]):
         return
@@ -141,14 +111,14 @@ def _wide(seen: ZoneFacts, zone: str, layer: str) -> Iterator[_Wide]:
         by_key.setdefault((each.setting, each.value), []).append(each)
     for reach in _reach(seen, zone, layer):
         for key, opened in by_key.items():
-            whom = _whom(seen, opened[0], reach)
-            wider = [w for each in opened for w in seen.given.wider(each, whom)]
+            sources = _sources(seen, opened[0], reach)
+            wider = [w for each in opened for w in seen.allowed.wider(each, sources)]
             if wider:
-                yield _Wide(key, layer, whom or (), tuple(opened), tuple(wider))
+                yield _WideElement(key, layer, sources or (), tuple(opened), tuple(wider))
 
 
 def _reach(seen: ZoneFacts, zone: str, layer: str) -> Iterator[Networks | None]:
-    """Who comes into the zone: everybody (``None``) by an interface, or those of its sources."""
+    """The networks that reach the zone: all (``None``) by an interface, else its sources."""
     if seen.outer_in(zone, layer):
         yield None
         return
@@ -158,8 +128,8 @@ def _reach(seen: ZoneFacts, zone: str, layer: str) -> Iterator[Networks | None]:
             yield networks
 
 
-def _whom(seen: ZoneFacts, opening: Opening, reach: Networks | None) -> Networks | None:
-    """Who meets an element: those of its source among those who come in."""
+def _sources(seen: ZoneFacts, opening: Opening, reach: Networks | None) -> Networks | None:
+    """The networks that reach an element: those of its own source among those of the zone."""
     if not opening.source or opening.inverted:
         return reach
     networks = seen.networks_of(opening.source)
@@ -173,124 +143,125 @@ def _whom(seen: ZoneFacts, opening: Opening, reach: Networks | None) -> Networks
     )
 
 
-def _in_sentences(seen: ZoneFacts, zone: str, wide: Iterable[_Wide], hint: str) -> Iterator[Check]:
-    """One sentence for all elements that let the same people in, in the same layers."""
-    layers: dict[tuple[_Key, Networks], list[_Wide]] = {}
+def _verdicts(
+    seen: ZoneFacts, zone: str, wide: Iterable[_WideElement], fix: str
+) -> Iterator[Check]:
+    """One sentence for all elements that open ports to the same sources, in the same layers."""
+    elements: dict[tuple[_Key, Networks], list[_WideElement]] = {}
     for each in wide:
-        layers.setdefault((each.key, each.whom), []).append(each)
-    alike: dict[tuple[str, str, str], list[Excess]] = {}
-    claimed: dict[str, list[str]] = {}
-    for (_key, whom), found in layers.items():
+        elements.setdefault((each.key, each.sources), []).append(each)
+    alike: dict[tuple[str, str], list[Excess]] = {}
+    spoofed: dict[str, list[str]] = {}
+    for (_key, sources), found in elements.items():
         moment = when(each.layer for each in found)
         if _are_pods(seen, found[0]):
-            claimed.setdefault(moment, []).extend(map(str, whom))
+            spoofed.setdefault(moment, []).extend(map(str, sources))
         else:
-            named = some(whom) if whom else "everybody"
-            for wide_row in found[0].wider:
-                by = _by(wide_row, {each.version for each in whom} or set(seen.given.families))
-                alike.setdefault((named, by, moment), []).append(wide_row)
+            named = join_some(sources) if sources else "everyone"
+            families = [each.version for each in sources] or seen.allowed.families
+            for excess in found[0].wider:
+                to = f"{named}{_by_family(excess, set(families))}"
+                alike.setdefault((to, moment), []).append(excess)
     via = _via(seen, zone)
-    for (named, by, moment), wider in alike.items():
-        evidence = f"zone {zone}{via} lets {named} in there{by}{moment}: {_rows(seen, wider)} fewer"
-        yield from _of_rows(seen, wider, evidence, hint)
-    for moment, networks in claimed.items():
-        evidence = f"zone {zone}{via} lets everything from {some(networks)} in{moment}, and so "
-        evidence += f"whoever claims such an address; pods themselves come in by zone {ZONE}"
-        yield seen.at.check(None, "zones", Status.EXPOSED, evidence=evidence, hint=hint)
+    for (to, moment), wider in alike.items():
+        problem = messages.opened_to_more(zone, via, to, moment, _rows(seen, wider), fix)
+        yield from _of_rows(seen, wider, problem)
+    for moment, networks in spoofed.items():
+        problem = messages.opened_to_spoofed_pods(zone, via, join_some(networks), moment, fix)
+        yield seen.at.check(None, "zones", Status.EXPOSED, problem)
 
 
-def _are_pods(seen: ZoneFacts, wide: _Wide) -> bool:
-    """Whether it lets pods or services in as such: their addresses, at every port."""
+def _are_pods(seen: ZoneFacts, wide: _WideElement) -> bool:
+    """Whether it opens every port to addresses of pods or services."""
     cidrs = (*seen.at.tables.pod_cidrs, *seen.at.tables.service_cidrs)
     return (
-        bool(wide.whom)
-        and all(any(network in cidr for cidr in cidrs) for network in wide.whom)
+        bool(wide.sources)
+        and all(any(network in cidr for cidr in cidrs) for network in wide.sources)
         and all(each.ports == EVERY_PORT for each in wide.opened)
     )
 
 
-def _of_rows(seen: ZoneFacts, wider: Iterable[Excess], evidence: str, hint: str) -> Iterator[Check]:
+def _of_rows(seen: ZoneFacts, wider: Iterable[Excess], problem: Problem) -> Iterator[Check]:
     for each in wider:
         yield Check(
             source=", ".join(map(str, each.row.sources)),
             to=seen.at.node.name,
             description=each.row.description or each.row.name,
             status=Status.EXPOSED,
-            evidence=evidence,
+            evidence=problem.text,
             protocol=each.row.protocol.value,
             port=str(each.ports),
             expect="closed",
             by=seen.at.node.name,
-            hint=hint,
+            fix=problem.fix,
         )
 
 
-def _by(wider: Excess, families: set[int]) -> str:
-    """The family, where those who come in by the other one are no more than the row's."""
-    others = families.intersection(wider.opening.families) - set(wider.families)
-    return f" by IPv{wider.families[0]}" if others else ""
+def _by_family(excess: Excess, families: set[int]) -> str:
+    """The family, if the sources of the other one are not more than the row's."""
+    others = families.intersection(excess.opening.families) - set(excess.families)
+    return f" by IPv{excess.families[0]}" if others else ""
 
 
 def _rows(seen: ZoneFacts, wider: Iterable[Excess]) -> str:
     """The rows in the order of the tables, with a verb."""
     meant = {(each.row.table, each.row.name) for each in wider}
-    names = dict.fromkeys(row.name for row in seen.given.rows if (row.table, row.name) in meant)
-    return f"row {some(names)} lets in" if len(names) == 1 else f"rows {some(names)} let in"
+    names = dict.fromkeys(row.name for row in seen.allowed.rows if (row.table, row.name) in meant)
+    return f"row {join_some(names)} allows" if len(names) == 1 else f"rows {join_some(names)} allow"
 
 
 def _via(seen: ZoneFacts, zone: str) -> str:
-    """By what one comes into the zone, in brackets."""
-    names = [name for layer in OPTIONS for name in seen.outer_in(zone, layer)]
+    """The interfaces and sources of the zone, in brackets."""
+    names = [name for layer in LAYER_OPTIONS for name in seen.outer_in(zone, layer)]
     names += [source for each, source, _layers in seen.bindings if each == zone]
-    return f" ({some(dict.fromkeys(names))})" if names else ""
+    return f" ({join_some(dict.fromkeys(names))})" if names else ""
 
 
-def _closing(zone: str, wide: Iterable[_Wide]) -> Iterator[str]:
-    """The commands that close these elements, and open again what no row is about."""
-    by_layer: dict[str, dict[_Key, list[_Wide]]] = {}
+def _closing(zone: str, wide: Iterable[_WideElement]) -> Iterator[str]:
+    """The commands that close these elements, and open again the ports that no row names."""
+    by_layer: dict[str, dict[_Key, list[_WideElement]]] = {}
     for each in wide:
         by_layer.setdefault(each.layer, {}).setdefault(each.key, []).append(each)
     for layer, elements in by_layer.items():
-        command = f"firewall-cmd {OPTIONS[layer]}--zone={zone}"
-        yield from _removing(command, elements)
+        yield from _removing(layer, zone, elements)
         again = dict.fromkeys(port for each in elements.values() for port in _again(each))
         if again:
-            yield " ".join([command, *(f"--add-port={port}" for port in again)])
+            yield firewall_cmd(layer, zone, *(f"--add-port={port}" for port in again))
 
 
-def _removing(command: str, elements: Mapping[_Key, object]) -> Iterator[str]:
-    # firewall-cmd takes several options of one kind at once, and not of two.
+def _removing(layer: str, zone: str, elements: Mapping[_Key, object]) -> Iterator[str]:
+    # firewall-cmd takes several options of one kind at once, but not of two kinds.
     settings: dict[str, list[str]] = {}
     for setting, value in elements:
         settings.setdefault(setting, []).append(f"--remove-{setting}={_quoted(value)}")
     for options in settings.values():
-        yield " ".join([command, *options])
+        yield firewall_cmd(layer, zone, *options)
 
 
 def _quoted(value: str) -> str:
     if shlex.quote(value) == value or _NOT_IN_QUOTES.intersection(value):
         return shlex.quote(value)
-    # The whole command stands in single quotes, in which these are easier to read.
+    # The whole command is in single quotes, inside which double quotes are easier to read.
     return '"' + value.replace('"', '\\"') + '"'
 
 
-# What a shell would evaluate in double quotes.
+# What a shell evaluates inside double quotes.
 _NOT_IN_QUOTES = frozenset("$`\\!")
 
 
-def _again(wide: Sequence[_Wide]) -> tuple[str, ...]:
-    """The ports that a range or a service opens beside those of the rows, for everybody."""
+def _again(wide: Sequence[_WideElement]) -> tuple[str, ...]:
+    """The ports that a range or a service opens to everyone beside those of the rows."""
     first = wide[0]
     if first.key[0] not in ("port", "service"):
         return ()
     return left_over(first.opened, [each for one in wide for each in one.wider])
 
 
-# -- zones that do not ----------------------------------------------------------------------------
+# -- zones that open nothing of the rows ----------------------------------------------------------
 
 
 def _harmless(seen: ZoneFacts, zone: str) -> Check:
-    """A zone that opens nothing of the tables': its ports are the operator's own."""
+    """The verdict on a zone that opens no port of the rows: its ports are the operator's own."""
     ports = sorted(
         {
             str(opening)
@@ -299,8 +270,6 @@ def _harmless(seen: ZoneFacts, zone: str) -> Check:
             for opening in openings(layer.zones[zone], seen.found.services)
         }
     )
-    own = f"opens {some(ports)}: no row lets fewer in" if ports else "opens no port"
-    if seen.accepts(zone, OPTIONS):
-        own = "lets everything in, and nobody comes in by it but whom the other answers name"
-    evidence = f"zone {zone}{_via(seen, zone)} {own}"
-    return seen.at.check(None, "zones", Status.OK, evidence=evidence)
+    accepting = seen.accepts(zone, LAYER_OPTIONS)
+    problem = messages.harmless(zone, _via(seen, zone), ports, accepting)
+    return seen.at.check(None, "zones", Status.OK, problem)

@@ -1,28 +1,28 @@
-"""check_zones on one node: what firewalld's zones mean for the cluster. Pure.
+"""check_zones on one node: what firewalld's zones mean for the rows and for pods. Pure.
 
-The rows hold in every zone, and pods come in by zone k3s. What stands against that is said here: a
-zone or a source binding that takes traffic of the cluster to other rules, a zone that lets in more
-than the tables, what pods that are gone left behind, and what is redirected past every rule of the
-host.
+The rows hold in every zone, and pods come in by zone k3s. Reported is what works against that: an
+interface or a source that takes traffic of the cluster to other rules, a zone that is wider than
+the tables, interfaces that pods left behind, and ports that NAT redirects past every rule.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import netaddr
 
-from k3sfw_engine.checks import zone_of_interface
+from k3sfw_engine.checks.defaults import NAMES_IN_A_SENTENCE
 from k3sfw_engine.checks.node_facts import NodeFacts
-from k3sfw_engine.checks.report import NAMES, some
-from k3sfw_engine.checks.suggested_commands import OPTIONS
-from k3sfw_engine.checks.verdicts import SEE, Check, Status, worst_first
-from k3sfw_engine.checks.zones import bypassed_by_nat, wider_than_rows
-from k3sfw_engine.checks.zones.zone_facts import ZoneFacts, when
+from k3sfw_engine.checks.report import join_some
+from k3sfw_engine.checks.suggested_commands import firewall_cmd
+from k3sfw_engine.checks.verdicts import Check, Status, worst_first
+from k3sfw_engine.checks.zone_of_interface import judge_pod_zone, when
+from k3sfw_engine.checks.zones import messages
+from k3sfw_engine.checks.zones.bypassed_by_nat import judge_redirections
+from k3sfw_engine.checks.zones.wider_than_rows import judge_wide_zones
+from k3sfw_engine.checks.zones.zone_facts import ZoneFacts
 from k3sfw_engine.model.firewall_objects import ZONE
-from k3sfw_engine.model.interfaces_and_routes import Interface
 from k3sfw_engine.model.kubernetes_names import kind_of
 from k3sfw_engine.model.zones import IPSET, ObservedZones
 
@@ -30,7 +30,7 @@ from k3sfw_engine.model.zones import IPSET, ObservedZones
 def judge_zones(
     at: NodeFacts, found: ObservedZones, masters: Iterable[netaddr.IPAddress] = ()
 ) -> tuple[Check, ...]:
-    """Every answer about this node, worst first.
+    """Every verdict on this node, the worst first.
 
     masters
         The addresses of its Salt masters.
@@ -38,13 +38,13 @@ def judge_zones(
     seen = ZoneFacts(at, found, tuple(masters))
     return worst_first(
         [
-            *_strangers_among_pods(seen),
+            *_others_in_pod_zone(seen),
             *_pods_elsewhere(seen),
-            *_stolen(seen),
-            *wider_than_rows.wider_than_rows(seen),
+            *_sources(seen),
+            *judge_wide_zones(seen),
             *_leftovers(seen),
-            *bypassed_by_nat.redirected(seen),
-            *_refused_services(seen),
+            *judge_redirections(seen),
+            *_strict_forward_ports(seen),
         ]
     )
 
@@ -52,28 +52,16 @@ def judge_zones(
 # -- interfaces in the wrong zone -----------------------------------------------------------------
 
 
-def _strangers_among_pods(seen: ZoneFacts) -> Iterator[Check]:
-    found = False
-    for name in seen.outer:
-        layers = [layer for layer in OPTIONS if seen.zone_of(name, layer) == ZONE]
-        if not layers:
-            continue
-        found = True
-        check = zone_of_interface.taken_for_pods(seen.at, name, when(layers))
-        connection = (seen.found.connections or {}).get(name)
-        if connection and connection.zone == ZONE:
-            modify = f'nmcli connection modify {shlex.quote(connection.name)} connection.zone ""'
-            check = replace(check, hint=f"{seen.at.typed(modify)} && {check.hint}")
-        elif any(seen.found.layers[layer].default == ZONE for layer in layers):
-            check = replace(check, hint=seen.at.typed("firewall-cmd --set-default-zone=public"))
-        yield check
+def _others_in_pod_zone(seen: ZoneFacts) -> Iterator[Check]:
+    found = [check for name in seen.outer for check in judge_pod_zone(seen.at, seen.found, name)]
+    yield from found
     if not found:
-        evidence = f"none but interfaces of pods are in zone {ZONE}"
-        yield seen.at.check(None, "zone", Status.OK, evidence=evidence)
+        evidence = f"only interfaces of pods are in zone {ZONE}"
+        yield seen.at.check(None, "zone", Status.OK, evidence)
 
 
 def _pods_elsewhere(seen: ZoneFacts) -> Iterator[Check]:
-    """An interface of pods or of the overlay that is not in the zone which is made for them."""
+    """Interfaces of pods or of the overlay that are not in zone k3s."""
     if not seen.pods_by_interface:
         return
     for name in sorted(seen.at.cni.intersection(seen.at.network.interfaces)):
@@ -81,7 +69,7 @@ def _pods_elsewhere(seen: ZoneFacts) -> Iterator[Check]:
         elsewhere = [layer for layer, zone in bound.items() if zone != ZONE]
         if not elsewhere:
             evidence = f"{name} is in zone {ZONE}: pods come in by it"
-            yield seen.at.check(None, "zone", Status.OK, evidence=evidence)
+            yield seen.at.check(None, "zone", Status.OK, evidence)
         else:
             yield _of_pods(seen, name, bound, elsewhere)
 
@@ -90,121 +78,88 @@ def _of_pods(
     seen: ZoneFacts, name: str, bound: Mapping[str, str], elsewhere: Sequence[str]
 ) -> Check:
     others = {layer: seen.outer_in(seen.zone_of(name, layer), layer) for layer in elsewhere}
-    # The layer in which somebody else is there as well, if there is one.
+    # The layer in which the zone has other interfaces too, if there is one.
     layer = next((each for each in elsewhere if others[each]), elsewhere[0])
-    zone, strangers = seen.zone_of(name, layer), some(others[layer])
-    where = f"{name} is {_where(bound, elsewhere)}:"
-    by_address = f"{where} pods are let in by zone {zone} because of their address"
-    status, hint = Status.CONFLICT, _moved(seen, name, bound)
+    zone, beside = seen.zone_of(name, layer), join_some(others[layer])
+    where = messages.where_bound(name, bound, elsewhere)
+    managed = name in (seen.found.connections or {})
+    fix = messages.move_to_pod_zone(seen.at.node.name, name, bound, managed)
     if not bound[layer]:
-        evidence = f"{where} pods behind it are judged by the default zone {zone}"
-        evidence += f", as strangers are who come in by {strangers}" if strangers else ""
-    elif strangers:
-        evidence = f"{by_address}, and by {strangers} so is who claims one from outside"
+        problem = messages.pods_in_default_zone(where, zone, beside, fix)
     else:
-        status, hint = Status.OK, ""
-        evidence = f"{by_address}, and nobody else comes in by it"
-    return seen.at.check(None, "zone", status, evidence=evidence, hint=hint)
+        problem = messages.pods_by_address(where, zone, beside, fix)
+    status = Status.CONFLICT if problem.fix else Status.OK
+    return seen.at.check(None, "zone", status, problem)
 
 
-def _where(bound: Mapping[str, str], elsewhere: Iterable[str]) -> str:
-    words = {layer: f"in zone {bound[layer]}" if bound[layer] else "in no zone" for layer in bound}
-    if len(set(words.values())) == 1:
-        return words["runtime"] + when(elsewhere)
-    return f"{words['runtime']} at runtime and {words['permanent']} permanently"
+# -- sources of zones -----------------------------------------------------------------------------
 
 
-def _moved(seen: ZoneFacts, name: str, bound: Mapping[str, str]) -> str:
-    """What brings an interface of pods into our zone: others let go of it first."""
-    commands = [
-        f"firewall-cmd {OPTIONS[layer]}--zone={zone} --remove-interface={shlex.quote(name)}"
-        for layer, zone in bound.items()
-        if zone not in ("", ZONE)
+def _sources(seen: ZoneFacts) -> Iterator[Check]:
+    """Sources that take traffic of the cluster to the rules of another zone."""
+    found = [
+        check
+        for zone, source, layers in seen.bindings
+        for check in _of_source(seen, zone, source, layers)
     ]
-    typed = [seen.at.settle] if name in (seen.found.connections or {}) else []
-    typed += [seen.at.typed(*commands)] if commands else []
-    return " && ".join([*typed, f"salt {shlex.quote(seen.at.node.name)} state.apply k3s.firewall"])
+    yield from found
+    if not found:
+        evidence = "no zone's source matches nodes, masters, pods or services"
+        yield seen.at.check(None, "sources", Status.OK, evidence)
 
 
-# -- sources that catch traffic of the cluster ----------------------------------------------------
-
-
-def _stolen(seen: ZoneFacts) -> Iterator[Check]:
-    caught = False
-    for zone, source, layers in seen.bindings:
-        for check in _of_binding(seen, zone, source, layers):
-            caught = True
-            yield check
-    if not caught:
-        evidence = "no zone's source catches nodes, masters, pods or services"
-        yield seen.at.check(None, "sources", Status.OK, evidence=evidence)
-
-
-def _of_binding(
-    seen: ZoneFacts, zone: str, source: str, layers: tuple[str, ...]
-) -> Iterator[Check]:
-    at = seen.at
+def _of_source(seen: ZoneFacts, zone: str, source: str, layers: tuple[str, ...]) -> Iterator[Check]:
     what = f"source {source} of zone {zone}{when(layers)}"
     networks = seen.networks_of(source)
     empty = source.startswith(IPSET) and seen.found.ipsets.get(source[len(IPSET) :]) == ()
     if not networks and not empty:
-        evidence = f"{what}: whose addresses that catches cannot be told"
-        hint = f"{SEE}firewall-cmd --info-zone={zone}"
-        yield at.check(None, "sources", Status.UNPROVEN, evidence=evidence, hint=hint)
+        problem = messages.source_unreadable(what, zone)
+        yield seen.at.check(None, "sources", Status.UNPROVEN, problem)
         return
     hosts, pods = seen.hosts_among(networks), seen.pods_among(networks)
     if not hosts and not pods:
         return
-    hint = seen.without_source(zone, source, layers)
+    status = Status.CONFLICT
+    fix = messages.remove_source(seen.at.node.name, zone, source, layers)
     if seen.accepts(zone, layers):
-        claim = ", and of whoever claims to be one of them" if pods else ""
-        status, evidence = Status.EXPOSED, f"{what} catches {some((*hosts, *pods))}: everything "
-        evidence += f"of theirs is let in, whatever the rows say{claim}"
+        status, problem = Status.EXPOSED, messages.source_accepts_all(what, hosts, pods, fix)
+    elif pods and source.startswith(IPSET):
+        problem = messages.ipset_source_of_pods(what, hosts, pods, fix)
     elif pods:
-        status, evidence = Status.CONFLICT, f"{what} catches {some((*pods, *hosts))}: who claims a "
-        evidence += "pod's address is taken for one, by whatever interface"
-        if source.startswith(IPSET):
-            evidence = f"{what} catches {some((*pods, *hosts))}: pods are judged by that zone and "
-            evidence += f"not by zone {ZONE}, whose policies let them pass"
+        problem = messages.source_of_pods(what, hosts, pods, fix)
     else:
-        status, evidence = Status.CONFLICT, f"{what} catches {some(hosts)}: rows let them in as "
-        evidence += "before, but all else of theirs, ssh too, is judged by that zone and not by "
-        evidence += "that of the interface"
-    yield at.check(None, "sources", status, evidence=evidence, hint=hint)
+        problem = messages.source_of_hosts(what, hosts, fix)
+    yield seen.at.check(None, "sources", status, problem)
 
 
-# -- what pods that are gone left behind ----------------------------------------------------------
+# -- interfaces that pods left behind -------------------------------------------------------------
 
 
 def _leftovers(seen: ZoneFacts) -> Iterator[Check]:
-    """Bindings of interfaces of pods that are gone: each costs rules, by the thousands at last."""
-    there = seen.at.network.interfaces
+    """Interfaces of pods that no longer exist: each costs rules, and they add up to thousands."""
+    existing = seen.at.network.interfaces
     left: dict[str, dict[str, list[str]]] = {}
     for layer, zones in seen.found.layers.items():
         for name, zone in sorted(zones.bound.items()):
-            if kind_of(name) and name not in there and name not in seen.at.cni and zone != ZONE:
+            of_pods = kind_of(name) and name not in seen.at.cni
+            if of_pods and name not in existing and zone != ZONE:
                 left.setdefault(zone, {}).setdefault(layer, []).append(name)
     for zone, by_layer in sorted(left.items()):
         names = sorted({name for names in by_layer.values() for name in names})
-        count = "an interface" if len(names) == 1 else f"{len(names)} interfaces"
-        yield seen.at.check(
-            None,
-            "leftovers",
-            Status.CONFLICT,
-            evidence=f"zone {zone} has {count} of pods that are gone{when(by_layer)}: "
-            f"{some(names)}",
-            hint=seen.at.typed(*(_released(zone, *each) for each in by_layer.items())),
-        )
+        fix = seen.at.run_here(*(_release(zone, *each) for each in by_layer.items()))
+        problem = messages.leftover_interfaces(zone, names, by_layer, fix)
+        yield seen.at.check(None, "leftovers", Status.CONFLICT, problem)
     if not left:
-        evidence = "no zone has interfaces of pods that are gone"
-        yield seen.at.check(None, "leftovers", Status.OK, evidence=evidence)
+        evidence = "no zone has interfaces of pods that no longer exist"
+        yield seen.at.check(None, "leftovers", Status.OK, evidence)
 
 
-def _released(zone: str, layer: str, names: list[str]) -> str:
-    """One command for all of them; of many it finds out the names itself."""
-    command = f"firewall-cmd {OPTIONS[layer]}--zone={zone}"
-    if len(names) <= NAMES:
-        return " ".join([command, *(f"--remove-interface={shlex.quote(name)}" for name in names)])
+def _release(zone: str, layer: str, names: list[str]) -> str:
+    """One command that removes all of them; of many it finds the names itself."""
+    if len(names) <= NAMES_IN_A_SENTENCE:
+        options = (f"--remove-interface={shlex.quote(name)}" for name in names)
+        return firewall_cmd(layer, zone, *options)
+    command = firewall_cmd(layer, zone)
     kinds = sorted(set(map(kind_of, names)))
     return (
         f"{command} $(for each in $({command} --list-interfaces); do case $each in "
@@ -213,88 +168,15 @@ def _released(zone: str, layer: str, names: list[str]) -> str:
     )
 
 
-# -- every interface ------------------------------------------------------------------------------
-
-
-def interfaces(at: NodeFacts, found: ObservedZones) -> dict[str, dict[str, str]]:
-    """Every interface but loopback, with its zone in each layer and what that means.
-
-    Those of pods that are alike share a line.
-    """
-    seen = ZoneFacts(at, found)
-    lines: dict[str, list[Interface]] = {}
-    for name, link in sorted(at.network.interfaces.items()):
-        if name != "lo":
-            lines.setdefault(_line(seen, link), []).append(link)
-    return {
-        _title(line, links): {
-            "runtime": seen.zone_of(links[0].name, "runtime"),
-            "permanent": found.permanent.bound.get(links[0].name, ""),
-            "network_manager": _managed(seen, links[0].name),
-            "meaning": _meaning(seen, links[0]),
-        }
-        for line, links in lines.items()
-    }
-
-
-def _line(seen: ZoneFacts, link: Interface) -> str:
-    kind = kind_of(link.name)
-    if link.name in seen.at.cni or not kind:
-        return link.name
-    zones = sorted({layer.bound.get(link.name, "") for layer in seen.found.layers.values()} - {""})
-    master = f" on {link.master}" if link.master else ""
-    return f"{kind}*{master}" + (f" in zone {' and '.join(zones)}" if zones else "")
-
-
-def _title(line: str, links: list[Interface]) -> str:
-    return links[0].name if len(links) == 1 else f"{len(links)} {line}"
-
-
-def _managed(seen: ZoneFacts, name: str) -> str:
-    connections = seen.found.connections
-    if connections is None:
-        return ""
-    if name not in connections:
-        return "unmanaged"
-    found = connections[name]
-    if not found.name:
-        return "managed (no connection)"
-    return f"managed (connection {found.name}, {f'zone {found.zone}' if found.zone else 'no zone'})"
-
-
-def _meaning(seen: ZoneFacts, link: Interface) -> str:
-    zone = seen.zone_of(link.name, "runtime")
-    if link.name in seen.at.cni:
-        return "pods come in by it" if zone == ZONE else f"pods here are judged by zone {zone}"
-    carrier = seen.carrier_of(link)
-    if carrier:
-        return f"part of {carrier}, by which its packets come in"
-    if zone == ZONE:
-        return "who comes in by it is taken for a pod"
-    if seen.accepts(zone, ["runtime"]):
-        return f"zone {zone} lets everything in"
-    return f"the rows, then zone {zone}"
-
-
 # -- what kube-proxy redirects --------------------------------------------------------------------
 
 
-def _refused_services(seen: ZoneFacts) -> Iterator[Check]:
-    """firewalld from 2.3 on can refuse what others redirect, before any policy is asked.
+def _strict_forward_ports(seen: ZoneFacts) -> Iterator[Check]:
+    """firewalld from 2.3 on can reject what others redirect, before any policy decides.
 
-    It knows exceptions by port only, for everybody, so no rule of ours could let pods alone through
+    Its exceptions are by port, for every source, so no rule of ours could allow pods alone
     (measured on 2.3.1: a pod that calls a service is rejected, whatever zone it is in).
     """
     if seen.found.strict_forward_ports:
-        settle = (
-            "sed -i s/^StrictForwardPorts=yes/StrictForwardPorts=no/ /etc/firewalld/firewalld.conf "
-            "&& firewall-cmd --reload"
-        )
-        yield seen.at.check(
-            None,
-            "StrictForwardPorts",
-            Status.BAD_SETTING,
-            evidence="is yes: firewalld refuses all that others redirect, so pods reach no service "
-            "and nobody reaches a NodePort, a hostPort or ServiceLB",
-            hint=seen.at.typed(settle),
-        )
+        problem = messages.strict_forward_ports(seen.at.node.name)
+        yield seen.at.check(None, "StrictForwardPorts", Status.BAD_SETTING, problem)

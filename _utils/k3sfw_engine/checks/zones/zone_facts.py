@@ -1,11 +1,10 @@
-"""One node's zones, seen by what the tables say of it: the common ground of all zone checks.
+"""What is known of one node's zones, compared with what the tables say. Pure.
 
-Pure, as ``situation``.
+It answers questions about what was read and never says whether the answer is right.
 """
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,9 +12,8 @@ from functools import cached_property
 import netaddr
 
 from k3sfw_engine.checks.node_facts import NodeFacts
-from k3sfw_engine.checks.suggested_commands import OPTIONS
-from k3sfw_engine.checks.verdicts import SEE
-from k3sfw_engine.checks.zone_openings import parse_networks, rejects_the_rest
+from k3sfw_engine.checks.zone_of_interface import accepts_everything, zone_of
+from k3sfw_engine.checks.zone_openings import parse_networks
 from k3sfw_engine.checks.zones.allowed_by_rows import AllowedByRows
 from k3sfw_engine.model.addresses import Networks
 from k3sfw_engine.model.firewall_objects import ZONE
@@ -25,20 +23,13 @@ from k3sfw_engine.model.rows import FlannelBackend, Row
 from k3sfw_engine.model.zones import ObservedZones
 from k3sfw_engine.plan.desired.compute import compute_desired
 
-# What takes a port's packets up as its own.
+# The kinds of interfaces that carry the packets of their members.
 _MASTERS = ("bridge", "bond", "team")
-_WHEN = {
-    ("runtime", "permanent"): " (at runtime and permanently)",
-    ("runtime",): " (at runtime)",
-    ("permanent",): " (permanently: from the next reload on)",
-}
-
-LIMITS = f"{SEE}docs/limits.md of k3sfw"
 
 
 @dataclass(frozen=True)
 class ZoneFacts:
-    """What was read, and who is who among it."""
+    """The zones that were read, the node that they are on, and the addresses of its masters."""
 
     at: NodeFacts
     found: ObservedZones
@@ -46,23 +37,23 @@ class ZoneFacts:
 
     @cached_property
     def pods_by_interface(self) -> bool:
-        """Whether zone k3s has the interfaces of pods."""
+        """Whether zone k3s contains the interfaces of pods."""
         return compute_desired(self.at.tables, self.at.node.role).pods_by_interface
 
     @cached_property
-    def given(self) -> AllowedByRows:
-        """What the tables of the whole cluster give."""
+    def allowed(self) -> AllowedByRows:
+        """The sources that the rows of the whole cluster allow."""
         tables = self.at.tables
-        return self._given((*tables.rows, *(tables.peer_rows or ())))
+        return self._allowed((*tables.rows, *(tables.peer_rows or ())))
 
     @cached_property
-    def own(self) -> AllowedByRows:
-        """What the tables give at this node."""
-        return self._given(self.at.tables.rows_of(self.at.node.role))
+    def allowed_here(self) -> AllowedByRows:
+        """The sources that the rows of this node allow."""
+        return self._allowed(self.at.tables.rows_of(self.at.node.role))
 
-    def _given(self, rows: tuple[Row, ...]) -> AllowedByRows:
+    def _allowed(self, rows: tuple[Row, ...]) -> AllowedByRows:
         tables = self.at.tables
-        # With host-gw pods of other nodes come in by the uplink, and are known by their address.
+        # With host-gw, pods of other nodes come in by the uplink and are recognised by address.
         routed = tables.flannel_backend is FlannelBackend.HOST_GW
         links = (self.at.network.interfaces[name] for name in self.outer)
         families = {address.version for link in links for address in link.addresses}
@@ -71,33 +62,29 @@ class ZoneFacts:
 
     @cached_property
     def outer(self) -> tuple[str, ...]:
-        """The interfaces of this host that neither pods nor the overlay have."""
+        """The interfaces of this host that belong neither to pods nor to the overlay."""
         links = self.at.network.interfaces
         names = {name for name, link in links.items() if not self.carrier_of(link)}
         return tuple(sorted(n for n in names - self.at.cni - {"lo"} if not kind_of(n)))
 
     def carrier_of(self, link: Interface) -> str:
-        """The bridge or bond by which an interface's packets come in, if not by itself."""
+        """The bridge or bond that an interface is part of; empty if it is not."""
         master = self.at.network.interfaces.get(link.master)
         return link.master if master and master.kind in _MASTERS else ""
 
     @cached_property
     def zones(self) -> tuple[str, ...]:
-        """The zones of others that are in use in any layer."""
+        """The zones in use in any layer, without zone k3s."""
         return tuple(sorted(self.found.zones - {ZONE}))
 
     def zone_of(self, name: str, layer: str) -> str:
-        """The zone that decides over an interface."""
-        zones = self.found.layers[layer]
-        # NetworkManager binds what it manages, also after a reload.
-        connection = (self.found.connections or {}).get(name)
-        later = connection.zone if connection and layer == "permanent" else ""
-        return zones.bound.get(name) or later or zones.default
+        """The zone that an interface is in."""
+        return zone_of(self.found, name, layer)
 
     def outer_in(self, zone: str, layer: str) -> tuple[str, ...]:
-        """The interfaces by which others than pods come into a zone, those to come included."""
+        """The interfaces in a zone that are not of pods, including those that do not exist yet."""
         here = [name for name in self.outer if self.zone_of(name, layer) == zone]
-        to_come = [
+        future = [
             name
             for name, bound in self.found.layers[layer].bound.items()
             if bound == zone
@@ -106,11 +93,11 @@ class ZoneFacts:
             and name != "lo"
             and not kind_of(name)
         ]
-        return (*here, *sorted(to_come))
+        return (*here, *sorted(future))
 
     @cached_property
     def bindings(self) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
-        """Every source of a zone of others, with that zone and the layers that have it."""
+        """Every zone but k3s that has sources, with the source and the layers that have it."""
         found: dict[tuple[str, str], list[str]] = {}
         for name, layer in self.found.layers.items():
             for zone in layer.zones.values():
@@ -119,26 +106,22 @@ class ZoneFacts:
         return tuple((*key, tuple(layers)) for key, layers in sorted(found.items()))
 
     def accepts(self, zone: str, layers: Iterable[str]) -> bool:
-        """Whether the zone lets everything in, in one of these layers."""
-        zones = [self.found.layers[layer].zones.get(zone) for layer in layers]
-        return any(
-            each and each.settings["target"] == "ACCEPT" and not rejects_the_rest(each)
-            for each in zones
-        )
+        """Whether the zone accepts everything in one of these layers."""
+        return accepts_everything(self.found, zone, layers)
 
     def networks_of(self, source: str) -> Networks:
-        """The networks of a zone's or a rule's source; none of a MAC."""
+        """The networks of a zone's or a rule's source; none if it is a MAC address."""
         if source not in self._networks:
             self._networks[source] = parse_networks(source, self.found.ipsets)
         return self._networks[source]
 
     @cached_property
     def _networks(self) -> dict[str, Networks]:
-        # An ipset may have thousands of entries, and is asked about more than once.
+        # An ipset may have thousands of entries, and is parsed once.
         return {}
 
     def hosts_among(self, networks: Networks) -> tuple[str, ...]:
-        """The nodes and masters that have an address there."""
+        """The nodes and masters with an address in these networks."""
         inside = netaddr.IPSet(networks)
         nodes = [
             node.name
@@ -149,7 +132,7 @@ class ZoneFacts:
         return (*sorted(nodes), *(["the Salt master"] if master else []))
 
     def pods_among(self, networks: Networks) -> tuple[str, ...]:
-        """The pod and service networks that have addresses there."""
+        """The pod and service networks that overlap these networks."""
         tables = self.at.tables
         return tuple(
             f"{what} ({cidr})"
@@ -160,17 +143,3 @@ class ZoneFacts:
                 for network in networks
             )
         )
-
-    def without_source(self, zone: str, source: str, layers: Iterable[str]) -> str:
-        """What takes a source away from a zone."""
-        return self.at.typed(
-            *(
-                f"firewall-cmd {OPTIONS[layer]}--zone={zone} --remove-source={shlex.quote(source)}"
-                for layer in layers
-            )
-        )
-
-
-def when(layers: Iterable[str]) -> str:
-    found = set(layers)
-    return _WHEN[tuple(layer for layer in OPTIONS if layer in found)]

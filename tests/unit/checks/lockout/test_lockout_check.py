@@ -9,7 +9,8 @@ import pytest
 
 from k3sfw_engine.checks.lockout.allowed_by_other_rules import allows
 from k3sfw_engine.checks.lockout.contradicted_role import contradicted_role
-from k3sfw_engine.checks.lockout.lockout_check import must_stay_open, never_let_in, taken_away
+from k3sfw_engine.checks.lockout.lockout_check import must_stay_open, never_allowed, taken_away
+from k3sfw_engine.checks.lockout.messages import allowed, or_allow
 from k3sfw_engine.checks.lockout.refusals import refusals, refusals_of_a_first_start
 from k3sfw_engine.checks.lockout.shrunken_node_list import suspected_loss
 from k3sfw_engine.model.firewall_objects import Kind
@@ -69,7 +70,7 @@ def sentences(flows, before, after, names=None, zones=None):
     lost = taken_away(flows, now, wanted, tables)
     named = {netaddr.IPAddress(address): name for address, name in (names or {}).items()}
     found = dict.fromkeys(lost, zones) if zones else {}
-    return [str(each) for each in refusals(lost, now, wanted, tables, named, found)]
+    return [str(or_allow(each)) for each in refusals(lost, now, wanted, tables, named, found)]
 
 
 # -- what an apply takes away ---------------------------------------------------------------------
@@ -235,7 +236,7 @@ def test_the_group_mgmt_keeps_its_way_to_every_port_of_ssh():
         (2223, "198.51.100.0/24"),
         (2223, "2001:db8:a::/48"),
     ]
-    assert "of k3s:groups:mgmt: this rule of policy k3s-rows goes" in " ".join(
+    assert "of k3s:groups:mgmt: this rule of policy k3s-rows is removed" in " ".join(
         sentences(needed, before, narrowed)
     )
 
@@ -259,9 +260,9 @@ def test_a_refusal_names_flow_peer_rule_and_mend():
     assert sentence == (
         "this would close tcp/2379 to 192.0.2.13 (s3), which has a live connection to etcd here: "
         'it leaves ipset k3s-server-4 (policy k3s-rows: rule family="ipv4" source '
-        'ipset="k3s-server-4" port port="2379-2380" protocol="tcp" accept); no row lets it in any '
-        "more. Fix: put s3 with the role server and this address back into k3s:nodes, or set "
-        "k3s:firewall:allow_lockout: true for this one apply"
+        'ipset="k3s-server-4" port port="2379-2380" protocol="tcp" accept); no remaining '
+        "row allows it. Fix: put s3 with the role server and this address back into k3s:nodes, or "
+        "set k3s:firewall:allow_lockout: true for this one apply"
     )
 
 
@@ -276,7 +277,9 @@ def test_a_row_that_goes_is_named_with_the_zone_that_could_open_the_port_instead
     (sentence,) = sentences(
         [flow(2222, SSH, OUTSIDER)], opened("clients"), pillar(), None, "public"
     )
-    assert 'this rule of policy k3s-rows goes: rule family="ipv4" port port="2222"' in sentence
+    assert (
+        'this rule of policy k3s-rows is removed: rule family="ipv4" port port="2222"' in sentence
+    )
     assert (
         "Fix: firewall-cmd --permanent --zone=public --add-port=2222/tcp, or let a row of "
         "k3s:ports open tcp/2222 to 203.0.113.9, or set" in sentence
@@ -482,26 +485,26 @@ def test_the_zone_that_networkmanager_gives_an_interface_decides():
 def test_a_fresh_single_server_has_nothing_to_lose_but_what_no_row_opens():
     tree = pillar(nodes={"s1": NODES["s1"]}, firewall={})
     flows = [flow(22, SSH, OUTSIDER), flow(2222, SSH, OUTSIDER), flow(6443, API, "192.0.2.11")]
-    lost = never_let_in(flows, objects(tree), parsed(tree))
+    lost = never_allowed(flows, objects(tree), parsed(tree))
     assert lost == (flows[0], flows[1])
     public = OtherRules({"public": PUBLIC}, "public", (), SERVICES)
     question = Packet(netaddr.IPNetwork(OUTSIDER), Protocol.TCP, 22)
     assert allows(public, question, frozenset({"eth0"}))
     (sentence,) = refusals_of_a_first_start(lost[1:], parsed(tree), {}, {flows[1]: "public"})
-    assert str(sentence) == (
+    assert str(or_allow(sentence)) == (
         "the first start of firewalld would close tcp/2222 to 203.0.113.9, which has a live ssh "
-        "session here: neither a row nor zone public lets it in. Fix: firewall-offline-cmd "
+        "session here: neither a row nor zone public allows it. Fix: firewall-offline-cmd "
         "--zone=public --add-port=2222/tcp, or let a row of k3s:ports open tcp/2222 to "
         "203.0.113.9, or set k3s:firewall:allow_lockout: true for this one apply"
     )
 
 
-def test_what_is_allowed_is_told_without_a_mend():
+def test_what_the_operator_allows_is_reported_without_a_fix():
     flows = (flow(2222, SSH, OUTSIDER),)
     (refusal,) = refusals_of_a_first_start(flows, parsed(), {}, {})
-    assert refusal.notice == (
+    assert allowed(refusal) == (
         "the first start of firewalld would close tcp/2222 to 203.0.113.9, which has a live ssh "
-        "session here: neither a row nor a zone lets it in; k3s:firewall:allow_lockout allows it"
+        "session here: neither a row nor a zone allows it; k3s:firewall:allow_lockout allows it"
     )
 
 
@@ -521,18 +524,22 @@ ROLES = {
     ),
     "an agent with an unused K3s server": (
         "agent",
-        HostActivity(k3s=frozenset({Role.SERVER})),
+        HostActivity(k3s_roles=frozenset({Role.SERVER})),
         "",
     ),
-    "an agent": ("agent", HostActivity(k3s=frozenset({Role.AGENT})), ""),
+    "an agent": ("agent", HostActivity(k3s_roles=frozenset({Role.AGENT})), ""),
     "an agent with sessions of ssh": ("agent", HostActivity((flow(22, SSH, ADMIN),)), ""),
     "a server that runs k3s-agent": (
         "server",
-        HostActivity(k3s=frozenset({Role.AGENT})),
-        "is a server, and k3s-agent runs",
+        HostActivity(k3s_roles=frozenset({Role.AGENT})),
+        "is a server, but k3s-agent runs",
     ),
-    "a server": ("server", HostActivity((flow(2380, ETCD, S2),), k3s=frozenset({Role.SERVER})), ""),
-    "a lone server": ("server", HostActivity(k3s=frozenset({Role.SERVER})), ""),
+    "a server": (
+        "server",
+        HostActivity((flow(2380, ETCD, S2),), k3s_roles=frozenset({Role.SERVER})),
+        "",
+    ),
+    "a lone server": ("server", HostActivity(k3s_roles=frozenset({Role.SERVER})), ""),
     "a server without K3s yet": ("server", HostActivity(), ""),
     "an agent without K3s yet": ("agent", HostActivity(), ""),
 }

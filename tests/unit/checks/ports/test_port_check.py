@@ -251,7 +251,7 @@ def reject(sender, code=13):
 
 
 CONNECTED = Answer(ProbeResult.OPEN, "connected", OWN)
-RST = Answer(ProbeResult.NOBODY_LISTENS, "RST came back: nobody listens", OWN)
+RST = Answer(ProbeResult.NOTHING_LISTENS, "RST came back: nobody listens", OWN)
 SILENT = Answer(ProbeResult.SILENCE, "nothing came back", OWN)
 DOWN = Answer(ProbeResult.HOST_DOWN, "it did not answer on the link", OWN, IcmpError(4, 3, 1, OWN))
 NO_ROUTE = Answer(ProbeResult.NO_ROUTE, "no route (ENETUNREACH)")
@@ -328,7 +328,7 @@ def test_silence_of_what_never_left_this_host_is_its_own_fault():
 def test_a_rejection_of_an_address_that_is_not_ours_in_pillar_names_that_address():
     icmp = IcmpError(4, 3, 13, TARGET)
     check = judged(6443, Answer(ProbeResult.REJECTED, "rejected", "10.9.9.9", icmp))
-    assert "asked from 10.9.9.9, which is no address of a1 in pillar" in check.evidence
+    assert "asked from 10.9.9.9, which pillar does not list for a1" in check.evidence
     assert "a1 k3sfw.check_routes" in check.hint
 
 
@@ -340,8 +340,8 @@ def test_what_this_host_redirects_says_nothing_of_the_peer():
 
 
 def test_a_narrowed_question_that_meets_silence_is_unproven_where_all_of_them_would_tell():
-    assert judged(2379, SILENT, alive=set(), whole=False).status is Status.UNPROVEN
-    check = judged(6443, SILENT, alive=set(), whole=False)
+    assert judged(2379, SILENT, alive=set(), all_ports=False).status is Status.UNPROVEN
+    check = judged(6443, SILENT, alive=set(), all_ports=False)
     assert check.status is Status.NO_ANSWER
     assert "on no port" not in check.evidence
 
@@ -350,7 +350,7 @@ def test_port_unreachable_of_a_closed_udp_port_is_read_both_ways():
     narrow = Filter(protocol=UDP, ports=PortRange(5353, 5353))
     found = tables()
     question = asked(found, "a1", "s1", narrow=narrow)[0]
-    nobody = Answer(ProbeResult.NOBODY_LISTENS, "nobody listens", OWN, IcmpError(4, 3, 3, TARGET))
+    nobody = Answer(ProbeResult.NOTHING_LISTENS, "nothing listens", OWN, IcmpError(4, 3, 3, TARGET))
     check = port_check.judge_answer(question, nobody, ProbeContext(own(found, "a1"), alive={"s1"}))
     assert check.status is Status.UNPROVEN
 
@@ -397,7 +397,7 @@ def inside(answer):
 def over(answer, datagram=None, **sight):
     found = tables()
     (question,) = vxlan("s1")
-    assert question.way is Via.OVERLAY
+    assert question.via is Via.OVERLAY
     sight = ProbeContext(own(found, "a1"), **{"alive": {"s1"}, **sight})
     checks = overlay_check.judge_overlay(question, answer, datagram, sight)
     return {(check.protocol, check.port): (check.status, check.by) for check in checks}
@@ -411,7 +411,7 @@ def test_where_there_is_an_overlay_vxlan_is_asked_through_it_and_in_its_family_o
 
 def test_a_peer_that_the_overlay_lacks_is_asked_by_a_plain_datagram():
     (question,) = vxlan("s3")
-    assert (question.way, question.question) == (
+    assert (question.via, question.question) == (
         Via.NO_OVERLAY,
         PacketQuestion("192.0.2.13", UDP, 8472),
     )
@@ -455,7 +455,7 @@ def test_a_second_address_of_a_peer_is_no_gap_in_the_overlay():
 
 def test_where_nothing_comes_through_the_plain_datagram_says_why():
     assert over(SILENT, reject(TARGET)) == {("udp", "8472"): (Status.BLOCKED, "s1")}
-    nobody = Answer(ProbeResult.NOBODY_LISTENS, "nobody listens", OWN, IcmpError(4, 3, 3, TARGET))
+    nobody = Answer(ProbeResult.NOTHING_LISTENS, "nothing listens", OWN, IcmpError(4, 3, 3, TARGET))
     assert over(SILENT, nobody) == {("udp", "8472"): (Status.NO_LISTENER, "s1")}
     assert over(SILENT, SILENT) == {("udp", "8472"): (Status.NO_ANSWER, "s1")}
     assert over(DOWN, SILENT) == {("udp", "8472"): (Status.NO_ROUTE, "a1")}
@@ -464,7 +464,7 @@ def test_where_nothing_comes_through_the_plain_datagram_says_why():
 def test_silence_of_the_overlay_that_this_node_made_itself_is_told_once():
     dropped = Arrival(TARGET, UDP, 8472)
     assert over(SILENT, SILENT, refused={dropped}) == {}
-    unproven = over(SILENT, SILENT, refused={dropped}, refused_is_told=False)
+    unproven = over(SILENT, SILENT, refused={dropped}, refused_is_reported=False)
     assert unproven == {("udp", "8472"): (Status.UNPROVEN, "a1")}
     found = tables()
     sight = ProbeContext(own(found, "a1"), alive=set(), refused={dropped})
@@ -519,7 +519,7 @@ def wireguard(*to, overlay=WG, **options):
 def ways(*to, **options):
     """``[(node address, port of the node, address that is asked, way)]``"""
     return [
-        (each.address, each.tunnel or each.question.port, each.question.address, each.way)
+        (each.address, each.tunnel or each.question.port, each.question.address, each.via)
         for each in wireguard(*to, **options)
     ]
 
@@ -581,7 +581,7 @@ def test_an_answer_of_pods_that_another_node_has_by_now_proves_nothing():
     elsewhere = {Arrival("192.0.2.12", UDP, 51820), Arrival(TARGET, TCP, 51820)}
     (check,) = through(inside(RST), arrived=elsewhere)
     assert check.status is Status.UNPROVEN
-    assert "no WireGuard of s1 arrived" in check.evidence
+    assert "no WireGuard packet of s1 arrived" in check.evidence
     assert "salt s1 saltutil.refresh_grains" in check.hint
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from k3sfw_engine.checks.ports.row_in_layers import check_rows
-from k3sfw_engine.checks.report import RETCODES, report as write_report
+from k3sfw_engine.checks.report import RETCODES, Report
 from k3sfw_engine.checks.verdicts import Status
 from k3sfw_engine.model.firewall_objects import CONTENT, Kind, in_order
 from k3sfw_engine.model.listeners import Listener
@@ -34,7 +34,7 @@ def checked(host, tree=None, listeners=EVERY_PORT, **options):
 
 
 def report(checks, *, full):
-    return write_report(checks, scope="this node only, no packets sent", full=full)
+    return Report(tuple(checks), "this node only, no packets sent").as_dict(full=full)
 
 
 def statuses(checks):

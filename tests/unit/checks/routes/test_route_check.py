@@ -13,10 +13,13 @@ import netaddr
 import pytest
 
 from k3sfw_engine.checks.node_facts import NodeFacts
-from k3sfw_engine.checks.report import report
+from k3sfw_engine.checks.report import Report
 from k3sfw_engine.checks.routes.route_check import echo_sizes, judge_routes, targets
+from k3sfw_engine.checks.suggested_commands import restart_k3s
 from k3sfw_engine.checks.verdicts import Status
+from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.echo import Echo, EchoResult, PathEchoes
+from k3sfw_engine.model.firewall_objects import Kind, make_object
 from k3sfw_engine.model.host_facts import BaseChain, HostFacts
 from k3sfw_engine.model.interfaces_and_routes import (
     Forwarding,
@@ -26,6 +29,7 @@ from k3sfw_engine.model.interfaces_and_routes import (
     Neighbour,
     Route,
 )
+from k3sfw_engine.model.zones import ObservedZones, ZoneLayer
 from k3sfw_engine.port_tables.read_pillar import parse_tables
 from tests.unit.host.test_iproute import parsed
 
@@ -45,7 +49,7 @@ SYSCTLS = {
     "net/bridge/bridge-nf-call-iptables": "1",
     "net/bridge/bridge-nf-call-ip6tables": "1",
 }
-HOST = HostFacts(sysctls=SYSCTLS, zones={"eth0": "public"})
+HOST = HostFacts(sysctls=SYSCTLS)
 
 
 def tables(**changed):
@@ -148,7 +152,8 @@ def linked(net, name, **changes):
 
 def test_a_complete_node_is_ok_in_every_respect():
     at = situation()
-    checks = judge_routes(at, {target: passing(size) for target, size in echo_sizes(at).items()})
+    echoes = {target: passing(size) for target, size in echo_sizes(at).items()}
+    checks = judge_routes(at, echoes, zones())
     assert {check.status for check in checks} == {Status.OK}
     assert {check.description for check in checks} == {
         "firewalld's drop table",
@@ -265,10 +270,10 @@ def test_any_address_that_pillar_has_of_the_node_is_a_right_source():
 @pytest.mark.parametrize(
     ("lookup", "words"),
     [
-        (by("eth0", "192.0.2.11", "192.0.2.10"), "is in 192.0.2.0/24 on eth0, and goes via 192.0"),
+        (by("eth0", "192.0.2.11", "192.0.2.10"), "is in 192.0.2.0/24 on eth0, but goes via 192.0"),
         (by("eth1", "192.0.2.11"), "goes by eth1"),
-        (by("cni0", "10.42.1.1"), "goes by cni0, where only pods are"),
-        (Lookup("", "local", "lo"), "this node has the address of s2 itself"),
+        (by("cni0", "10.42.1.1"), "goes by cni0, which has only pods behind it"),
+        (Lookup("", "local", "lo"), "this node itself has the address of s2"),
     ],
 )
 def test_a_way_by_the_wrong_link_is_a_wrong_route(lookup, words):
@@ -397,7 +402,7 @@ def test_a_forwarding_entry_to_a_stranger_is_left_to_flannel():
     wrong = Forwarding("02:00:00:00:00:03", "flannel.1", "192.0.2.99")
     check = only(situation(replace(net, forwarding=(*net.forwarding, wrong))))
     assert (check.status, check.to) == (Status.NO_NEIGHBOUR, "a1")
-    assert "go to 192.0.2.99, which is no node in pillar" in check.evidence
+    assert "go to 192.0.2.99, which is not a node in pillar" in check.evidence
     assert check.hint == (
         "salt s1 cmd.run 'systemctl restart k3s'; if it stays so, enter 192.0.2.99 into k3s:nodes"
     )
@@ -407,7 +412,7 @@ def test_a_route_alone_tells_whose_it_was_to_nobody():
     net = without_forwarding(without_neighbours(network(), "10.42.3.0"), "192.0.2.21")
     check = only(situation(net))
     assert (check.status, check.to) == (Status.NO_NEIGHBOUR, "a1")
-    assert "loose ends: 10.42.3.0" in check.evidence
+    assert "belong to no known peer: 10.42.3.0" in check.evidence
     assert check.hint == "salt s1 cmd.run 'systemctl restart k3s'"
 
 
@@ -515,7 +520,7 @@ def test_on_an_agent_the_unit_is_that_of_an_agent():
     )
     (node,) = (each for each in parsed_tables.nodes if each.name == "s1")
     at = replace(situation(), node=node, tables=parsed_tables)
-    assert at.restart == "salt s1 cmd.run 'systemctl restart k3s-agent'"
+    assert restart_k3s(at.node) == "salt s1 cmd.run 'systemctl restart k3s-agent'"
 
 
 def test_pods_behind_a_node_that_pillar_does_not_know_are_a_conflict():
@@ -662,7 +667,7 @@ def test_what_a_peer_says_against_flannels_entries_is_a_warning_that_names_both(
         *(Status.CONFLICT, "a1", "a1"),
         wrong,
     )
-    assert check.evidence == f"pillar has {wrong} for the pods of a1, and flannel here has {words}"
+    assert check.evidence == f"pillar has {wrong} for the pods of a1, but flannel here has {words}"
     assert check.hint.startswith("salt a1 saltutil.refresh_grains; if it stays so, compare ")
     # It is not gone by: all the rest is as without it.
     assert tuple(c for c in checks if c is not check) == judge_routes(situation(net), {})
@@ -873,7 +878,7 @@ def sysctls(**values):
 def test_a_setting_that_is_off_is_set_by_the_state(name, shown):
     check = only(situation(host=sysctls(**{name: "0"})))
     assert (check.status, check.description) == (Status.BAD_SETTING, shown)
-    assert check.hint == "salt s1 state.apply k3s.routes"
+    assert (check.fix, check.sls) == ("salt s1 state.apply k3s.routes", "k3s.routes")
 
 
 def test_a_setting_of_one_interface_is_set_by_its_own_command():
@@ -963,7 +968,7 @@ SMALL = Echo(96, EchoResult.ANSWERED)
             PathEchoes(Echo(96, EchoResult.UNREACHABLE, "192.0.2.11")),
             "unproven",
             "s2",
-            "nobody on the link",
+            "does not answer ARP",
         ),
         (
             PathEchoes(Echo(96, EchoResult.UNREACHABLE, "192.0.2.1")),
@@ -1002,7 +1007,7 @@ SMALL = Echo(96, EchoResult.ANSWERED)
             "s1",
             "s1 takes at most 1400",
         ),
-        (PathEchoes(SMALL, Echo(1480, EchoResult.TOO_BIG)), "bad_mtu", "s1", "s1 takes less"),
+        (PathEchoes(SMALL, Echo(1480, EchoResult.TOO_BIG)), "bad_mtu", "s1", "s1 takes fewer"),
     ],
 )
 def test_an_echo_that_does_not_come_back_is_blamed_on_who_is_at_fault(path, status, by, words):
@@ -1043,12 +1048,7 @@ def test_panic_mode_is_never_lifted_by_a_table_deleted():
         ({"ufw": True}, "other firewalls", "ufw is enabled"),
         ({"chains": drop("INPUT_input", table="ip filter")}, "other firewalls", "table ip filter"),
         ({"managed": ("cni0", "flannel.1")}, "NetworkManager", "manages cni0, flannel.1"),
-        ({"cloud_setup": True}, "nm-cloud-setup", "routing rules win"),
-        (
-            {"zones": {"eth0": "trusted"}, "accepting": frozenset({"trusted"})},
-            "zone",
-            "eth0 is in zone trusted",
-        ),
+        ({"cloud_setup": True}, "nm-cloud-setup", "routing rules take precedence"),
     ],
 )
 def test_whoever_else_rules_over_packets_is_a_conflict(changes, description, words):
@@ -1081,22 +1081,42 @@ def test_tables_that_drop_nothing_are_no_other_firewalls():
     assert problems(situation(host=host(chains=chains))) == []
 
 
+def zones(**uplinks):
+    """firewalld's zones, the same in both layers; by default eth0 is in public."""
+    made = {"public": make_object(Kind.ZONE, "public", {"services": ("ssh",)})}
+    for name, settings in uplinks.items():
+        made[name] = make_object(Kind.ZONE, name, {"interfaces": ("eth0",), **settings})
+    layer = ZoneLayer(made, "public")
+    return ObservedZones(layer, layer)
+
+
+def zone_checks(found, at=None):
+    return [c for c in judge_routes(at or situation(), {}, found) if c.description == "zone"]
+
+
+def test_a_node_link_in_a_zone_of_the_operators_is_fine():
+    (check,) = zone_checks(zones())
+    assert (check.status, check.evidence) == (Status.OK, "eth0 is in zone public")
+
+
 def test_a_node_link_in_the_zone_of_pods_is_exposed():
-    check = only(situation(host=host(zones={"eth0": "k3s"})))
-    assert (check.status, check.hint) == (
+    (check,) = zone_checks(zones(k3s={}))
+    assert (check.status, check.fix) == (Status.EXPOSED, "salt s1 state.apply k3s.firewall")
+
+
+def test_a_node_link_in_a_zone_that_accepts_everything_is_exposed():
+    (check,) = zone_checks(zones(trusted={"target": "ACCEPT"}))
+    assert (check.status, check.fix) == (
         Status.EXPOSED,
-        "salt s1 state.apply k3s.firewall",
+        "salt s1 cmd.run 'firewall-cmd --zone=public --change-interface=eth0 && firewall-cmd "
+        "--permanent --zone=public --change-interface=eth0'",
     )
 
 
-def test_what_could_not_be_read_is_said_with_its_mend():
-    unread = ("firewalld is not running. Fix: systemctl enable --now firewalld",)
-    check = only(situation(host=host(zones={}, unread=unread)))
-    assert (check.status, check.evidence, check.hint) == (
-        Status.UNPROVEN,
-        "firewalld is not running",
-        "systemctl enable --now firewalld",
-    )
+def test_what_could_not_be_read_is_unproven_with_its_fix():
+    unread = Problem("firewalld is not running", "systemctl enable --now firewalld")
+    check = only(situation(host=host(unread=(unread,))))
+    assert (check.status, check.problem) == (Status.UNPROVEN, unread)
 
 
 # -- the report -----------------------------------------------------------------------------------
@@ -1105,25 +1125,22 @@ def test_what_could_not_be_read_is_said_with_its_mend():
 def test_peers_that_suffer_from_one_cause_share_a_sentence():
     wrong = by("eth0", "192.0.2.199")
     net = answering(network(), **{"192.0.2.12": wrong, "192.0.2.21": wrong})
-    result = report(judge_routes(situation(net), {}), scope="2 of 2 peers", full=True)
+    result = Report(judge_routes(situation(net), {}), "2 of 2 peers").as_dict(full=True)
     (problem,) = result["problems"]
     assert problem.startswith("src_mismatch node s1 -> a1 s2: ")
     assert result["counts"]["src_mismatch"] == 2
     assert len([row for row in result["checks"] if row["status"] == "src_mismatch"]) == 2
 
 
-def test_every_row_is_flat_and_every_problem_has_a_mend():
+def test_every_row_is_flat_and_every_problem_says_what_to_do():
     net = without_routes(network(), "10.42.3.0/24")
     at = situation(net, host=host(ufw=True, cloud_setup=True))
-    result = report(
-        judge_routes(at, {"192.0.2.12": PathEchoes(Echo(96, EchoResult.SILENT))}),
-        scope="",
-        full=True,
-    )
+    echoes = {"192.0.2.12": PathEchoes(Echo(96, EchoResult.SILENT))}
+    result = Report(judge_routes(at, echoes), "").as_dict(full=True)
     assert json.loads(json.dumps(result)) == result
     assert {type(value) for row in result["checks"] for value in row.values()} == {str}
     for problem in result["problems"]:
-        assert ". Fix: " in problem and problem.isprintable()
+        assert (". Fix: " in problem or "; see " in problem) and problem.isprintable()
 
 
 def test_a_thousand_peers_are_judged_each():

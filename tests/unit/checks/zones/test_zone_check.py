@@ -14,10 +14,12 @@ import pytest
 from hypothesis import given, strategies as st
 
 from k3sfw_engine.checks.node_facts import NodeFacts
-from k3sfw_engine.checks.report import report
+from k3sfw_engine.checks.report import Report
 from k3sfw_engine.checks.verdicts import Status
 from k3sfw_engine.checks.zone_openings import openings
-from k3sfw_engine.checks.zones.zone_check import interfaces, judge_zones
+from k3sfw_engine.checks.zones.every_interface import list_interfaces
+from k3sfw_engine.checks.zones.zone_check import judge_zones
+from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.firewall_objects import Kind
 from k3sfw_engine.model.host_facts import HostFacts, NmConnection
 from k3sfw_engine.model.interfaces_and_routes import Interface, Network
@@ -96,7 +98,9 @@ def situation(*links, role="server", **changed):
 
 
 def problems(found, at=None, masters=(MASTER,)):
-    return report(judge_zones(at or situation(), found, masters), scope="", full=False)["problems"]
+    return Report(judge_zones(at or situation(), found, masters), "").as_dict(full=False)[
+        "problems"
+    ]
 
 
 def only(found, at=None):
@@ -110,12 +114,12 @@ def test_a_node_as_it_should_be_is_ok_in_every_respect():
     checks = judge_zones(situation(), facts(), [MASTER])
     assert {check.status for check in checks} == {Status.OK}
     assert [check.evidence for check in checks] == [
-        "none but interfaces of pods are in zone k3s",
+        "only interfaces of pods are in zone k3s",
         "cni0 is in zone k3s: pods come in by it",
         "flannel.1 is in zone k3s: pods come in by it",
-        "no zone's source catches nodes, masters, pods or services",
-        "zone public (eth0) opens 22/tcp, 546/udp: no row lets fewer in",
-        "no zone has interfaces of pods that are gone",
+        "no zone's source matches nodes, masters, pods or services",
+        "zone public (eth0) opens 22/tcp, 546/udp: no row restricts these",
+        "no zone has interfaces of pods that no longer exist",
         "no port of this node is redirected past its rules",
     ]
 
@@ -128,9 +132,10 @@ def test_an_uplink_in_the_pods_zone_is_taken_for_a_pod():
     check = only(both(k3s=ours))
     assert (check.status, check.hint) == (Status.EXPOSED, "salt s1 state.apply k3s.firewall")
     assert check.evidence == (
-        "eth0 is in zone k3s (at runtime and permanently): who comes in by it is taken for a pod"
+        "eth0 is in zone k3s (at runtime and permanently), so any host on that link is treated as "
+        "a pod"
     )
-    assert "(at runtime):" in only(facts(runtime=layer(k3s=ours))).evidence
+    assert "(at runtime)," in only(facts(runtime=layer(k3s=ours))).evidence
 
 
 def test_a_connection_that_binds_to_the_pods_zone_is_changed_first():
@@ -169,8 +174,8 @@ def pods_in(zone, *names):
         (
             "public",
             "public",
-            "cni0 is in zone public (at runtime and permanently): pods are let in by zone public "
-            "because of their address, and by eth0 so is who claims one from outside",
+            "cni0 is in zone public (at runtime and permanently): pods are allowed by zone public "
+            "because of their address, and by eth0 so is any host that spoofs one",
             "salt s1 cmd.run 'firewall-cmd --zone=public --remove-interface=cni0 && firewall-cmd "
             "--permanent --zone=public --remove-interface=cni0' && ",
         ),
@@ -183,17 +188,17 @@ def pods_in(zone, *names):
         (
             "",
             "",
-            "cni0 is in no zone (at runtime and permanently): pods behind it are judged by the "
-            "default zone public, as strangers are who come in by eth0",
+            "cni0 is in no zone (at runtime and permanently): its pods are judged by the "
+            "default zone public, and so are the hosts that come in by eth0",
             "",
         ),
-        ("k3s", "", "cni0 is in zone k3s at runtime and in no zone permanently: pods", ""),
+        ("k3s", "", "cni0 is in zone k3s at runtime and in no zone permanently: its pods", ""),
         # Alone in a zone at runtime, but not after a reload.
         (
             "work",
             "public",
-            "cni0 is in zone work at runtime and in zone public permanently: pods are let in by "
-            "zone public because of their address, and by eth0 so is who claims one from outside",
+            "cni0 is in zone work at runtime and in zone public permanently: pods are allowed by "
+            "zone public because of their address, and by eth0 so is any host that spoofs one",
             "salt s1 cmd.run 'firewall-cmd --zone=work --remove-interface=cni0 && firewall-cmd "
             "--permanent --zone=public --remove-interface=cni0' && ",
         ),
@@ -212,8 +217,8 @@ def test_pods_alone_in_a_zone_of_their_own_are_fine():
     assert problems(found) == []
     evidence = [check.evidence for check in judge_zones(situation(), found)]
     assert (
-        "cni0 is in zone work (at runtime and permanently): pods are let in by zone work because "
-        "of their address, and nobody else comes in by it"
+        "cni0 is in zone work (at runtime and permanently): pods are allowed by zone work because "
+        "of their address, and nothing else comes in by it"
     ) in evidence
 
 
@@ -252,9 +257,9 @@ def test_a_source_that_catches_nodes_or_the_master_steals_their_traffic(source, 
     check = only(both(home={"sources": (source,)}))
     assert check.status is Status.CONFLICT
     assert check.evidence == (
-        f"source {source} of zone home (at runtime and permanently) catches {who}: rows let them "
-        "in as before, but all else of theirs, ssh too, is judged by that zone and not by that of "
-        "the interface"
+        f"source {source} of zone home (at runtime and permanently) matches {who}: rows allow them "
+        "as before, but all their other packets, ssh too, are judged by that zone and not by that "
+        "of the interface"
     )
     assert check.hint == (
         f"salt s1 cmd.run 'firewall-cmd --zone=home --remove-source={source} && firewall-cmd "
@@ -271,8 +276,8 @@ def test_a_source_of_others_is_the_operators_own(source):
 def test_a_source_that_catches_pods_takes_them_from_their_zone(source):
     check = only(facts(permanent=layer(home={"sources": (source,)})))
     assert check.status is Status.CONFLICT
-    assert "(permanently: from the next reload on) catches" in check.evidence
-    assert "is taken for one, by whatever interface" in check.evidence
+    assert "(permanently: from the next reload on) matches" in check.evidence
+    assert "spoofs a pod's address is treated as a pod, on every interface" in check.evidence
 
 
 def test_pods_as_a_source_of_trusted_let_in_whoever_claims_to_be_one():
@@ -282,17 +287,17 @@ def test_pods_as_a_source_of_trusted_let_in_whoever_claims_to_be_one():
     ]
     assert [check.status for check in checks] == [Status.EXPOSED] * 2
     assert checks[0].evidence == (
-        "source 10.42.0.0/16 of zone trusted (at runtime and permanently) catches pods "
-        "(10.42.0.0/16): everything of theirs is let in, whatever the rows say, and of whoever "
-        "claims to be one of them"
+        "source 10.42.0.0/16 of zone trusted (at runtime and permanently) matches pods "
+        "(10.42.0.0/16): everything from them is accepted, whatever the rows say, and from any "
+        "host that spoofs one of them"
     )
 
 
 def test_nodes_as_a_source_of_trusted_reach_what_their_rows_keep_from_them():
     found = facts(runtime=layer(trusted={"target": "ACCEPT", "sources": ("192.0.2.21",)}))
     assert problems(found) == [
-        "exposed sources -> s1: source 192.0.2.21 of zone trusted (at runtime) catches a1: "
-        "everything of theirs is let in, whatever the rows say. Fix: salt s1 cmd.run "
+        "exposed sources -> s1: source 192.0.2.21 of zone trusted (at runtime) matches a1: "
+        "everything from them is accepted, whatever the rows say. Fix: salt s1 cmd.run "
         "'firewall-cmd --zone=trusted --remove-source=192.0.2.21'"
     ]
 
@@ -324,12 +329,12 @@ SCRIPT = {
 def test_what_the_documents_script_left_in_the_default_zone_is_to_be_adopted():
     assert problems(both(public={**PUBLIC, **SCRIPT})) == [
         "exposed tcp/80,5001,6443,8500,9500,10250 udp/8472 any, tcp/2379-2380 server -> s1: zone "
-        "public (eth0) lets everybody in there (at runtime and permanently): rows api, etcd, "
-        "http, kubelet, longhorn-agent, longhorn-api and 2 more let in fewer. "
+        "public (eth0) opens these ports to everyone (at runtime and permanently); rows api, "
+        "etcd, http, kubelet, longhorn-agent, longhorn-api and 2 more allow fewer sources. "
         "Fix: salt s1 k3sfw.adopt",
-        "exposed zones -> s1: zone public (eth0) lets everything from 10.42.0.0/16, 10.43.0.0/16 "
-        "in (at runtime and permanently), and so whoever claims such an address; pods themselves "
-        "come in by zone k3s. Fix: salt s1 k3sfw.adopt",
+        "exposed zones -> s1: zone public (eth0) accepts everything from 10.42.0.0/16, "
+        "10.43.0.0/16 (at runtime and permanently), and so from any host that spoofs such an "
+        "address; pods themselves come in by zone k3s. Fix: salt s1 k3sfw.adopt",
     ]
 
 
@@ -342,7 +347,8 @@ def test_the_same_in_another_zone_is_closed_there_in_each_layer_that_has_it():
         "Etcd Service",
     )
     assert check.evidence == (
-        "zone office (eth0) lets everybody in there (at runtime): row etcd lets in fewer"
+        "zone office (eth0) opens these ports to everyone (at runtime); row etcd allows fewer "
+        "sources"
     )
     assert check.hint == (
         "salt s1 cmd.run 'firewall-cmd --zone=office --remove-port=2379-2380/tcp'"
@@ -431,7 +437,9 @@ def test_what_is_no_more_than_the_tables_is_the_operators_own(element):
 def test_who_comes_in_by_a_source_alone_is_compared_with_the_rows():
     inside = {"sources": ("198.51.100.0/24",), "ports": ("2379/tcp", "443/tcp")}
     check = only(both(office=inside))
-    assert "zone office (198.51.100.0/24) lets 198.51.100.0/24 in there (at" in check.evidence
+    assert (
+        "zone office (198.51.100.0/24) opens these ports to 198.51.100.0/24 (at" in check.evidence
+    )
     assert (check.protocol, check.port) == ("tcp", "2379")
 
 
@@ -456,14 +464,14 @@ def test_without_the_rows_of_the_other_role_that_is_said():
     at = situation()
     check = only(facts(), replace(at, tables=replace(at.tables, peer_rows=None)))
     assert check.status is Status.UNPROVEN
-    assert "the rows of this node alone" in check.evidence
+    assert "the rows of this node only" in check.evidence
 
 
 def test_an_uplink_in_a_zone_that_accepts_everything_makes_all_rows_pointless():
     found = facts(permanent=layer(trusted={"target": "ACCEPT", "interfaces": ("eth0",)}))
     assert problems(found) == [
         "exposed zone -> s1: eth0 is in zone trusted (permanently: from the next reload on), which "
-        "lets everything in: no row closes anything. Fix: salt s1 cmd.run 'firewall-cmd "
+        "accepts everything: no row restricts anything. Fix: salt s1 cmd.run 'firewall-cmd "
         "--permanent --zone=public --change-interface=eth0'"
     ]
 
@@ -494,7 +502,7 @@ def test_remote_pods_of_host_gw_come_in_by_their_address():
 def test_a_row_for_everybody_of_one_family_is_narrower_in_the_other_if_the_node_has_it():
     opened = both(public={"ports": ("3000/tcp",)})
     at = situation(groups={"clients": ["0.0.0.0/0"]})
-    assert "lets everybody in there by IPv6 (at runtime and" in only(opened, at).evidence
+    assert "opens these ports to everyone by IPv6 (at runtime and" in only(opened, at).evidence
     at = situation(link("eth0", "192.0.2.11/24"), groups={"clients": ["0.0.0.0/0"]})
     assert problems(opened, at) == []
 
@@ -506,12 +514,12 @@ def test_an_office_that_is_trusted_reaches_more_than_the_tables_say():
     assert {check.hint for check in checks} == {
         "salt s1 cmd.run 'firewall-cmd --zone=trusted --remove-source=ipset:friends'"
     }
-    assert checks[0].evidence.startswith("zone trusted lets everything from ipset:friends in (at")
+    assert checks[0].evidence.startswith("zone trusted accepts everything from ipset:friends (at")
 
 
 def test_an_interface_that_is_still_to_come_counts():
     found = facts(permanent=layer(office={"interfaces": ("wg0",), "ports": ("2379/tcp",)}))
-    assert "zone office (wg0) lets everybody in there" in only(found).evidence
+    assert "zone office (wg0) opens these ports to everyone" in only(found).evidence
 
 
 def test_networkmanagers_zone_decides_after_a_reload():
@@ -527,8 +535,8 @@ def test_networkmanagers_zone_decides_after_a_reload():
 def test_a_few_leftovers_are_named_and_taken_away_by_name():
     gone = {"interfaces": ("cali0a", "eth0", "veth1", "wg0")}
     assert problems(both(work=gone), situation(link("veth1"))) == [
-        "conflict leftovers -> s1: zone work has an interface of pods that are gone (at runtime "
-        "and permanently): cali0a. Fix: salt s1 cmd.run 'firewall-cmd --zone=work "
+        "conflict leftovers -> s1: zone work has an interface of pods that no longer exist (at "
+        "runtime and permanently): cali0a. Fix: salt s1 cmd.run 'firewall-cmd --zone=work "
         "--remove-interface=cali0a && firewall-cmd --permanent --zone=work "
         "--remove-interface=cali0a'"
     ]
@@ -538,9 +546,9 @@ def test_hundreds_of_leftovers_are_one_sentence_with_one_command():
     names = tuple(f"veth{number:08x}" for number in range(300)) + ("lxc0a",)
     check = only(facts(permanent=layer(work={"interfaces": names})))
     assert check.evidence == (
-        "zone work has 301 interfaces of pods that are gone (permanently: from the next reload "
-        "on): lxc0a, veth00000000, veth00000001, veth00000002, veth00000003, veth00000004 and 295 "
-        "more"
+        "zone work has 301 interfaces of pods that no longer exist (permanently: from the next "
+        "reload on): lxc0a, veth00000000, veth00000001, veth00000002, veth00000003, veth00000004 "
+        "and 295 more"
     )
     assert len(check.hint) < 350
     assert "in lxc*|veth*)" in check.hint
@@ -556,9 +564,9 @@ def redirection(port, by="ServiceLB", service="", source="", family=4, protocol=
 def test_a_row_whose_port_is_redirected_keeps_nobody_out():
     found = facts(redirected=[redirection(80, service="kube-system/traefik:web")])
     assert problems(found) == [
-        "conflict tcp/80 any -> s1: row http cannot keep anybody out there: ServiceLB of "
-        "kube-system/traefik:web redirects it before any rule of this host is asked; see "
-        "docs/limits.md of k3sfw"
+        "conflict tcp/80 any -> s1: row http cannot restrict these ports: ServiceLB of "
+        "kube-system/traefik:web redirects them before any rule of this host; see docs/limits.md "
+        "of k3sfw"
     ]
 
 
@@ -586,7 +594,8 @@ def test_ports_that_no_row_names_are_one_sentence_with_nodeports_last():
     assert problem == (
         "conflict redirections -> s1: 8081/tcp (hostPort), 30000/tcp (NodePort), 30001/tcp "
         "(NodePort), 30002/tcp (NodePort), 30003/tcp (NodePort), 30004/tcp (NodePort) and 35 more "
-        "are open to everybody past the rows: no row names that; see docs/limits.md of k3sfw"
+        "are open to everyone: NAT redirects before any rule of this host, and no row names that; "
+        "see docs/limits.md of k3sfw"
     )
 
 
@@ -600,12 +609,12 @@ def test_a_port_that_a_zone_forwards_goes_past_the_rows_too():
     }
     row, others = problems(facts(layer(public={**PUBLIC, **forwarding})))
     assert row.startswith(
-        "conflict tcp/2379 server -> s1: row etcd cannot keep anybody out there: a forward-port of "
-        "zone public redirects it"
+        "conflict tcp/2379 server -> s1: row etcd cannot restrict these ports: a forward-port of "
+        "zone public redirects them"
     )
     assert others.startswith(
-        "conflict redirections -> s1: 81/tcp (a forward-port of zone public) is open to everybody "
-        "past the rows: no row names that"
+        "conflict redirections -> s1: 81/tcp (a forward-port of zone public) is open to everyone: "
+        "NAT redirects before any rule of this host, and no row names that"
     )
     # No interface uses this one.
     assert problems(facts(layer(work={**forwarding, "sources": ("198.51.100.0/24",)}))) == []
@@ -616,15 +625,15 @@ def test_with_strict_forwarding_it_is_said_who_decides():
     found = facts(redirected=redirected, strict_forward_ports=True)
     refused, *checks = [c for c in judge_zones(situation(), found) if c.status is not Status.OK]
     assert refused.status is Status.BAD_SETTING
-    assert refused.evidence.startswith("is yes: firewalld refuses all that others redirect")
+    assert refused.evidence.startswith("is yes: firewalld rejects what others redirect")
     assert {check.status for check in checks} == {Status.UNPROVEN}
     assert all("(StrictForwardPorts=yes)" in check.evidence for check in checks)
 
 
 def test_what_could_not_be_read_is_unproven():
-    sentence = "iptables-save is not installed. Fix: install the package iptables"
-    check = only(facts(unread=[sentence]))
-    assert (check.status, check.hint) == (Status.UNPROVEN, "install the package iptables")
+    problem = Problem("iptables-save is not installed", "install the package iptables")
+    check = only(facts(unread=[problem]))
+    assert (check.status, check.problem) == (Status.UNPROVEN, problem)
 
 
 # -- every interface ------------------------------------------------------------------------------
@@ -637,7 +646,7 @@ def test_every_interface_is_shown_and_pods_of_one_bridge_share_a_line():
     trusted, work = {"target": "ACCEPT", "interfaces": ("wg0",)}, {"interfaces": ("veth7",)}
     connections = {"eth0": NmConnection("uplink", "public"), "wg0": NmConnection()}
     found = replace(facts(layer(trusted=trusted, work=work)), connections=connections)
-    assert interfaces(at, found) == {
+    assert list_interfaces(at, found) == {
         "299 veth* on cni0": {
             "runtime": "public",
             "permanent": "",
@@ -684,10 +693,10 @@ def test_every_interface_is_shown_and_pods_of_one_bridge_share_a_line():
             "runtime": "trusted",
             "permanent": "",
             "network_manager": "managed (no connection)",
-            "meaning": "zone trusted lets everything in",
+            "meaning": "zone trusted accepts everything",
         },
     }
-    assert {each["network_manager"] for each in interfaces(at, facts()).values()} == {""}
+    assert {each["network_manager"] for each in list_interfaces(at, facts()).values()} == {""}
 
 
 # -- rich rules -----------------------------------------------------------------------------------

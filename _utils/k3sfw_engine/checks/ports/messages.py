@@ -1,0 +1,268 @@
+"""Every sentence of check_ports: what was observed, and what fixes it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from k3sfw_engine.checks import suggested_commands
+from k3sfw_engine.errors import Problem
+from k3sfw_engine.model.packet_question import Answer, IcmpError, ProbeResult
+
+FREE_PORT = "a port that no row names"
+PODS_THROUGH_OVERLAY = "pods of other nodes, through the overlay"
+
+_PEER_ROWS_MISSING = (
+    "the pillar that the master compiled for this check has no rows of the other role "
+    "(k3s:peer_ports)"
+)
+
+
+# -- a packet that was sent directly --------------------------------------------------------------
+
+
+def redirected_here(own: str, peer: str) -> Problem:
+    return Problem(
+        f"{own} itself redirects this packet, as kube-proxy does for a service; {peer} was not "
+        "asked",
+        see=suggested_commands.check_ports(peer),
+    )
+
+
+def blocked_here(own: str, seen: str) -> Problem:
+    return Problem(
+        f"blocked by an output rule on {own} itself ({seen})",
+        see=f"the chains with hook output: {suggested_commands.list_ruleset(own)}",
+    )
+
+
+def host_down(peer: str, answer: Answer) -> Problem:
+    """The peer did not answer on the link, or a router says that it is down.
+
+    By IPv6 a host that drops neighbour discovery looks like one that is down, and the drop table
+    of a killed firewalld does: such a host is healed and not started.
+    """
+    gone = f"if it has left for good: {suggested_commands.delete_key(peer)}"
+    start = f"start {peer} and its network"
+    if answer.is_from_this_host and answer.icmp is not None and answer.icmp.version == 6:
+        heal = f"{suggested_commands.heal(peer)} if its minion answers"
+        return Problem(answer.evidence, f"{heal}, otherwise {start}; {gone}")
+    return Problem(answer.evidence, f"{start}; {gone}")
+
+
+def no_route(own: str, answer: Answer) -> Problem:
+    return Problem(answer.evidence, see=suggested_commands.check_routes(own))
+
+
+def not_asked(answer: Answer) -> Problem:
+    return Problem(f"could not be asked: {answer.evidence}")
+
+
+def nothing_listens() -> Problem:
+    return Problem(
+        "the packet arrives, but nothing listens there",
+        "start the service there, or switch its row off (enabled: false)",
+    )
+
+
+def silent(peer: str, answer: Answer, elsewhere: str) -> Problem:
+    return Problem(f"{answer.evidence}{elsewhere}", see=suggested_commands.check_ports(peer))
+
+
+ANSWERS_ELSEWHERE = "; it answers on other ports"
+ANSWERS_NOWHERE = "; it answers on no port"
+
+
+def silent_service(peer: str) -> Problem:
+    return Problem(
+        "neither a reply nor a rejection: a service that ignores unknown clients looks the same",
+        see=suggested_commands.check_ports(peer),
+    )
+
+
+def rejected_on_the_way(peer: str, answer: Answer, router: str) -> Problem:
+    return Problem(answer.evidence, f"allow it on {router}, a router on the way to {peer}")
+
+
+def rejected_by_peer(peer: str, icmp: IcmpError) -> Problem:
+    """firewalld's zones and policies reject with admin-prohibited, and with nothing else."""
+    if icmp.reason == "admin-prohibited":
+        return Problem(
+            f"rejected by {peer} itself (firewalld)", suggested_commands.apply_firewall(peer)
+        )
+    # A rich rule, or kube-proxy for a service that has no endpoints.
+    return Problem(
+        f"rejected by {peer} itself ({icmp.reason})",
+        see=f"{suggested_commands.list_ruleset(peer)} for the rule that does",
+    )
+
+
+def asked_from_unknown_address(own: str, source: str, rejection: Problem) -> Problem:
+    return Problem(
+        f"{rejection.text}, asked from {source}, which pillar does not list for {own}",
+        see=suggested_commands.check_routes(own),
+    )
+
+
+# -- what must be closed --------------------------------------------------------------------------
+
+
+def open_without_a_row(peer: str, result: ProbeResult) -> Problem:
+    hidden = "; it only appears closed because nothing is listening"
+    return Problem(
+        "reachable although no row allows it"
+        + (hidden if result is ProbeResult.NOTHING_LISTENS else ""),
+        see=f"{suggested_commands.list_zones(peer)} for what opens it",
+    )
+
+
+def closed_or_unused(peer: str) -> Problem:
+    return Problem(
+        "port-unreachable: nothing listens there, or a rule rejects with the same code",
+        see=suggested_commands.check_ports(peer),
+    )
+
+
+def dropped_or_dead(peer: str) -> Problem:
+    return Problem(
+        "silence: the packet was dropped, or the peer answers nothing at all",
+        see=suggested_commands.check_ports(peer),
+    )
+
+
+def rejected_as_expected(answer: Answer) -> Problem:
+    return Problem(f"rejected, as it should be: {answer.evidence}")
+
+
+def dropped_as_expected(answer: Answer) -> Problem:
+    return Problem(f"dropped, as it should be: {answer.evidence}")
+
+
+# -- the overlay ----------------------------------------------------------------------------------
+
+
+def no_overlay_entry(own: str, peer: str) -> Problem:
+    return Problem(
+        f"the overlay of {own} has no entry for {peer}", see=suggested_commands.check_routes(own)
+    )
+
+
+def not_through_overlay(own: str, answer: Answer, inside: str) -> Problem:
+    return Problem(
+        f"packets to {inside} do not go through the overlay of {own}, but leave with "
+        f"{answer.source or 'no address'}",
+        see=suggested_commands.check_routes(own),
+    )
+
+
+def overlay_leads_nowhere(own: str, peer: str, answer: Answer) -> Problem:
+    return Problem(
+        f"the overlay of {own} does not reach {peer}: {answer.evidence}",
+        see=suggested_commands.check_routes(own),
+    )
+
+
+def replies_dropped_here(own: str) -> Problem:
+    return Problem(f"{own} itself drops the reply")
+
+
+def silent_overlay(own: str, peer: str, tunnel: str, claimed: bool) -> Problem:
+    look = f"{suggested_commands.check_ports(peer)} and {suggested_commands.check_routes(own)}"
+    return Problem(
+        f"nothing comes back through the overlay, and {peer} rejects no {tunnel}",
+        see=f"{look}; {_if_pods_moved(peer)}" if claimed else look,
+    )
+
+
+def answered_by_other_pods(peer: str, inside: str, tunnel: str) -> Problem:
+    return Problem(
+        f"{inside} answered through the overlay, but no {tunnel} packet of {peer} arrived: these "
+        "pods may be on another node by now",
+        see=_if_pods_moved(peer),
+    )
+
+
+def answered_through_overlay(inside: str) -> Problem:
+    return Problem(f"{inside} answered through the overlay")
+
+
+def overlay_answered() -> Problem:
+    return Problem("an answer came through the overlay")
+
+
+def pods_rejected(peer: str, tunnel: str, icmp: IcmpError | None) -> Problem:
+    return Problem(
+        f"{peer} accepts {tunnel} packets, but rejects the packets of pods inside ({icmp})",
+        suggested_commands.apply_firewall(peer),
+    )
+
+
+def _if_pods_moved(peer: str) -> str:
+    return f"{suggested_commands.refresh_grains(peer)}, if {peer} has other pods by now"
+
+
+# -- what arrives here ----------------------------------------------------------------------------
+
+
+def arrival_dropped(own: str) -> Problem:
+    return Problem(
+        f"its packets arrive at {own}, which drops them although its rows are in force",
+        see=f"{suggested_commands.list_ruleset(own)} for the rule that does",
+    )
+
+
+# -- what could not be asked ----------------------------------------------------------------------
+
+
+def rows_of_peer_unknown() -> Problem:
+    return Problem(
+        f"not asked: {_PEER_ROWS_MISSING}",
+        "include k3s.ports in the pillar of this minion, with pillar_cache: False",
+    )
+
+
+def no_common_family(own: str, peer: str) -> Problem:
+    return Problem(
+        f"not asked: it has no address of an IP family that {own} has",
+        see=f"k3s:nodes:{peer}:addresses in pillar",
+    )
+
+
+# -- a row of this node ---------------------------------------------------------------------------
+
+
+def not_in_force(node: str, lacking: Iterable[tuple[str, str]]) -> Problem:
+    """Layers with what each of them lacks."""
+    return Problem(
+        "; ".join(f"{layer}: {what}" for layer, what in lacking),
+        suggested_commands.apply_firewall(node),
+    )
+
+
+def kernel_not_read() -> Problem:
+    return Problem(
+        "in force at runtime and permanently; the kernel's rules are not nftables and were not "
+        "read",
+        "set FirewallBackend=nftables in /etc/firewalld/firewalld.conf, restart firewalld",
+    )
+
+
+def served_by_redirection(redirections: str) -> Problem:
+    return Problem(f"in force in every layer; served by redirection ({redirections})")
+
+
+def no_listener_here() -> Problem:
+    return Problem(
+        "in force in every layer, but nothing listens on this node",
+        "start the service, or expect it to be served by another address (ServiceLB)",
+    )
+
+
+def in_force(listeners: str) -> Problem:
+    return Problem(f"in force in every layer{f'; listening: {listeners}' if listeners else ''}")
+
+
+def beyond_the_rows(node: str, layer: str, title: str, setting: str, extra: str) -> Problem:
+    return Problem(
+        f"{layer}: {title} has {setting} that no row asks for: {extra}",
+        suggested_commands.apply_firewall(node),
+    )

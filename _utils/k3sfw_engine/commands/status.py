@@ -1,0 +1,30 @@
+"""The command status: whether every layer of firewalld matches the tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from k3sfw_engine.model.difference import as_changes
+from k3sfw_engine.model.rows import Role, Tables
+from k3sfw_engine.plan.observed import LAYERS
+from k3sfw_engine.transaction.compare import compare
+
+
+def status(tables: Tables, role: Role) -> dict[str, Any]:
+    """Compare runtime, permanent configuration and kernel with the tables, as plain data."""
+    plan, observed = compare(tables, role)
+    changes = as_changes(plan.differences)
+    layers: dict[str, dict[str, Any]] = {
+        layer: {"in_step": layer not in changes, "differences": changes.get(layer, {})}
+        for layer in LAYERS
+    }
+    if observed.kernel is None:
+        layers["kernel"]["in_step"] = None
+    return {
+        "in_step": not changes,
+        "role": role.value,
+        "rows": len(tables.rows_of(role)),
+        "nodes": len(tables.nodes),
+        **layers,
+        "notices": list(plan.notices),
+    }
