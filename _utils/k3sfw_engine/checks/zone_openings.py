@@ -1,4 +1,4 @@
-"""What a zone of anybody lets in, and which of it is more than the tables say. Pure."""
+"""What a zone allows, and which part of it exceeds the tables. Pure."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Opening:
 
     setting, value
         The element in firewall-cmd's words: ``port`` and ``22/tcp``, ``service`` and ``ssh``,
-        ``rich-rule`` and its text; without a value what the zone's target lets in.
+        ``rich-rule`` and its text; without a value what the zone's target allows.
     source
-        An address, a network, ``ipset:NAME`` or a MAC; empty for everybody of these families.
+        An address, a network, ``ipset:NAME`` or a MAC; empty for every source of these families.
     inverted
-        Everybody but the source.
+        Every source except this one.
     any_sender
         Whether it is certainly open to packets from every source port.
     """
@@ -86,9 +86,9 @@ def _networks(text: str) -> Iterator[netaddr.IPNetwork]:
 
 
 def openings(zone: FirewalldObject, services: Mapping[str, ServiceDefinition]) -> Iterator[Opening]:
-    """Every port that the zone or policy lets in, element by element, whoever comes in by it.
+    """Every port that the zone or policy opens, element by element.
 
-    A source port opens all ports: who sends chooses it.
+    A source port opens all ports, because the sender chooses it.
     """
     for text in zone.items("ports"):
         yield from _ports("port", text, text)

@@ -1,6 +1,6 @@
 """iptables rules, saved before a reload and restored after it by iptables-save and -restore.
 
-firewalld before 2.0 flushes all of them, whoever made them.
+firewalld before 2.0 flushes all of them.
 """
 
 from __future__ import annotations

@@ -61,10 +61,10 @@ def test_both_families_and_all_ports_of_one_cause_share_a_sentence():
 
 def test_several_targets_of_one_cause_are_named_together():
     found = [
-        check(Status.NO_LISTENER, to=to, address="192.0.2.1", evidence="nobody listens")
+        check(Status.NO_LISTENER, to=to, address="192.0.2.1", evidence="nothing listens")
         for to in ("a2", "a1")
     ]
-    assert problems(*found) == ["no_listener tcp/10250 s1 -> a1 a2: nobody listens"]
+    assert problems(*found) == ["no_listener tcp/10250 s1 -> a1 a2: nothing listens"]
 
 
 def test_what_differs_in_ports_has_a_sentence_of_its_own():

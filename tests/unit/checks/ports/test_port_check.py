@@ -251,7 +251,7 @@ def reject(sender, code=13):
 
 
 CONNECTED = Answer(ProbeResult.OPEN, "connected", OWN)
-RST = Answer(ProbeResult.NOTHING_LISTENS, "RST came back: nobody listens", OWN)
+RST = Answer(ProbeResult.NOTHING_LISTENS, "RST came back: nothing listens", OWN)
 SILENT = Answer(ProbeResult.SILENCE, "nothing came back", OWN)
 DOWN = Answer(ProbeResult.HOST_DOWN, "it did not answer on the link", OWN, IcmpError(4, 3, 1, OWN))
 NO_ROUTE = Answer(ProbeResult.NO_ROUTE, "no route (ENETUNREACH)")
@@ -350,8 +350,12 @@ def test_port_unreachable_of_a_closed_udp_port_is_read_both_ways():
     narrow = Filter(protocol=UDP, ports=PortRange(5353, 5353))
     found = tables()
     question = asked(found, "a1", "s1", narrow=narrow)[0]
-    nobody = Answer(ProbeResult.NOTHING_LISTENS, "nothing listens", OWN, IcmpError(4, 3, 3, TARGET))
-    check = port_check.judge_answer(question, nobody, ProbeContext(own(found, "a1"), alive={"s1"}))
+    no_listener = Answer(
+        ProbeResult.NOTHING_LISTENS, "nothing listens", OWN, IcmpError(4, 3, 3, TARGET)
+    )
+    check = port_check.judge_answer(
+        question, no_listener, ProbeContext(own(found, "a1"), alive={"s1"})
+    )
     assert check.status is Status.UNPROVEN
 
 
@@ -455,8 +459,10 @@ def test_a_second_address_of_a_peer_is_no_gap_in_the_overlay():
 
 def test_where_nothing_comes_through_the_plain_datagram_says_why():
     assert over(SILENT, reject(TARGET)) == {("udp", "8472"): (Status.BLOCKED, "s1")}
-    nobody = Answer(ProbeResult.NOTHING_LISTENS, "nothing listens", OWN, IcmpError(4, 3, 3, TARGET))
-    assert over(SILENT, nobody) == {("udp", "8472"): (Status.NO_LISTENER, "s1")}
+    no_listener = Answer(
+        ProbeResult.NOTHING_LISTENS, "nothing listens", OWN, IcmpError(4, 3, 3, TARGET)
+    )
+    assert over(SILENT, no_listener) == {("udp", "8472"): (Status.NO_LISTENER, "s1")}
     assert over(SILENT, SILENT) == {("udp", "8472"): (Status.NO_ANSWER, "s1")}
     assert over(DOWN, SILENT) == {("udp", "8472"): (Status.NO_ROUTE, "a1")}
 

@@ -39,7 +39,7 @@ SERVICES = {
 }
 IPSETS = {
     "cards": ("00:11:22:33:44:55",),
-    "nobody": (),
+    "empty": (),
     "friends": ("198.51.100.0/24",),
     "nodes": ("192.0.2.12", "192.0.2.20-192.0.2.29"),
 }
@@ -267,7 +267,7 @@ def test_a_source_that_catches_nodes_or_the_master_steals_their_traffic(source, 
     )
 
 
-@pytest.mark.parametrize("source", ["198.51.100.0/24", "ipset:friends", "ipset:nobody"])
+@pytest.mark.parametrize("source", ["198.51.100.0/24", "ipset:friends", "ipset:empty"])
 def test_a_source_of_others_is_the_operators_own(source):
     assert problems(both(home={"sources": (source,)})) == []
 
