@@ -1,4 +1,4 @@
-"""Who a packet comes from, and which rows let it in."""
+"""What the source of a packet is, and which rows accept it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def rows(*question, **options):
         (OUTSIDER, 22, [], []),
     ],
 )
-def test_the_rows_that_let_a_tcp_packet_in(source, port, on_server, on_agent):
+def test_the_rows_that_accept_a_tcp_packet(source, port, on_server, on_agent):
     assert rows(source, port) == on_server
     assert rows(source, port, role="agent") == on_agent
 
@@ -73,7 +73,7 @@ def test_the_rows_that_let_a_tcp_packet_in(source, port, on_server, on_agent):
         (SERVER, "tcp", None, []),
     ],
 )
-def test_the_rows_that_let_another_packet_in(source, protocol, port, expected):
+def test_the_rows_that_accept_another_packet(source, protocol, port, expected):
     assert rows(source, port, protocol) == expected
 
 
@@ -92,35 +92,35 @@ def test_the_source_is_named(source, who):
     assert sorted(asked(source, 22).source) == sorted(who)
 
 
-def test_a_source_that_the_tables_do_not_know_has_no_name():
+def test_an_unknown_source_has_no_name():
     assert asked(OUTSIDER, 22, tree=changed("groups:clients", ["192.0.2.0/24"])).source == ()
 
 
-def test_the_rule_that_lets_a_packet_in_is_given_as_firewalld_writes_it():
+def test_the_rule_that_accepts_a_packet_is_shown_as_firewalld_writes_it():
     assert asked(SERVER, 2379).accepted_by == (
         'policy k3s-rows: rule family="ipv4" source ipset="k3s-server-4" port port="2379-2380" '
         'protocol="tcp" accept',
     )
 
 
-def test_a_packet_is_only_let_in_by_rules_of_its_family():
+def test_a_packet_is_only_accepted_by_rules_of_its_family():
     (how,) = asked("2001:db8:ffff::9", 6379).accepted_by
     assert 'family="ipv6"' in how
 
 
-def test_a_pod_comes_in_by_its_interface_only():
+def test_a_pod_is_accepted_only_on_its_interface():
     (how,) = asked(POD, 22).accepted_by
     assert how.startswith("policy k3s-pods-to-host: everything that arrives in zone k3s (cni0, ")
     assert how.endswith("on no other interface")
 
 
-def test_where_no_interface_is_known_a_pod_comes_in_by_its_address():
+def test_without_known_interfaces_a_pod_is_accepted_by_its_address():
     (how,) = asked(POD, 22, tree=pillar(flannel_backend="none")).accepted_by
     assert how == 'policy k3s-rows: rule family="ipv4" source address="10.42.0.0/16" accept'
 
 
 @given(pillars(), addresses())
-def test_a_packet_is_explained_by_a_row_if_and_only_if_a_rule_lets_it_in(tree, source):
+def test_a_packet_is_explained_by_a_row_if_and_only_if_a_rule_accepts_it(tree, source):
     tables = parsed(tree)
     objects = compute_desired(tables, Role.SERVER)
     address = netaddr.IPAddress(source)

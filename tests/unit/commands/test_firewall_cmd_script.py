@@ -92,7 +92,7 @@ def test_an_auditor_finds_this_line(line):
     assert line in firewall_cmd_script(wanted().objects).splitlines()
 
 
-def test_what_a_policy_names_is_made_before_it():
+def test_objects_are_created_before_the_policies_that_refer_to_them():
     lines = firewall_cmd_script(wanted().objects).splitlines()
     made = [line.split("--new-")[1].split("=")[0] for line in lines if "--new-" in line]
     assert made == sorted(made, key=["ipset", "zone", "policy"].index)
@@ -108,5 +108,5 @@ def test_a_value_with_quotes_stays_one_word_for_the_shell():
     assert made_by(firewall_cmd_script(objects)) == objects
 
 
-def test_without_objects_there_is_nothing_but_the_frame():
+def test_without_objects_the_script_has_only_its_frame():
     assert len(firewall_cmd_script({}).splitlines()) == 4

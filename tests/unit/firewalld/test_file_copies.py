@@ -1,4 +1,4 @@
-"""The copies of our files: one set, the old or the new one, whatever happens."""
+"""Copies of our files: a killed run leaves the old ones or the new ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def folder(tmp_path):
     return tmp_path / "k3sfw/files"
 
 
-def test_what_was_kept_comes_back_and_only_that(folder):
+def test_the_copies_are_exactly_the_files_that_were_stored(folder):
     assert kept(folder) == {}
     keep(OLD, folder)
     assert kept(folder) == OLD
@@ -30,13 +30,13 @@ def test_what_was_kept_comes_back_and_only_that(folder):
     assert kept(folder) == NEW
 
 
-def test_only_root_may_look(folder):
+def test_only_root_can_read_the_copies(folder):
     keep(OLD, folder)
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
 
 
-def test_the_same_set_is_not_written_again(folder):
+def test_the_same_copies_are_not_written_again(folder):
     keep(OLD, folder)
     (file,) = folder.iterdir()
     before = file.stat()
@@ -44,14 +44,14 @@ def test_the_same_set_is_not_written_again(folder):
     assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_with_nothing_to_keep_no_folder_is_left(folder, tmp_path):
+def test_without_copies_no_folder_is_left(folder, tmp_path):
     keep(OLD, folder)
     keep({}, folder)
     keep({}, folder)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_others_have_beside_it_stays(folder):
+def test_other_files_in_the_folder_stay(folder):
     keep(OLD, folder)
     (folder.parent / "journal").touch()
     keep({}, folder)
@@ -63,7 +63,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_run_that_is_killed_leaves_the_old_set(folder, monkeypatch, call):
+def test_a_killed_run_leaves_the_old_copies(folder, monkeypatch, call):
     def killed(*_arguments):
         raise Killed
 
@@ -81,7 +81,7 @@ def test_a_run_that_is_killed_leaves_the_old_set(folder, monkeypatch, call):
     "content",
     [b"", b"{", b"[]", b"{}", b'{"files": []}', b'{"files": {"/a": "?"}}', b'{"files": {"/a": 1}}'],
 )
-def test_a_set_that_cannot_be_read_is_none_and_is_written_anew(folder, content):
+def test_copies_that_cannot_be_read_are_rewritten(folder, content):
     keep(OLD, folder)
     (file,) = folder.iterdir()
     file.write_bytes(content)
@@ -90,7 +90,7 @@ def test_a_set_that_cannot_be_read_is_none_and_is_written_anew(folder, content):
     assert kept(folder) == OLD
 
 
-def test_what_is_left_of_a_killed_run_is_written_over(folder):
+def test_copies_left_by_a_killed_run_are_overwritten(folder):
     folder.mkdir(parents=True)
     (folder / "set.json.new").write_bytes(b"half of")
     keep(OLD, folder)
@@ -98,7 +98,7 @@ def test_what_is_left_of_a_killed_run_is_written_over(folder):
     assert os.listdir(folder) == ["set.json"]
 
 
-def test_where_it_cannot_be_written_that_is_told_with_the_mend(tmp_path):
+def test_copies_that_cannot_be_written_are_reported_with_the_fix(tmp_path):
     (tmp_path / "k3sfw").touch()
     with pytest.raises(EngineError, match=r"cannot be kept .*Fix: "):
         keep(OLD, tmp_path / "k3sfw/files")

@@ -1,4 +1,4 @@
-"""What is written into firewalld's files is read back the same, and no file makes reading fail."""
+"""firewalld's files are read back as they were written, and no content makes reading fail."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read(folder, *more):
 
 
 @given(pillars(), st.sampled_from(["server", "agent"]))
-def test_what_is_written_is_read_back_the_same(tree, role):
+def test_a_written_object_is_read_back_the_same(tree, role):
     objects = wanted(tree, role).objects
     with tempfile.TemporaryDirectory() as folder:
         put(folder, objects.values())
@@ -69,7 +69,7 @@ def test_a_text_with_any_printable_characters_is_read_back_the_same(text):
         assert read(folder).objects == by_key([each])
 
 
-def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path):
+def test_a_file_is_replaced_as_a_whole_and_leaves_nothing_beside_it(tmp_path):
     each = WANTED[Kind.POLICY, "k3s-rows"]
     write(tmp_path, Kind.POLICY, "k3s-rows", "x" * 100_000)
     put(tmp_path, [each])
@@ -79,7 +79,7 @@ def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path):
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o644
 
 
-def test_files_become_again_what_they_were(tmp_path):
+def test_files_are_restored(tmp_path):
     write(tmp_path, Kind.POLICY, "k3s-rows", "as it was")
     write(tmp_path, Kind.ZONE, "k3s", "this too")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.xml")}
@@ -105,7 +105,7 @@ def test_a_file_that_cannot_be_written_leaves_all_of_them_as_they_were(tmp_path)
     assert [path.read_text() for path in (tmp_path / "zones").iterdir()] == ["as it was"]
 
 
-def test_a_file_that_cannot_take_its_place_undoes_those_that_have(tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_renamed_undoes_those_that_were(tmp_path, monkeypatch):
     write(tmp_path, Kind.ZONE, "k3s", "as it was")
     replace = os.replace
 
@@ -121,7 +121,7 @@ def test_a_file_that_cannot_take_its_place_undoes_those_that_have(tmp_path, monk
     assert left == {"k3s.xml": "as it was"}
 
 
-def test_what_a_killed_run_left_is_written_over(tmp_path):
+def test_files_left_by_a_killed_run_are_overwritten(tmp_path):
     write(tmp_path, Kind.ZONE, "k3s", "").with_name("k3s.xml.new").write_text("half a fi")
     put(tmp_path, [WANTED[Kind.ZONE, "k3s"]])
     assert [path.name for path in (tmp_path / "zones").iterdir()] == ["k3s.xml"]
@@ -213,7 +213,7 @@ def test_a_rule_of_our_form_is_the_same_however_its_xml_is_arranged(tmp_path, xm
         '<rule family="ipv4"><port port="22" protocol="dccp"/><accept/></rule>',
     ],
 )
-def test_a_rule_of_another_form_is_never_taken_for_one_of_ours(tmp_path, xml):
+def test_a_rule_of_another_form_is_never_mistaken_for_one_of_ours(tmp_path, xml):
     write(tmp_path, Kind.POLICY, "k3s-rows", POLICY.format(xml))
     found = read(tmp_path)
     if (Kind.POLICY, "k3s-rows") in found.damaged:
@@ -223,7 +223,7 @@ def test_a_rule_of_another_form_is_never_taken_for_one_of_ours(tmp_path, xml):
     assert str(rule).startswith("<rule")
 
 
-def test_what_somebody_added_to_our_objects_is_read(tmp_path):
+def test_additions_to_our_objects_are_read(tmp_path):
     write(
         tmp_path,
         Kind.POLICY,
@@ -268,7 +268,7 @@ def test_only_objects_named_like_ours_are_read(tmp_path):
     assert list(read(tmp_path).objects) == [(Kind.IPSET, "k3smine")]
 
 
-def test_the_operators_file_hides_the_one_that_the_package_brought(tmp_path):
+def test_the_operators_file_hides_the_packages_file(tmp_path):
     write(tmp_path / "etc", Kind.ZONE, "k3s", "<zone><short>etc</short></zone>")
     write(tmp_path / "usr", Kind.ZONE, "k3s", "<zone><short>usr</short></zone>")
     write(tmp_path / "usr", Kind.ZONE, "k3s-two", "<zone><short>usr</short></zone>")
@@ -286,12 +286,12 @@ def test_the_operators_file_hides_the_one_that_the_package_brought(tmp_path):
         '<rule family="ipv4"><source address="192.0.2.1"/><drop/></rule>',
     ],
 )
-def test_an_interface_in_somebodys_zone_is_seen_whatever_else_the_zone_holds(tmp_path, rule):
+def test_an_interface_in_a_zone_of_others_is_read_whatever_else_the_zone_has(tmp_path, rule):
     write(tmp_path, Kind.ZONE, "office", f'<zone><interface name="cni0"/>{rule}</zone>')
     assert read(tmp_path).bindings.interfaces == {"cni0": "office"}
 
 
-def test_folders_that_are_not_there_are_empty(tmp_path):
+def test_missing_folders_are_empty(tmp_path):
     found = read(tmp_path / "nowhere")
     assert (found.objects, found.damaged, found.bindings.interfaces) == ({}, frozenset(), {})
 
@@ -299,7 +299,7 @@ def test_folders_that_are_not_there_are_empty(tmp_path):
 # -- files that cannot be read --------------------------------------------------------------------
 
 
-def test_a_file_that_a_full_disk_cut_short_is_damaged_and_never_another_object(tmp_path):
+def test_a_truncated_file_is_damaged_and_never_another_object(tmp_path):
     each = WANTED[Kind.IPSET, "k3s-server-4"]
     put(tmp_path, [each])
     path = tmp_path / "ipsets" / "k3s-server-4.xml"
@@ -324,7 +324,7 @@ def test_a_file_that_a_full_disk_cut_short_is_damaged_and_never_another_object(t
         b"<policy>\x00</policy>",
     ],
 )
-def test_a_file_that_cannot_be_understood_is_damaged(tmp_path, content):
+def test_a_file_that_cannot_be_parsed_is_damaged(tmp_path, content):
     write(tmp_path, Kind.POLICY, "k3s-rows", content)
     assert read(tmp_path).damaged == {(Kind.POLICY, "k3s-rows")}
 
@@ -347,7 +347,7 @@ def test_no_content_of_a_file_makes_reading_fail(content):
 # -- removal --------------------------------------------------------------------------------------
 
 
-def test_a_removed_file_is_gone_and_removing_it_twice_is_no_error(tmp_path):
+def test_a_file_can_be_removed_twice(tmp_path):
     put(tmp_path, [WANTED[Kind.ZONE, "k3s"]])
     write(tmp_path, Kind.ZONE, "public", "<zone/>")
     for _ in range(2):
@@ -355,7 +355,7 @@ def test_a_removed_file_is_gone_and_removing_it_twice_is_no_error(tmp_path):
     assert [path.name for path in (tmp_path / "zones").iterdir()] == ["public.xml"]
 
 
-def test_a_removed_file_goes_with_its_backup_and_others_stay(tmp_path):
+def test_a_file_is_removed_with_its_backup_and_others_stay(tmp_path):
     for name in ("k3s.xml.old", "public.xml.old", "k3s.xml"):
         write(tmp_path, Kind.ZONE, "x", "").with_name(name).write_text("<zone/>")
     for _ in range(2):

@@ -12,7 +12,7 @@ DIRECT = {**FAILS, "file": "", "direct": True}
 UNABLE = {"unable": "cannot make namespaces: Operation not permitted"}
 
 
-def test_what_starts_is_tried_and_needs_no_word():
+def test_a_configuration_that_starts_gives_no_notice():
     trial = judge_trial({"candidate": STARTS})
     assert trial.tried
     assert not trial.notices
@@ -27,7 +27,7 @@ def test_what_starts_is_tried_and_needs_no_word():
         (UNABLE, f"(in {AT}). Nothing was changed, and firewalld was not reloaded. Fix: correct"),
     ],
 )
-def test_a_refusal_says_why_where_and_whose_it_is(present, words):
+def test_a_refusal_says_why_in_which_file_and_since_when(present, words):
     with pytest.raises(EngineError) as refused:
         judge_trial({"candidate": FAILS, "present": present, "stock": STARTS})
     (sentence,) = refused.value.sentences
@@ -46,7 +46,7 @@ def test_a_refusal_says_why_where_and_whose_it_is(present, words):
         ({"candidate": DIRECT, "present": DIRECT, "stock": STARTS}, "direct.xml may refer to"),
     ],
 )
-def test_what_tells_nothing_of_the_files_refuses_nothing(trials, why):
+def test_a_trial_that_proves_nothing_refuses_nothing(trials, why):
     trial = judge_trial(trials)
     assert not trial.tried
     assert why in trial.notices[0]

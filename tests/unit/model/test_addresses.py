@@ -63,7 +63,7 @@ def test_a_network_is_written_as_firewalld_keeps_it(text, written):
         ["192.0.2.1"],
     ],
 )
-def test_what_is_no_cidr_is_refused(value):
+def test_anything_but_a_cidr_is_refused(value):
     with pytest.raises(ValueError, match=r"is not an address|written as IPv6"):
         parse_network(value)
 
@@ -104,7 +104,7 @@ def test_a_node_has_single_addresses(text):
         "ff02::1",
     ],
 )
-def test_an_address_by_which_no_peer_can_come_is_refused(text):
+def test_an_address_that_no_peer_can_have_is_refused(text):
     with pytest.raises(ValueError, match="a network|not an address at which"):
         parse_address(text)
 
@@ -133,7 +133,7 @@ def test_whatever_is_given_is_a_network_or_a_sentence(value):
         ([], []),
     ],
 )
-def test_a_network_inside_of_another_is_left_out(texts, kept):
+def test_a_network_inside_another_is_left_out(texts, kept):
     found = without_contained(map(netaddr.IPNetwork, texts))
     assert [entry(network) for network in found] == kept
 

@@ -16,7 +16,7 @@ from k3sfw_engine.model.difference import (
 )
 from k3sfw_engine.model.firewall_objects import Kind, make_object
 from k3sfw_engine.plan.make_plan import make_plan
-from tests.unit.plan.test_make_plan import drifted
+from tests.unit.drifted_hosts import drifted
 from tests.unit.samples import pillars, wanted
 
 SERVERS = (Kind.IPSET, "k3s-server-4")
@@ -43,14 +43,14 @@ def test_the_public_form_is_by_layer_object_and_setting_and_says_old_and_new():
 
 
 @given(drifted(), pillars())
-def test_what_a_record_holds_is_read_as_what_it_was(host, tree):
+def test_a_recorded_difference_is_read_back_the_same(host, tree):
     differences = make_plan(wanted(tree), host.observed()).differences
     written = json.loads(json.dumps(as_changes(differences)))
     assert as_changes(read_changes(written)) == written
     assert sorted(map(str, read_changes(written))) == sorted(map(str, differences))
 
 
-def test_a_difference_is_told_in_a_clause():
+def test_a_difference_is_described_in_a_clause():
     assert [str(each) for each in (ENTRIES, TARGET, NEW, NEW.reversed)] == [
         "ipset k3s-server-4 entries lacks 192.0.2.11 and must not have 192.0.2.12",
         "policy k3s-rows has target ACCEPT in place of CONTINUE",
@@ -59,14 +59,14 @@ def test_a_difference_is_told_in_a_clause():
     ]
 
 
-def test_the_way_back_brings_what_went():
+def test_a_reversed_difference_restores_what_was_removed():
     assert ENTRIES.reversed == Difference(
         "runtime", SERVERS, "entries", ("192.0.2.12",), ("192.0.2.11",)
     )
     assert NEW.is_new and not NEW.reversed.is_new
 
 
-def test_of_two_differences_of_one_object_the_later_counts():
+def test_joined_differences_of_one_object_are_the_later_ones():
     later = Difference("runtime", SERVERS, "entries", (), ("192.0.2.13",))
     assert joined((ENTRIES, TARGET), (later,)) == (TARGET, later)
 

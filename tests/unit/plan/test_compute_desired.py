@@ -96,7 +96,7 @@ def test_an_agent_never_gets_a_rule_for_etcd():
     assert not [rule for rule in rules(wanted(role="agent")) if "2379" in rule]
 
 
-def test_only_servers_are_let_into_etcd():
+def test_only_servers_reach_etcd():
     (four, six) = [rule for rule in rules(wanted()) if "2379-2380" in rule]
     assert 'source ipset="k3s-server-4"' in four and 'source ipset="k3s-server-6"' in six
     assert entries(wanted(), "k3s-server-4") == ["192.0.2.11", "192.0.2.12", "192.0.2.13"]
@@ -150,7 +150,7 @@ def opening(objects):
     return [rule for rule in found if not rule.ipset or entries(objects, rule.ipset)]
 
 
-def test_clients_that_are_narrowed_to_one_family_lose_the_other():
+def test_clients_narrowed_to_one_family_lose_the_other():
     narrowed = opening(wanted(changed("groups:clients", ["203.0.113.0/24"])))
     grafana = [str(rule) for rule in narrowed if 3000 in (rule.port.low, rule.port.high)]
     assert grafana == [rule_text(4, "ipset", "k3s-group-clients-4", "3000")]
@@ -165,7 +165,7 @@ def test_a_row_with_several_ports_gets_a_rule_for_each():
 
 
 @pytest.mark.parametrize("source", ["clients", "0.0.0.0/0", "::/0", ["admins", "::/0"]])
-def test_every_protocol_from_everyone_is_refused_or_written_as_firewalld_takes_it(source):
+def test_any_protocol_from_everyone_is_refused_or_written_validly(source):
     # firewalld 1.3.3: INVALID_RULE: no element, no source, no destination
     tree = changed("ports:manager:all", {"protocol": "any", "source": source})
     try:
@@ -187,7 +187,7 @@ def test_every_protocol_from_everyone_is_refused_or_written_as_firewalld_takes_i
         ("none", set()),
     ],
 )
-def test_pods_come_in_by_the_interfaces_of_the_backend(backend, interfaces):
+def test_pods_are_accepted_on_the_interfaces_of_the_backend(backend, interfaces):
     objects = wanted(pillar(flannel_backend=backend))
     zone = objects.objects[Kind.ZONE, "k3s"]
     assert set(zone.items("interfaces")) == interfaces
@@ -196,12 +196,12 @@ def test_pods_come_in_by_the_interfaces_of_the_backend(backend, interfaces):
     assert bool(by_address) == (not interfaces)
 
 
-def test_a_packet_that_only_claims_a_pod_address_is_not_let_in():
+def test_a_packet_that_spoofs_a_pod_address_is_not_accepted():
     assert not [rule for rule in rules(wanted()) if "10.42" in rule or "10.43" in rule]
     assert rules(wanted(), "k3s-nodes-to-pods") == ()
 
 
-def test_with_no_backend_pods_and_services_are_let_in_by_address():
+def test_without_a_backend_pods_and_services_are_accepted_by_address():
     tree = pillar(flannel_backend="none", pod_cidrs=["10.42.0.0/16", "fd42::/56"])
     assert [rule for rule in rules(wanted(tree)) if "port" not in rule] == [
         'rule family="ipv4" source address="10.42.0.0/16" accept',
@@ -225,7 +225,7 @@ def test_without_the_rows_of_pods_no_interface_is_trusted():
     assert wanted(tree).objects[Kind.ZONE, "k3s"].items("interfaces") == ()
 
 
-def test_switching_the_row_of_pods_off_closes_the_host_to_pods():
+def test_disabling_the_row_of_pods_closes_the_host_to_pods():
     # Nothing ever comes in with a service's address, so the other row alone must not open cni0.
     tree = changed("ports:cluster:pods:enabled", False)
     assert wanted(tree).objects[Kind.ZONE, "k3s"].items("interfaces") == ()
@@ -235,7 +235,7 @@ def test_switching_the_row_of_pods_off_closes_the_host_to_pods():
 
 
 @given(pillars(), ROLES)
-def test_every_object_is_ours_and_has_a_name_that_firewalld_takes(tree, role):
+def test_every_object_is_ours_and_has_a_valid_name(tree, role):
     longest = {Kind.POLICY: 18, Kind.ZONE: 17, Kind.IPSET: 32}
     for (kind, name), each in wanted(tree, role).objects.items():
         assert name.startswith("k3s")
@@ -248,7 +248,7 @@ def test_the_longest_group_name_still_fits_into_an_ipset():
     assert max(len(name) for _kind, name in wanted(tree).objects) <= 32
 
 
-def test_the_order_in_which_firewalld_lists_things_makes_no_other_object():
+def test_the_order_of_items_does_not_make_another_object():
     one, other = (
         make_object(Kind.ZONE, "k3s", {"interfaces": names})
         for names in (("cni0", "flannel.1"), ("flannel.1", "cni0", "cni0"))
@@ -256,7 +256,7 @@ def test_the_order_in_which_firewalld_lists_things_makes_no_other_object():
     assert one == other
 
 
-def test_a_strangers_object_of_the_same_name_is_not_ours():
+def test_an_object_of_others_with_the_same_name_is_not_ours():
     stranger = make_object(Kind.ZONE, "k3s", {"description": "K3s zone of the platform team"})
     assert not is_ours(stranger)
     assert not is_ours(make_object(Kind.ZONE, "k3s", {}))
@@ -296,7 +296,7 @@ def test_every_rule_fits_the_grammar_and_names_an_ipset_of_its_family(tree, role
 
 
 @given(pillars(), ROLES)
-def test_every_rule_has_a_row_that_asks_for_it(tree, role):
+def test_every_rule_has_its_row(tree, role):
     objects = wanted(tree, role)
     assert {str(each.rule) for each in objects.rules} == set(rules(objects))
     assert {each.row for each in objects.rules} <= set(objects.rows)
@@ -335,7 +335,7 @@ def test_the_objects_do_not_depend_on_the_order_of_the_pillar(tree, role, random
     assert repr(wanted(in_another_order(tree, random), role)) == repr(wanted(tree, role))
 
 
-def test_the_description_holds_nothing_that_changes_with_the_tables():
+def test_the_description_does_not_change_with_the_tables():
     other = pillar(nodes={"s1": NODES["s1"]}, firewall={}, flannel_backend="none")
     before, after = wanted(), wanted(other)
     for key, each in after.objects.items():
@@ -411,14 +411,14 @@ def test_servers_and_agents_have_the_same_objects_so_a_change_of_role_needs_no_r
 # -- memberships that may lack nodes --------------------------------------------------------------
 
 
-def test_an_unsure_membership_keeps_every_member_that_is_in_force():
+def test_an_unsure_node_list_keeps_every_present_entry():
     alone = wanted(pillar(nodes={"s1": NODES["s1"]}, firewall={}))
     kept = keep_members(alone, wanted().objects)
     for name in ("k3s-server-4", "k3s-server-6", "k3s-agent-4", "k3s-agent-6", "k3s-node-4"):
         assert entries(kept, name) == entries(wanted(), name)
 
 
-def test_an_unsure_membership_still_lets_new_members_in():
+def test_an_unsure_node_list_still_adds_new_nodes():
     both = keep_members(
         wanted(pillar(nodes={"s1": {"role": "server", "addresses": ["192.0.2.99"]}}, firewall={})),
         wanted().objects,
@@ -429,7 +429,7 @@ def test_an_unsure_membership_still_lets_new_members_in():
 
 
 @pytest.mark.parametrize("role", ["server", "agent"])
-def test_an_unsure_membership_keeps_the_rules_by_which_its_members_come_in(role):
+def test_an_unsure_node_list_keeps_the_rules_for_its_entries(role):
     # Only this node is left in the list: no agent or no server is known, and no IPv6 address.
     name = f"{role[0]}1"
     nodes = {name: {"role": role, "addresses": NODES[name]["addresses"][:1]}}
@@ -439,14 +439,14 @@ def test_an_unsure_membership_keeps_the_rules_by_which_its_members_come_in(role)
     assert set(rules(before)) - set(rules(keep_members(alone, before.objects))) == set()
 
 
-def test_groups_are_narrowed_also_when_the_membership_is_unsure():
+def test_groups_are_narrowed_even_if_the_node_list_is_unsure():
     narrowed = wanted(changed("groups:admins", ["198.51.100.0/30"]))
     assert entries(keep_members(narrowed, wanted().objects), "k3s-group-admins-4") == [
         "198.51.100.0/30"
     ]
 
 
-def test_kept_members_never_overlap_with_wanted_ones():
+def test_kept_entries_never_overlap_with_wanted_ones():
     observed = (
         wanted().objects[Kind.IPSET, "k3s-node-4"].with_settings({"entries": ("192.0.2.0/28",)})
     )
@@ -457,7 +457,7 @@ def test_kept_members_never_overlap_with_wanted_ones():
 # -- the rest -------------------------------------------------------------------------------------
 
 
-def test_pods_are_let_in_by_the_zone_that_somebody_has_bound_their_interface_to():
+def test_pods_are_accepted_in_the_other_zone_of_their_interface():
     found = replace(
         wanted(), objects=leave_bound_interfaces(wanted().objects, ["cni0"], ["office", "lab"])
     )
@@ -468,13 +468,13 @@ def test_pods_are_let_in_by_the_zone_that_somebody_has_bound_their_interface_to(
     }
 
 
-def test_what_is_routed_to_pods_follows_them_to_the_zone_of_somebody():
+def test_packets_routed_to_pods_are_accepted_in_the_other_zone():
     objects = wanted(pillar(flannel_backend="host-gw")).objects
     found = leave_bound_interfaces(objects, ["cni0"], ["office"])
     assert found[Kind.POLICY, "k3s-nodes-to-pods"].items("egress_zones") == ("k3s", "office")
 
 
-def test_pods_that_somebody_bound_are_let_in_because_of_their_address():
+def test_pods_in_other_zones_are_accepted_by_their_address():
     for name in ("k3s-bound-to-host", "k3s-bound-to-any"):
         assert rules(wanted(), name) == tuple(
             f'rule family="ipv4" source address="{network}" accept'
@@ -483,7 +483,7 @@ def test_pods_that_somebody_bound_are_let_in_because_of_their_address():
     assert rules(wanted(changed("ports:cluster:pods:enabled", False)), "k3s-bound-to-host") == ()
 
 
-def test_pods_are_let_in_by_every_interface_where_the_operator_prefers_addresses():
+def test_pods_are_accepted_on_every_interface_if_the_operator_prefers_addresses():
     extra = differing(wanted(), wanted(pillar(firewall={"pods_from": "addresses"})))
     assert extra == {
         ("k3s-rows", "rich_rules"): (
@@ -493,7 +493,7 @@ def test_pods_are_let_in_by_every_interface_where_the_operator_prefers_addresses
     }
 
 
-def test_the_return_path_lets_the_masters_answer_and_is_a_policy_of_its_own():
+def test_the_return_path_accepts_the_masters_and_is_a_policy_of_its_own():
     masters = [netaddr.IPAddress("203.0.113.5"), netaddr.IPAddress("2001:db8:5::5")]
     objects = with_return_path(wanted(), masters, [4505, 4506])
     assert rules(objects, "k3s-return-path") == tuple(

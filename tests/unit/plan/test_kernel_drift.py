@@ -1,9 +1,4 @@
-"""What the kernel holds is compared with what firewalld believes, one thing that a packet meets at
-a time.
-
-``data/nft_listing.json`` is what nft 1.0.6 listed of firewalld 1.3.3 after ``TREE`` was applied to
-s1, without the chains that no packet to a node or a pod meets.
-"""
+"""The kernel's rules are compared with those that the runtime objects must have made."""
 
 from __future__ import annotations
 
@@ -18,20 +13,9 @@ from k3sfw_engine.model.difference import Difference
 from k3sfw_engine.model.firewall_objects import Kind, make_object
 from k3sfw_engine.model.rich_rules import read_rule
 from k3sfw_engine.plan.kernel_drift import KernelDrift, KernelFact, KernelRules, kernel_drift
-from tests.paths import UNIT_DATA
+from tests.unit.nft_listings import LISTING, RUNTIME
 from tests.unit.samples import RICH_RULES, changed, wanted
 
-TREE = changed(
-    "ports:manager:bgp",
-    {
-        "protocol": "sctp",
-        "port": [179, "8000-8010"],
-        "source": ["198.51.100.7", "2001:db8:b::/48", "admins"],
-    },
-)
-TREE["groups"]["admins"] = ["198.51.100.0/28", "192.0.2.128/25", "2001:db8:a::/48"]
-RUNTIME = wanted(TREE).objects
-LISTING = json.loads(UNIT_DATA.joinpath("nft_listing.json").read_text())
 NODE_SET = "k3s-node-4"
 
 
@@ -124,26 +108,26 @@ LOST = [
 ]
 
 
-def test_every_rule_that_is_gone_is_missed():
+def test_every_lost_rule_is_missing():
     assert len(LOST) > 40
     unseen = [item for item in LOST if not drift(listing(without=[item])).missing]
     assert unseen == []
 
 
-def test_a_rule_that_is_gone_is_named_as_the_rich_rule_that_it_was():
+def test_a_lost_rule_is_reported_as_a_rich_rule():
     (etcd,) = [item for item in LOST if "2379" in str(item) and "server-4" in str(item)]
     assert drift(listing(without=[etcd])).differences() == (
         Difference("kernel", (Kind.POLICY, "k3s-rows"), "rich_rules", (read_rule(ETCD),), ()),
     )
 
 
-def test_the_jump_from_the_nodes_own_zone_to_the_policies_is_missed():
+def test_a_lost_jump_from_a_zone_to_the_policies_is_drift():
     # Without it no packet on the node's own interface meets a row, whatever stands behind.
     (jump,) = [item for item in rules_in("filter_IN_public") if "POLICIES_pre" in str(item)]
     assert drift(listing(without=[jump])).rules
 
 
-def test_rules_that_no_packet_reaches_any_more_do_not_count():
+def test_rules_that_no_packet_reaches_do_not_count():
     jump = {"jump": {"target": "filter_INPUT_POLICIES_pre"}}
     jumps = [item for item in LISTING["nftables"] if jump in item.get("rule", {}).get("expr", ())]
     found = drift(listing(without=jumps))
@@ -151,7 +135,7 @@ def test_rules_that_no_packet_reaches_any_more_do_not_count():
     assert rows <= {fact.value for fact in found.missing}
 
 
-def test_a_set_that_is_gone_is_missed_with_all_its_entries():
+def test_a_lost_ipset_is_missing_with_all_its_entries():
     sets = [item for item in LISTING["nftables"] if "set" in item]
     (servers,) = [item for item in sets if item["set"]["name"] == "k3s-server-4"]
     found = drift(listing(without=[servers]))
@@ -189,9 +173,7 @@ def with_elements(name, elements):
         ),
     ],
 )
-def test_entries_lost_and_added_in_the_kernel_are_seen_and_are_no_matter_for_a_reload(
-    elements, old, new
-):
+def test_entries_lost_and_added_in_the_kernel_are_drift_without_a_reload(elements, old, new):
     found = drift(with_elements("k3s-server-4", elements))
     (entries,) = found.differences()
     assert (entries.subject, entries.setting) == ((Kind.IPSET, "k3s-server-4"), "entries")
@@ -208,7 +190,7 @@ def test_entries_lost_and_added_in_the_kernel_are_seen_and_are_no_matter_for_a_r
         [{"elem": {"val": "192.0.2.11", "timeout": 60}}, {"range": ["192.0.2.12", "192.0.2.13"]}],
     ],
 )
-def test_the_same_addresses_written_in_another_way_are_no_drift(elements):
+def test_the_same_addresses_written_in_another_way_are_not_drift(elements):
     assert not drift(with_elements("k3s-server-4", elements)).differences()
 
 
@@ -244,13 +226,13 @@ def test_a_kernel_that_cannot_be_read_shows_no_drift():
     ],
     ids=lambda expressions: json.dumps(expressions)[:60],
 )
-def test_a_rule_that_somebody_added_to_a_chain_of_ours_is_seen_whatever_it_is(expressions):
+def test_any_rule_added_to_a_chain_of_ours_is_drift(expressions):
     found = drift(listing(rule(ROWS_ALLOW, *expressions)))
     assert [(fact.name, fact.respect) for fact in found.extra] == [("k3s-rows", "rich_rules")]
     assert not found.missing
 
 
-def test_a_rule_that_is_there_twice_is_seen_as_firewalld_takes_away_only_one():
+def test_a_duplicate_rule_is_drift_because_firewalld_removes_only_one():
     found = drift(listing(*rules_in(ROWS_ALLOW)))
     assert found.rules
     assert len(found.extra) == len(rules_in(ROWS_ALLOW))
@@ -265,12 +247,12 @@ def test_a_rule_that_is_there_twice_is_seen_as_firewalld_takes_away_only_one():
         "filter_IN_policy_k3s-rows",
     ],
 )
-def test_a_drop_that_somebody_put_into_a_chain_of_ours_is_seen(chain):
+def test_a_drop_added_to_a_chain_of_ours_is_drift(chain):
     found = drift(listing(rule(chain, match("tcp", "dport", 6443), DROP)))
     assert found.rules
 
 
-def test_counters_do_not_make_another_rule_of_it():
+def test_a_counter_does_not_make_it_another_rule():
     items = listing()
     for item in items:
         if item.get("rule", {}).get("chain") == ROWS_ALLOW:
@@ -291,7 +273,7 @@ def test_counters_do_not_make_another_rule_of_it():
     ],
     ids=["set", "policy", "zone"],
 )
-def test_a_strangers_object_whose_name_begins_like_ours_is_no_drift(stranger):
+def test_an_object_of_others_named_like_ours_is_not_drift(stranger):
     assert not drift(listing(stranger)).differences()
 
 
@@ -327,14 +309,14 @@ BY_HAND = [
 
 
 @pytest.mark.parametrize(("text", "made"), BY_HAND, ids=[text for text, _made in BY_HAND])
-def test_a_rule_by_hand_that_firewalld_knows_of_is_no_drift_of_the_kernel(text, made):
+def test_a_rule_added_through_firewalld_is_not_drift_of_the_kernel(text, made):
     # It is one of the runtime, which goes without a reload; drift of rules costs one.
     rows = RUNTIME[Kind.POLICY, "k3s-rows"]
     by_hand = rows.with_settings({"rich_rules": (*rows.rules, read_rule(text))})
     assert not drift(listing(*made), {**RUNTIME, rows.key: by_hand}).rules
 
 
-def test_a_port_that_somebody_gave_a_policy_of_ours_is_no_drift_of_the_kernel():
+def test_a_port_added_to_a_policy_of_ours_is_not_drift_of_the_kernel():
     rows = RUNTIME[Kind.POLICY, "k3s-rows"].with_settings({"ports": ("22/tcp",)})
     added = rule(ROWS_ALLOW, match("tcp", "dport", 22), ACCEPT)
     assert not drift(listing(added), {**RUNTIME, rows.key: rows}).differences()
@@ -363,7 +345,7 @@ def nft_of(rich_rule):
 
 
 @given(RICH_RULES)
-def test_every_rule_that_we_can_write_is_known_again_in_the_kernel(rich_rule):
+def test_every_rule_that_we_can_write_is_recognised_in_the_kernel(rich_rule):
     items = [
         {"chain": {"name": "filter_INPUT", "hook": "input"}},
         rule("filter_INPUT", {"jump": {"target": ROWS_ALLOW}}),
@@ -383,14 +365,14 @@ def test_a_policy_of_a_zone_without_interfaces_has_no_chains_and_needs_none():
     assert {name for name, _respect in respects} == {"k3s-rows"}
 
 
-def test_a_zone_of_another_name_does_not_lend_its_interfaces():
+def test_the_interfaces_of_another_zone_do_not_count():
     zone = make_object(Kind.ZONE, "k3s-old", {"interfaces": ("old0",)})
     facts = kernel_drift(KernelRules(), {**RUNTIME, zone.key: zone}).missing
     assert KernelFact(Kind.POLICY, "k3s-pods-to-host", "entered by", "old0") not in facts
     assert KernelFact(Kind.ZONE, "k3s-old", "entered by", "old0") in facts
 
 
-def test_the_kernels_rules_of_a_zone_are_told_as_ports_and_rich_rules():
+def test_the_kernels_rules_of_a_zone_are_read_as_ports_and_rich_rules():
     chain = "filter_IN_public_allow"
     new = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["new", "untracked"]}}
     prefix = {"prefix": {"addr": "10.42.0.0", "len": 16}}
@@ -409,7 +391,7 @@ def test_the_kernels_rules_of_a_zone_are_told_as_ports_and_rich_rules():
     assert not told & {"9090/tcp", "443/tcp", "3000/tcp"}
 
 
-def test_ipsets_that_were_read_later_take_the_place_of_what_was_read_before():
+def test_ipsets_that_were_read_later_replace_the_earlier_ones():
     items = LISTING["nftables"]
     (changed_set,) = (each["set"] for each in items if each.get("set", {}).get("name") == NODE_SET)
     later = read([{"set": {**changed_set, "elem": ["192.0.2.77"]}}])
@@ -420,6 +402,6 @@ def test_ipsets_that_were_read_later_take_the_place_of_what_was_read_before():
     assert read(items).with_ipsets([NODE_SET], read([{"set": changed_set}])) == read(items)
 
 
-def test_an_ipset_that_went_away_since_is_all_that_is_missing():
+def test_an_ipset_that_disappeared_is_all_that_is_missing():
     left = read(LISTING["nftables"]).with_ipsets([NODE_SET], KernelRules(table=False))
     assert kernel_drift(left, RUNTIME).names == {NODE_SET}

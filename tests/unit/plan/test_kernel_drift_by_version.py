@@ -13,7 +13,7 @@ import pytest
 from k3sfw_engine.firewalld.kernel_rules import parse_nft_listing
 from k3sfw_engine.plan.kernel_drift import KernelDrift, kernel_drift
 from tests.paths import UNIT_DATA
-from tests.unit.plan.test_kernel_drift import RUNTIME
+from tests.unit.nft_listings import RUNTIME
 
 LISTINGS = sorted(UNIT_DATA.glob("nft_listing_*.json"))
 POLICY_OF_ROWS = "filter_IN_policy_k3s-rows"
@@ -36,16 +36,16 @@ def jumps_to(item, chain):
     )
 
 
-def test_there_are_listings_to_judge():
+def test_there_are_listings_of_several_versions():
     assert len(LISTINGS) >= 2
 
 
-def test_what_was_applied_is_no_drift(listing):
+def test_an_applied_configuration_is_not_drift(listing):
     assert drift(listing) == KernelDrift(frozenset(), frozenset())
 
 
 @pytest.mark.parametrize("chain", [POLICY_OF_ROWS, POLICY_OF_PODS])
-def test_a_policy_that_nothing_jumps_to_any_more_is_drift(listing, chain):
+def test_a_policy_without_a_jump_to_it_is_drift(listing, chain):
     assert drift([item for item in listing if not jumps_to(item, chain)]).rules
 
 

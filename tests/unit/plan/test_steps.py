@@ -16,7 +16,8 @@ from k3sfw_engine.plan.steps import (
     SetRuntime,
     WritePermanent,
 )
-from tests.unit.plan.test_make_plan import Firewalld, settled
+from tests.unit.drifted_hosts import settled
+from tests.unit.firewalld_model import Firewalld
 from tests.unit.samples import changed, wanted
 
 ROWS = (Kind.POLICY, "k3s-rows")
@@ -69,7 +70,7 @@ def test_writing_an_object_says_whether_it_is_new():
     assert str(WritePermanent(rows, exists=True)) == "permanently: rewrite policy k3s-rows"
 
 
-def test_no_plan_shows_an_operator_how_python_writes_it():
+def test_no_step_shows_the_repr_of_its_type():
     observed = settled(wanted().objects).observed()
     plans = [
         make_plan(wanted(), Firewalld().observed()),

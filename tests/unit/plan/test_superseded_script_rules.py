@@ -1,4 +1,4 @@
-"""What goes of the source's script and what stays: a zone and the tables in, a verdict out."""
+"""Which ports and rules of the source document's script are removed, and why others stay."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def gone(found, layer="runtime"):
     return {str(item) for items in elements.values() for item in items}
 
 
-def test_the_whole_script_goes_where_the_tables_of_the_document_are_in_force():
+def test_the_whole_script_is_removed_where_the_documents_tables_are_in_force():
     found = judge(SCRIPT, RULES)
     assert gone(found) == gone(found, "permanent") == {*SCRIPT, *RULES}
     assert found.notices == ()
@@ -81,13 +81,13 @@ def test_each_layer_loses_only_what_is_in_it():
         *("6443/sctp", "6443/dccp", "https/tcp", "51820/udp", "4505-4506/tcp", "9094/tcp"),
     ],
 )
-def test_a_port_that_only_looks_like_one_of_the_script_is_not_named(port):
+def test_a_port_that_only_resembles_one_of_the_script_is_not_reported(port):
     found = judge([port])
     assert (found.differences, found.notices) == ((), ())
 
 
 @pytest.mark.parametrize("port", ["2379/tcp", "2380/tcp", "2379-2380/tcp"])
-def test_what_is_left_of_the_scripts_range_goes(port):
+def test_a_part_of_the_scripts_range_is_removed(port):
     assert gone(judge([port])) == {port}
 
 
@@ -99,7 +99,7 @@ def test_what_is_left_of_the_scripts_range_goes(port):
         ("9000-9999/tcp", ["9500/tcp", "9095/tcp", "9093/tcp", "9090/tcp"]),
     ],
 )
-def test_a_range_in_which_somebody_else_has_a_part_stays_whole(port, parts):
+def test_a_range_wider_than_the_scripts_stays_as_a_whole(port, parts):
     found = judge([port, "443/tcp"])
     assert gone(found) == {"443/tcp"}
     (notice,) = found.notices
@@ -111,7 +111,7 @@ def test_a_range_in_which_somebody_else_has_a_part_stays_whole(port, parts):
     )
 
 
-def test_a_port_within_such_a_range_stays_too_as_firewalld_would_break_the_range():
+def test_a_port_within_such_a_range_stays_because_firewalld_would_split_the_range():
     found = judge(["2379-2380/tcp", "2300-2400/tcp"])
     assert found.differences == ()
     assert len(found.notices) == 2
@@ -142,13 +142,13 @@ def etcd(*ports):
         (changed("ports:cluster:etcd", row("any", None, "server", "server")), False),
     ],
 )
-def test_a_range_goes_only_if_rows_open_all_of_it(tree, goes):
+def test_a_range_is_removed_only_if_rows_open_all_of_it(tree, goes):
     found = judge(["2379-2380/tcp"], tree=servers(tree))
     assert (gone(found) == {"2379-2380/tcp"}) is goes
     assert bool(found.notices) is not goes
 
 
-def test_a_port_whose_row_is_disabled_stays_and_is_named_with_what_closes_it():
+def test_a_port_of_a_disabled_row_stays_and_is_reported_with_its_fix():
     tree = servers(changed("ports:manager:kafka", {"enabled": False}))
     found = judge(SCRIPT, tree=tree)
     assert gone(found) == {*SCRIPT} - {"9095/tcp"}
@@ -159,14 +159,14 @@ def test_a_port_whose_row_is_disabled_stays_and_is_named_with_what_closes_it():
     )
 
 
-def test_what_stays_in_one_layer_is_closed_in_that_layer_only():
+def test_a_port_that_stays_in_one_layer_is_closed_in_that_layer_only():
     tree = servers(changed("ports:manager:kafka", {"enabled": False}))
     nothing = make_object(Kind.ZONE, "public", {})
     (notice,) = judge(["9095/tcp"], tree=tree, permanent=nothing).notices
     assert notice.endswith("is not needed, firewall-cmd --zone=public --remove-port=9095/tcp")
 
 
-def test_vxlans_port_stays_where_another_backend_is_in_use():
+def test_the_port_of_vxlan_stays_with_another_backend():
     tree = changed("ports:cluster:vxlan:flannel_backend", "vxlan")
     tree["flannel_backend"] = "host-gw"
     assert gone(judge(SCRIPT, tree=servers(tree))) == {*SCRIPT} - {"8472/udp"}
@@ -175,14 +175,14 @@ def test_vxlans_port_stays_where_another_backend_is_in_use():
 # --- the other role ---
 
 
-def test_on_an_agent_the_ports_of_servers_go_too_and_are_said_to_be_closed():
+def test_on_an_agent_the_ports_of_servers_are_removed_and_reported_as_closed():
     found = judge(SCRIPT, RULES, tree=agents(), role="agent")
     assert gone(found) == {*SCRIPT, *RULES}
     assert "no row opens on this node: 2379-2380/tcp, 5001/tcp, 6443/tcp" in found.access
     assert not any("servers" in each for each in found.access)
 
 
-def test_what_only_unknown_rows_could_cover_stays_and_is_told():
+def test_ports_that_only_unknown_rows_could_cover_stay_and_are_reported():
     found = judge(SCRIPT, tree=agents(asks=False), role="agent")
     assert gone(found) == {*SCRIPT} - {"2379-2380/tcp", "6443/tcp", "5001/tcp"}
     assert len(found.notices) == 3
@@ -191,11 +191,11 @@ def test_what_only_unknown_rows_could_cover_stays_and_is_told():
         assert "--remove" not in notice
 
 
-def test_a_server_that_was_not_told_the_rows_of_agents_needs_none_of_them():
+def test_a_server_without_the_rows_of_agents_needs_none_of_them():
     assert gone(judge(SCRIPT, RULES, tree=pillar())) == {*SCRIPT, *RULES}
 
 
-def test_the_access_names_who_keeps_it_by_the_rows_of_this_node():
+def test_the_result_names_the_sources_that_keep_access():
     assert judge(SCRIPT, RULES).access == (
         "still open to any node: 80/tcp, 5001/tcp, 6443/tcp, 8500/tcp, 9500/tcp, 10250/tcp, "
         "8472/udp",
@@ -231,13 +231,13 @@ def test_the_access_names_who_keeps_it_by_the_rows_of_this_node():
         "",
     ],
 )
-def test_a_rule_that_only_looks_like_one_of_the_script_is_not_named(text):
+def test_a_rule_that_only_resembles_one_of_the_script_is_not_reported(text):
     found = judge(rules=[text])
     assert (found.differences, found.notices) == ((), ())
 
 
 @pytest.mark.parametrize("mask", ["16", "255.255.0.0"])
-def test_a_rule_goes_in_either_spelling_of_its_network(mask):
+def test_a_rule_is_removed_in_either_spelling_of_its_network(mask):
     text = f'rule family="ipv4" source address="10.42.0.0/{mask}" accept'
     assert gone(judge(rules=[text])) == {text}
 
@@ -270,7 +270,7 @@ def test_the_rules_of_an_adjusted_script_are_those_of_the_sites_networks():
         ("any", False),
     ],
 )
-def test_a_rule_goes_only_if_a_row_lets_its_whole_network_in(source, goes):
+def test_a_rule_is_removed_only_if_a_row_accepts_its_whole_network(source, goes):
     tree = servers(changed("ports:cluster:services", {"enabled": False}))
     tree["groups"]["inside"] = ["10.40.0.0/13"]
     tree["ports"]["cluster"]["pods"] = row("any", None, source, "any")
@@ -290,11 +290,11 @@ def test_a_guarded_port_stays_even_if_a_row_opens_it():
     assert not any("--remove" in notice for notice in found.notices)
 
 
-def test_a_guard_is_for_tcp():
+def test_only_tcp_ports_are_guarded():
     assert gone(judge(["8472/udp"], guarded={8472: "sshd is there"})) == {"8472/udp"}
 
 
-def test_a_service_that_opens_the_same_is_named_and_stays():
+def test_a_service_that_opens_the_same_port_is_reported_and_stays():
     services = {"http": (parse_port("80/tcp"),), "ssh": (parse_port("22/tcp"),)}
     found = judge(SCRIPT, services=services)
     assert gone(found) == {*SCRIPT}

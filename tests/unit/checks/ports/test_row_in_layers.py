@@ -15,7 +15,7 @@ from k3sfw_engine.model.nat import Redirection
 from k3sfw_engine.model.rich_rules import read_rule
 from k3sfw_engine.model.rows import PortRange, Protocol
 from k3sfw_engine.plan.make_plan import make_plan
-from tests.unit.plan.test_make_plan import NEW_GROUP, settled
+from tests.unit.drifted_hosts import NEW_GROUP, settled
 from tests.unit.samples import changed, pillar, wanted
 
 EVERY_PORT = [
