@@ -1,6 +1,6 @@
 """
-The law of the house that import-linter does not know: the size of files and functions, and names
-that can be told apart.
+The law of the house that import-linter does not know: the size of files and functions, names that
+can be told apart, and what the thin files that Salt loads may import.
 """
 
 from __future__ import annotations
@@ -16,6 +16,14 @@ ROOT = Path(__file__).parents[3]
 LONGEST_FILE, LONGEST_FUNCTION = 450, 50
 # Salt loads these; their docstrings are the reference that sys.doc shows, and count for nothing.
 THIN = ("_beacons", "_grains", "_modules", "_output", "_runners", "_states")
+# What a thin file needs: the verbs, how pillar is read, the errors that it translates, and what it
+# has to give the verbs.
+OPEN_TO_THIN = re.compile(
+    r"k3sfw_engine\.(commands|errors|model|port_tables)\b"
+    r"|k3sfw_engine\.checks\.ports\.questions_to_peers$"
+    r"|k3sfw_engine\.host$"
+    r"|k3sfw_engine\.transaction\.(checkpoint|still_reachable)$"
+)
 # An ending is cut only if enough of the word is left.
 _ENDINGS = re.compile("(ations?|ables?|ments?|ings?|ions?|ers?|ors?|ies|ied|es|ed|al|s|e|y|d)$")
 _SHORTEST_STEM = 3
@@ -114,3 +122,15 @@ def test_names_that_look_alike_are_found():
         ["LiveConnection", "LiveConnections"]
     ]
     assert look_alikes({"policy_steps", "ipset_steps", "steps", "plan", "observed"}) == []
+
+
+def test_thin_files_know_the_verbs_and_little_else_of_the_engine():
+    imported = {
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path, tree in parsed(*THIN)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level == 0
+        for module in [node.module or ""]
+        if module.startswith("k3sfw_engine.") and not OPEN_TO_THIN.match(module)
+    }
+    assert imported == set()
