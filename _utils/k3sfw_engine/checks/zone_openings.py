@@ -63,7 +63,7 @@ def is_mac(source: str) -> bool:
 
 
 def parse_networks(source: str, ipsets: Mapping[str, tuple[str, ...]]) -> Networks:
-    """The networks of a zone's or a rule's source; none of a MAC.
+    """The networks of a zone's or a rule's source; none if it is a MAC address.
 
     ipsets
         Their entries by name.
@@ -108,9 +108,9 @@ def everything() -> Iterator[Opening]:
 
 
 def rejects_the_rest(zone: FirewalldObject) -> bool:
-    """Whether a rule of the zone refuses whatever is left, before its target is asked.
+    """Whether a rule of the zone rejects everything else, before its target applies.
 
-    So libvirt keeps its machines from the host, in a zone whose target is ACCEPT for their way out.
+    libvirt denies its guests access to the host this way, in a zone that accepts their way out.
     """
     for rule in zone.rules:
         names = {part.name for part in rule.parts}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 
+from k3sfw_engine.checks.suggested_commands import apply_firewall
 from k3sfw_engine.errors import EngineError, NotConverged
 from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.firewalld.kernel_rules import accepted_by_zone
@@ -88,7 +89,7 @@ def adopt(
 
 def _prove(tables: Tables, role: Role, node: str) -> tuple[Plan, Observed]:
     """The comparison that shows our own rules in force in every layer, for all who belong here."""
-    apply_it = f"Fix: salt {node} state.apply k3s.firewall; then adopt again"
+    apply_it = f"Fix: {apply_firewall(node)}; then adopt again"
     if tables.unsure:
         raise EngineError(
             f"nothing is taken away, as what is open to everybody lets in whoever the tables do "

@@ -50,7 +50,7 @@ def _lookup(target, devices):
     return Lookup(target, device=device, error="" if device else "Network is unreachable")
 
 
-def test_peers_that_say_their_pods_are_known_in_the_overlay_by_the_first_address(ways):
+def test_peers_that_claim_a_pod_network_have_its_first_address_in_the_overlay(ways):
     overlay, asked = ways(tables())
     assert overlay == {
         "192.0.2.12": "10.42.2.0",
@@ -68,7 +68,7 @@ def test_an_address_that_the_kernel_does_not_send_to_wireguard_is_not_asked(ways
 
 
 @pytest.mark.parametrize("backend", ["vxlan", "host-gw", "none"])
-def test_with_other_backends_nobodys_word_makes_an_overlay(ways, backend):
+def test_with_other_backends_no_claim_makes_an_overlay(ways, backend):
     overlay, asked = ways(tables(backend))
     assert overlay is None
     assert not [target for target in asked if target.startswith(("10.42", "fd42"))]

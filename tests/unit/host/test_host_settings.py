@@ -59,7 +59,7 @@ def test_nm_cloud_setup_counts_where_it_is_enabled(alone, tmp_path):
     assert read_host([], tmp_path).cloud_setup is True
 
 
-def test_what_cannot_be_read_is_a_sentence_and_no_empty_answer(alone, tmp_path, monkeypatch):
+def test_a_failure_to_read_is_reported_and_not_an_empty_answer(alone, tmp_path, monkeypatch):
     def refuse(*_arguments):
         raise FirewalldUnavailable("firewalld is not running", "systemctl enable --now firewalld")
 

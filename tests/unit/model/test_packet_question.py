@@ -55,7 +55,7 @@ def test_an_error_means(protocol, number, sender, codes, outcome, version):
     assert read(protocol, number, icmp, version) is outcome
 
 
-def test_an_icmp_error_is_named_and_so_is_who_sent_it():
+def test_an_icmp_error_is_shown_with_its_sender():
     assert str(IcmpError(4, 3, 13, "192.0.2.2")) == "admin-prohibited from 192.0.2.2"
     assert str(IcmpError(6, 1, 1, "2001:db8::2")) == "admin-prohibited from 2001:db8::2"
     assert str(IcmpError(4, 3, 15, "192.0.2.2")) == "code 15 from 192.0.2.2"

@@ -189,7 +189,9 @@ CASES = {
 
 
 @pytest.mark.parametrize(("given", "before", "after", "is_closed"), CASES.values(), ids=CASES)
-def test_a_flow_is_closed_when_its_last_acceptance_goes(given, before, after, is_closed):
+def test_a_connection_is_closed_when_the_last_rule_that_allows_it_is_removed(
+    given, before, after, is_closed
+):
     expected = [(given.port, str(given.peer))] if is_closed else []
     assert closed([given], before, after) == expected
 
@@ -205,7 +207,7 @@ def test_members_that_are_kept_lose_nothing():
     assert taken_away([flow(2380, ETCD, S3)], before, kept, parsed(after)) == ()
 
 
-def test_ten_thousand_minions_of_a_master_are_judged_in_no_time():
+def test_ten_thousand_minions_of_a_master_are_judged_quickly():
     flows = [
         flow(4505, MASTER, f"198.18.{number // 250}.{number % 250}") for number in range(10000)
     ]
@@ -217,12 +219,12 @@ def test_ten_thousand_minions_of_a_master_are_judged_in_no_time():
 # -- who must get in ------------------------------------------------------------------------------
 
 
-def test_pods_that_call_the_api_server_are_no_members_and_pods_with_an_ssh_session_count():
+def test_pods_at_the_api_server_do_not_count_and_pods_with_an_ssh_session_do():
     flows = (flow(6443, API, "10.42.3.4"), flow(6443, API, S2), flow(22, SSH, "10.42.3.4"))
     assert must_stay_open(HostActivity(flows), parsed()) == (flows[1], flows[2])
 
 
-def test_the_group_mgmt_keeps_its_way_to_every_port_of_ssh():
+def test_the_group_mgmt_keeps_access_to_every_port_of_ssh():
     groups = {"mgmt": ["198.51.100.0/24", "2001:db8:a::/48"]}
     before = pillar(groups={**pillar()["groups"], **groups})
     before = opened("mgmt", "2222-2223", before)
@@ -255,7 +257,7 @@ def test_a_group_mgmt_of_everybody_is_kept_by_a_row_for_everybody_and_by_nothing
 # -- the sentences --------------------------------------------------------------------------------
 
 
-def test_a_refusal_names_flow_peer_rule_and_mend():
+def test_a_refusal_names_connection_peer_rule_and_fix():
     (sentence,) = sentences([flow(2379, ETCD, S3)], pillar(), without_node("s3"), {S3: "s3"})
     assert sentence == (
         "this would close tcp/2379 to 192.0.2.13 (s3), which has a live connection to etcd here: "
@@ -273,7 +275,7 @@ def test_a_node_that_the_tables_know_is_named_by_them():
     assert "put s2 with the role server" in sentence
 
 
-def test_a_row_that_goes_is_named_with_the_zone_that_could_open_the_port_instead():
+def test_a_removed_row_is_named_with_the_zone_that_could_open_the_port_instead():
     (sentence,) = sentences(
         [flow(2222, SSH, OUTSIDER)], opened("clients"), pillar(), None, "public"
     )
@@ -286,7 +288,7 @@ def test_a_row_that_goes_is_named_with_the_zone_that_could_open_the_port_instead
     )
 
 
-def test_who_leaves_a_group_is_to_be_put_back_into_it():
+def test_a_peer_that_leaves_a_group_is_to_be_put_back_into_it():
     before = opened("admins")
     after = changed("groups:admins", ["198.51.100.8/29"], opened("admins"))
     (sentence,) = sentences([flow(2222, SSH, ADMIN)], before, after)
@@ -294,7 +296,7 @@ def test_who_leaves_a_group_is_to_be_put_back_into_it():
     assert "Fix: put 198.51.100.3 back into k3s:groups:admins, or set" in sentence
 
 
-def test_all_that_would_be_closed_is_told_at_once_and_each_peer_of_a_port_once():
+def test_everything_that_would_be_closed_is_reported_at_once_and_each_peer_of_a_port_once():
     flows = [flow(2379, ETCD, S3), flow(2380, ETCD, S3), flow(2222, SSH, OUTSIDER)]
     flows.append(replace(flows[0], local=netaddr.IPAddress("192.0.2.111")))
     before, after = opened("clients"), without_node("s3")
@@ -455,7 +457,7 @@ WAYS = {
 @pytest.mark.parametrize(
     ("zones", "policies", "interfaces", "port", "let_in"), WAYS.values(), ids=WAYS
 )
-def test_a_flow_that_others_let_in_for_certain_is_not_closed(
+def test_a_connection_that_other_rules_certainly_allow_is_not_closed(
     zones, policies, interfaces, port, let_in
 ):
     others = OtherRules({each.name: each for each in zones}, "public", tuple(policies), SERVICES)
@@ -463,7 +465,7 @@ def test_a_flow_that_others_let_in_for_certain_is_not_closed(
     assert allows(others, question, frozenset(interfaces)) is let_in
 
 
-def test_a_network_is_let_in_only_as_a_whole():
+def test_a_network_is_allowed_only_as_a_whole():
     rule = 'rule family="ipv4" source address="203.0.113.0/25" service name="ssh" accept'
     others = OtherRules({"public": zone(rules_str=(rule,))}, "public", (), SERVICES)
     for network, let_in in (("203.0.113.0/26", True), ("203.0.113.0/24", False)):
@@ -584,20 +586,20 @@ def cluster(count, *, first=1, families=(4,), **firewall):
         (cluster(4, families=(4, 6)), cluster(4, families=(4,)), True),
     ],
 )
-def test_a_peer_list_is_believed_unless_it_is_suddenly_much_smaller(held, listed, is_believed):
+def test_a_node_list_is_trusted_unless_it_is_suddenly_much_smaller(held, listed, is_believed):
     reason = suspected_loss(parsed(listed), objects(listed), objects(held))
     assert (reason == "") is is_believed
     if reason:
         assert "set k3s:firewall:expected_nodes to the true number of nodes" in reason
 
 
-def test_a_first_apply_and_a_lone_server_have_nothing_to_be_suspected_of():
+def test_a_first_apply_and_a_lone_server_are_never_suspected():
     lone = cluster(0)
     assert suspected_loss(parsed(lone), objects(lone), {}) == ""
     assert suspected_loss(parsed(lone), objects(lone), objects(lone)) == ""
 
 
-def test_what_was_not_believed_once_is_not_believed_after_its_additions_are_in_force():
+def test_a_list_that_was_distrusted_stays_distrusted_after_its_additions_are_in_force():
     held, listed = objects(cluster(9)), cluster(2, first=50)
     for _apply in range(3):
         assert suspected_loss(parsed(listed), objects(listed), held)

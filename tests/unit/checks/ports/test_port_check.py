@@ -84,7 +84,7 @@ def test_only_families_that_both_have_are_asked():
     assert set(signs(asked(tables(), "a2", "s1"))) == {"192.0.2.11"}
 
 
-def test_a_row_that_is_narrowed_to_a_group_is_asked_as_closed_by_who_is_not_in_it():
+def test_a_row_for_a_group_is_asked_as_closed_by_nodes_outside_it():
     tree = changed("ports:manager:redis:source", "admins")
     assert signs(asked(tables("agent", tree), "a2", "s1"))["192.0.2.11"]["tcp/6379"] == "closed"
     tree = changed("groups:admins", ["192.0.2.16/28"], tree)
@@ -113,7 +113,7 @@ def test_a_group_is_judged_by_the_address_that_asks():
     assert signs_by == {"192.0.2.22": "closed", "10.9.0.22": "open"}
 
 
-def test_a_row_that_lets_a_node_in_whole_leaves_nothing_to_be_closed():
+def test_a_row_that_allows_a_node_everything_leaves_nothing_to_be_closed():
     row = {"protocol": "any", "source": "any", "destination": "any"}
     found = asked(tables("agent", changed("ports:cluster:all", row)), "a1", "s1")
     assert {each.expect for each in found} == {questions_to_peers.Expect.OPEN}
@@ -294,7 +294,7 @@ def judged(port, answer, protocol=TCP, **sight):
         (2379, OWN_RULE, Status.LOCAL_BLOCK, "a1"),
     ],
 )
-def test_an_answer_comes_to(port, answer, status, by):
+def test_the_verdict_on_an_answer(port, answer, status, by):
     check = judged(port, answer)
     assert (check.status, check.by) == (status, by)
     assert (check.source, check.to, check.address) == ("a1", "s1", TARGET)
@@ -319,7 +319,7 @@ def test_silence_of_udp_is_never_ok():
         assert check.status is status
 
 
-def test_silence_of_what_never_left_this_host_is_its_own_fault():
+def test_silence_of_a_packet_that_never_left_is_blamed_on_this_host():
     question = PacketQuestion(TARGET, TCP, 6443)
     assert judged(6443, SILENT, left={question}).status is Status.NO_ANSWER
     assert judged(6443, SILENT, left=set()).status is Status.LOCAL_BLOCK
@@ -346,7 +346,7 @@ def test_a_narrowed_question_that_meets_silence_is_unproven_where_all_of_them_wo
     assert "on no port" not in check.evidence
 
 
-def test_port_unreachable_of_a_closed_udp_port_is_read_both_ways():
+def test_port_unreachable_of_a_closed_udp_port_proves_nothing():
     narrow = Filter(protocol=UDP, ports=PortRange(5353, 5353))
     found = tables()
     question = asked(found, "a1", "s1", narrow=narrow)[0]
@@ -359,7 +359,7 @@ def test_port_unreachable_of_a_closed_udp_port_is_read_both_ways():
     assert check.status is Status.UNPROVEN
 
 
-def test_only_what_firewalld_rejects_is_mended_by_an_apply():
+def test_only_a_rejection_by_firewalld_is_fixed_by_an_apply():
     assert judged(6443, reject(TARGET)).hint == "salt s1 state.apply k3s.firewall"
     assert judged(6443, reject(TARGET, code=3)).hint.startswith("see ")
 
@@ -370,7 +370,7 @@ def test_a_loop_of_routers_is_blamed_on_the_router():
     assert (check.status, check.by) == (Status.NO_ROUTE, ROUTER)
 
 
-def test_who_answered_anything_itself_is_alive():
+def test_a_peer_that_answered_anything_itself_is_alive():
     questions = asked(tables(), "a1", "s1")[:3]
     assert port_check.alive(questions, [SILENT, SILENT, SILENT]) == set()
     assert port_check.alive(questions, [SILENT, reject(ROUTER), DOWN]) == set()
@@ -438,11 +438,11 @@ def test_an_answer_that_did_not_come_through_the_overlay_proves_nothing(answer):
     assert over(answer) == {("udp", "8472"): (Status.NO_ROUTE, "a1")}
 
 
-def test_somebody_elses_rejection_of_the_overlay_is_no_answer_of_the_peer():
+def test_a_routers_rejection_is_not_an_answer_of_the_peer():
     assert over(inside(reject(ROUTER))) == {("udp", "8472"): (Status.NO_ROUTE, "a1")}
 
 
-def test_vxlan_that_never_left_this_host_is_its_own_fault():
+def test_vxlan_that_never_left_is_blamed_on_this_host():
     assert over(SILENT, SILENT, left=set()) == {("udp", "8472"): (Status.LOCAL_BLOCK, "a1")}
 
 
@@ -467,7 +467,7 @@ def test_where_nothing_comes_through_the_plain_datagram_says_why():
     assert over(DOWN, SILENT) == {("udp", "8472"): (Status.NO_ROUTE, "a1")}
 
 
-def test_silence_of_the_overlay_that_this_node_made_itself_is_told_once():
+def test_silence_of_the_overlay_that_this_node_caused_is_reported_once():
     dropped = Arrival(TARGET, UDP, 8472)
     assert over(SILENT, SILENT, refused={dropped}) == {}
     unproven = over(SILENT, SILENT, refused={dropped}, refused_is_reported=False)
@@ -483,7 +483,7 @@ def test_silence_of_the_overlay_that_this_node_made_itself_is_told_once():
     )
 
 
-def test_what_a_peer_may_not_send_may_be_refused():
+def test_dropping_what_a_peer_may_not_send_is_fine():
     found = tables()
     refused = {
         Arrival("192.0.2.11", TCP, 20001),  # no row
@@ -530,7 +530,7 @@ def ways(*to, **options):
     ]
 
 
-def test_wireguard_is_asked_through_the_overlay_and_at_no_address_that_nobody_sends_to():
+def test_wireguard_is_asked_through_the_overlay_and_only_where_packets_are_sent():
     # Pods of IPv4 alone: nothing goes between the nodes' IPv6 addresses.
     assert ways("s1") == [(TARGET, 51820, "10.42.1.0", Via.OVERLAY)]
     dual = {**WG, "2001:db8::11": "fd42:0:0:1::"}
@@ -601,7 +601,7 @@ def test_an_old_flow_that_still_passes_does_not_hide_that_a_new_one_is_rejected(
     assert found == {("udp", "51820"): (Status.BLOCKED, "s1"), ("any", ""): (Status.OK, "")}
 
 
-def test_silence_of_wireguard_is_told_as_that_of_vxlan_is():
+def test_silence_of_wireguard_is_reported_as_that_of_vxlan():
     assert comes_to(SILENT, reject(TARGET)) == {("udp", "51820"): (Status.BLOCKED, "s1")}
     assert comes_to(SILENT, SILENT, left=set()) == {("udp", "51820"): (Status.LOCAL_BLOCK, "a1")}
     assert comes_to(DOWN) == {("udp", "51820"): (Status.NO_ROUTE, "a1")}
@@ -613,7 +613,7 @@ def test_silence_of_wireguard_is_told_as_that_of_vxlan_is():
     assert comes_to(SILENT, refused={Arrival("2001:db8::11", UDP, 51820)}) == {}
 
 
-def test_who_answers_in_the_overlay_of_wireguard_says_itself_that_it_is_the_peer():
+def test_an_answer_in_the_overlay_of_wireguard_does_not_prove_the_peer_alive():
     (question,) = wireguard("s1")
     assert port_check.alive([question], [inside(RST)]) == set()
     assert port_check.alive([vxlan("s1")[0]], [inside(RST)]) == {"s1"}
@@ -622,7 +622,7 @@ def test_who_answers_in_the_overlay_of_wireguard_says_itself_that_it_is_the_peer
 # -- the witness ----------------------------------------------------------------------------------
 
 
-def test_the_witness_is_one_line_of_typed_parts():
+def test_the_recorders_table_is_one_line_of_typed_parts():
     watched = [(TCP, PortRange(2379, 2380)), (UDP, PortRange(8472, 8472))]
     asked = [PacketQuestion("192.0.2.1", TCP, 80), PacketQuestion("192.0.2.2", TCP, 80)]
     line = command("k3sfw_witness_1", watched, asked)
@@ -632,7 +632,7 @@ def test_the_witness_is_one_line_of_typed_parts():
     assert "elements = { tcp . 80 }" in line
 
 
-def test_a_sighting_is_read_from_the_listing():
+def test_recorded_packets_are_read_from_the_listing():
     listing = b"""{"nftables": [{"metainfo": {}}, {"table": {"name": "k3sfw_witness_1"}},
       {"set": {"name": "ports", "elem": [{"concat": ["tcp", 80]}]}},
       {"set": {"name": "arrived4", "elem": [

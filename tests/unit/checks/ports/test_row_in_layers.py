@@ -91,13 +91,13 @@ def test_what_is_in_force_everywhere_and_listened_to_is_ok(host):
     }
 
 
-def test_who_listens_is_named(host):
+def test_the_listener_is_named(host):
     checks = checked(host, listeners=[Listener(Protocol.TCP, 6379, "redis-server")])
     (redis,) = [check for check in checks if check.port == "6379"]
     assert redis.evidence == "in force in every layer; listening: redis-server on 6379"
 
 
-def test_a_row_to_which_nobody_listens_is_a_warning_and_no_failure(host):
+def test_a_row_without_a_listener_is_a_warning_and_not_a_failure(host):
     checks = checked(host, listeners=[each for each in EVERY_PORT if each.port != 6379])
     assert statuses(checks) == {"6379": {"no_listener"}}
     assert report(checks, full=False)["status"] == "WARN"
@@ -240,7 +240,7 @@ def test_a_policy_that_was_set_to_accept_everything_is_exposed_and_not_blocked(h
     assert Status.BLOCKED not in verdicts
 
 
-def test_masquerading_that_nobody_asked_for_blocks_no_row(host):
+def test_masquerading_that_no_row_asks_for_blocks_no_row(host):
     change(host, "runtime", Kind.POLICY, "k3s-rows", masquerade=True)
     assert Status.BLOCKED not in {check.status for check in checked(host)}
 
@@ -262,7 +262,7 @@ def test_the_worst_comes_first_and_the_counts_add_up(host):
     assert result["problems"][1].startswith("blocked tcp/2379-2380 server -> s1: ")
 
 
-def test_every_problem_is_a_sentence_with_the_command_that_mends_it(host):
+def test_every_problem_is_a_sentence_with_the_command_that_fixes_it(host):
     take(host, "runtime", Kind.POLICY, "k3s-rows", ETCD)
     add(host, "permanent", Kind.IPSET, "k3s-node-4", "203.0.113.6")
     for problem in report(checked(host, listeners=[]), full=False)["problems"]:
@@ -297,7 +297,7 @@ def test_a_full_report_is_flat_rows_of_texts(host):
     assert json.loads(json.dumps(rows)) == rows
 
 
-def test_without_rows_there_is_nothing_to_complain_of():
+def test_without_rows_there_is_no_problem():
     empty = pillar(ports={"cluster": {}, "manager": {}})
     host = settled(wanted(empty).objects)
     assert report(checked(host, empty), full=False)["status"] == "OK"

@@ -185,7 +185,7 @@ def test_every_peer_is_asked_about_in_both_families():
         assert [to for to, _address in asked] == ["a1", "a1", "s2", "s2"]
 
 
-def test_a_narrowed_check_asks_about_those_peers_alone():
+def test_a_narrowed_check_asks_only_about_those_peers():
     at = situation(peers=("a1",))
     assert {check.to for check in judge_routes(at, {})} == {"s1", "a1"}
     assert not {"192.0.2.12", "2001:db8::12"} & set(targets(at))
@@ -228,7 +228,7 @@ def failed(target, error):
         ("unreachable", "No route to host"),
     ],
 )
-def test_a_route_that_refuses_a_node_is_named_and_taken_away(kind, error):
+def test_a_route_that_refuses_a_node_is_named_and_removed(kind, error):
     net = with_routes(network(), route("192.0.2.12/32", kind=kind))
     check = only(situation(answering(net, **{"192.0.2.12": failed("192.0.2.12", error)})))
     assert (check.status, check.source, check.to) == (Status.NO_ROUTE, "s1", "s2")
@@ -236,7 +236,7 @@ def test_a_route_that_refuses_a_node_is_named_and_taken_away(kind, error):
     assert check.hint == f"salt s1 cmd.run 'ip route del {kind} 192.0.2.12/32'"
 
 
-def test_a_node_that_no_route_leads_to_has_none():
+def test_a_node_without_a_route_is_reported():
     net = without_routes(network(), "0.0.0.0/0")
     nodes = {**NODES, "s2": {"role": "server", "addresses": ["198.51.100.12"]}}
     lost = failed("198.51.100.12", "Network is unreachable")
@@ -245,7 +245,7 @@ def test_a_node_that_no_route_leads_to_has_none():
     assert found[0].evidence == "the kernel has no route to it (Network is unreachable)"
 
 
-def test_a_source_address_that_peers_do_not_let_in_is_a_mismatch():
+def test_a_source_address_that_peers_do_not_allow_is_a_mismatch():
     net = answering(network(), **{"192.0.2.12": by("eth0", "192.0.2.199")})
     check = only(situation(net))
     assert check.status is Status.SRC_MISMATCH
@@ -276,7 +276,7 @@ def test_any_address_that_pillar_has_of_the_node_is_a_right_source():
         (Lookup("", "local", "lo"), "this node itself has the address of s2"),
     ],
 )
-def test_a_way_by_the_wrong_link_is_a_wrong_route(lookup, words):
+def test_a_route_by_the_wrong_link_is_a_wrong_route(lookup, words):
     check = only(situation(answering(network(), **{"192.0.2.12": lookup})))
     assert (check.status, check.to) == (Status.WRONG_ROUTE, "s2")
     assert words in check.evidence
@@ -408,7 +408,7 @@ def test_a_forwarding_entry_to_a_stranger_is_left_to_flannel():
     )
 
 
-def test_a_route_alone_tells_whose_it_was_to_nobody():
+def test_a_route_without_entries_belongs_to_no_peer():
     net = without_forwarding(without_neighbours(network(), "10.42.3.0"), "192.0.2.21")
     check = only(situation(net))
     assert (check.status, check.to) == (Status.NO_NEIGHBOUR, "a1")
@@ -444,7 +444,7 @@ def test_two_different_losses_are_told_apart():
     }
 
 
-def test_where_two_ends_are_loose_nobody_guesses_and_flannel_is_started_anew():
+def test_two_unpaired_entries_are_not_guessed_and_flannel_is_restarted():
     net = without_forwarding(network(), "192.0.2.12", "192.0.2.21")
     checks = [c for c in judge_routes(situation(net), {}) if c.status is not Status.OK]
     assert {(c.status, c.to) for c in checks} == {
@@ -454,7 +454,7 @@ def test_where_two_ends_are_loose_nobody_guesses_and_flannel_is_started_anew():
     assert {c.hint for c in checks} == {"salt s1 cmd.run 'systemctl restart k3s'"}
 
 
-def test_a_peer_of_which_nothing_is_known_is_not_proven_and_no_failure():
+def test_a_peer_without_any_entry_is_unproven():
     net = without_forwarding(without_neighbours(network(), "10.42.3.0"), "192.0.2.21")
     check = only(situation(without_routes(net, "10.42.3.0/24")))
     assert (check.status, check.to, check.by) == (Status.UNPROVEN, "a1", "a1")
@@ -468,7 +468,7 @@ def test_a_peer_of_which_nothing_is_known_is_not_proven_and_no_failure():
         (route("10.42.3.64/26", "eth0", "192.0.2.10"), Status.WRONG_ROUTE),
     ],
 )
-def test_a_route_beside_flannels_is_taken_away(wrong, status):
+def test_a_route_beside_flannels_is_removed(wrong, status):
     check = only(situation(with_routes(network(), wrong)))
     assert (check.status, check.to) == (status, "a1")
     assert check.hint.startswith("salt s1 cmd.run 'ip route del ")
@@ -588,7 +588,7 @@ def test_with_wireguard_pods_are_behind_its_device():
     )
 
 
-def test_of_another_network_plugin_nothing_is_known_and_nothing_said():
+def test_nothing_is_reported_about_another_network_plugin():
     at = situation(flannel_backend="none")
     assert not [c for c in judge_routes(at, {}) if c.description in ("pods", "overlay", "MTU")]
 
@@ -627,7 +627,7 @@ def test_pods_of_which_flannel_has_no_entry_at_all_have_no_route_if_the_peer_say
     assert check.hint == "salt s1 cmd.run 'systemctl restart k3s'"
 
 
-def test_of_two_loose_ends_each_goes_to_the_peer_that_says_so():
+def test_two_unpaired_entries_belong_to_the_peers_that_claim_them():
     net = without_forwarding(network(), "192.0.2.12", "192.0.2.21")
     checks = [c for c in judge_routes(situation(net, **RIGHT), {}) if c.status is not Status.OK]
     assert {(c.to, c.address, c.hint) for c in checks} == {
@@ -641,7 +641,7 @@ def test_of_two_loose_ends_each_goes_to_the_peer_that_says_so():
     }
 
 
-def test_a_route_alone_is_known_by_the_peer_that_says_so():
+def test_a_route_without_entries_belongs_to_the_peer_that_claims_it():
     net = without_forwarding(without_neighbours(network(), "10.42.3.0"), "192.0.2.21")
     check = only(situation(net, **RIGHT))
     assert (check.status, check.to) == (Status.NO_NEIGHBOUR, "a1")
@@ -705,7 +705,7 @@ def tunnelled(*routes, wrong=None, said=WG_SAID):
     return replace(at, network=answering(at.network, **answers))
 
 
-def test_with_wireguard_the_way_to_each_peer_that_says_its_network_is_judged():
+def test_with_wireguard_the_route_to_each_peer_with_a_known_network_is_judged():
     at = tunnelled(TO_ALL)
     assert problems(at) == []
     pods = [(c.to, c.address) for c in judge_routes(at, {}) if c.description == "pods"]
@@ -743,16 +743,14 @@ def test_with_wireguard_a_route_that_is_missing_for_one_peer_is_set():
         ),
     ],
 )
-def test_with_wireguard_a_route_by_another_device_is_taken_away_in_one_problem(
-    wrong, lookup, status
-):
+def test_with_wireguard_a_route_by_another_device_is_removed_in_one_problem(wrong, lookup, status):
     check = only(tunnelled(TO_ALL, wrong, wrong=lookup))
     assert (check.status, check.to, check.address) == (status, "s2", "10.42.2.0/24")
     assert check.evidence.startswith("beside 10.42.0.0/16 dev flannel-wg there is ")
     assert check.hint.startswith("salt s1 cmd.run 'ip route del ")
 
 
-def test_with_wireguard_a_route_for_more_than_one_peer_is_told_once():
+def test_with_wireguard_a_route_for_more_than_one_peer_is_reported_once():
     wide = route("10.42.0.0/17", "eth0", "192.0.2.10")
     check = only(tunnelled(TO_ALL, wide, wrong=by("eth0", "192.0.2.11", "192.0.2.10")))
     assert (check.status, check.description) == (Status.OVERLAP, "overlap")
@@ -827,7 +825,7 @@ def no_default():
     return answering(net, **{"10.43.0.1": failed("10.43.0.1", "Network is unreachable")})
 
 
-def test_without_a_way_to_services_the_nodes_own_programs_reach_none():
+def test_a_node_without_a_route_to_services_is_reported():
     check = only(situation(no_default()))
     assert (check.status, check.description) == (Status.NO_ROUTE, "default route")
     assert check.hint == ("salt s1 cmd.run 'ip route add 10.43.0.0/16 dev eth0 src 192.0.2.11'")
@@ -836,7 +834,7 @@ def test_without_a_way_to_services_the_nodes_own_programs_reach_none():
 ADMINS = {"groups": {"admins": ["198.51.100.0/28"], "clients": ["0.0.0.0/0", "::/0"]}}
 
 
-def test_groups_that_are_not_everyone_need_a_way_back():
+def test_groups_that_are_not_everyone_need_a_route_back():
     assert "198.51.100.1" in targets(situation(**ADMINS))
     back = answering(network(), **{"198.51.100.1": by("eth0", "192.0.2.11", "192.0.2.10")})
     assert problems(situation(back, **ADMINS)) == []
@@ -850,7 +848,7 @@ def test_groups_that_are_not_everyone_need_a_way_back():
         (by("flannel.1", "10.42.1.0"), "wrong_route"),
     ],
 )
-def test_clients_without_a_way_back_are_named_by_their_group(lookup, status):
+def test_clients_without_a_route_back_are_named_by_their_group(lookup, status):
     at = situation(answering(network(), **{"198.51.100.1": lookup}), **ADMINS)
     assert problems(at) == [(status, "s1", "clients admins")]
 
@@ -951,7 +949,7 @@ def test_the_echo_is_as_large_as_a_full_packet_of_the_overlay():
     assert echo_sizes(situation())["2001:db8::12"] == 1430 + 70
 
 
-def test_no_echo_is_sent_where_the_way_is_wrong_already():
+def test_no_echo_is_sent_if_the_route_is_already_wrong():
     net = answering(network(), **{"192.0.2.12": by("eth1", "192.0.2.11")})
     assert "192.0.2.12" not in echo_sizes(situation(net))
     assert echo_sizes(situation(host=host(chains=drop("filter_input")))) == {}
@@ -1010,7 +1008,7 @@ SMALL = Echo(96, EchoResult.ANSWERED)
         (PathEchoes(SMALL, Echo(1480, EchoResult.TOO_BIG)), "bad_mtu", "s1", "s1 takes fewer"),
     ],
 )
-def test_an_echo_that_does_not_come_back_is_blamed_on_who_is_at_fault(path, status, by, words):
+def test_an_echo_without_a_reply_is_blamed_on_its_cause(path, status, by, words):
     check = only(situation(), {"192.0.2.12": path})
     assert (check.status.value, check.by, check.to) == (status, by, "s2")
     assert words in check.evidence
@@ -1035,7 +1033,7 @@ def test_a_left_over_drop_table_is_deleted():
     assert check.hint == "salt s1 cmd.run 'nft delete table inet firewalld_policy_drop'"
 
 
-def test_panic_mode_is_never_lifted_by_a_table_deleted():
+def test_panic_mode_is_not_lifted_by_deleting_its_table():
     check = only(situation(host=host(chains=drop("raw_prerouting", "raw_output"))))
     assert check.hint == (
         "salt s1 cmd.run 'firewall-cmd --panic-off', once the reason for it is gone"
@@ -1051,7 +1049,7 @@ def test_panic_mode_is_never_lifted_by_a_table_deleted():
         ({"cloud_setup": True}, "nm-cloud-setup", "routing rules take precedence"),
     ],
 )
-def test_whoever_else_rules_over_packets_is_a_conflict(changes, description, words):
+def test_anything_else_that_filters_packets_is_a_conflict(changes, description, words):
     check = only(situation(host=host(**changes)))
     assert (check.status, check.description) == (Status.CONFLICT, description)
     assert words in check.evidence
@@ -1066,7 +1064,7 @@ def test_a_policy_of_iptables_is_opened_without_taking_what_kubernetes_has_in_it
     assert "move its rules to firewalld, then salt s1 cmd.run 'nft delete table" in check.hint
 
 
-def test_the_chains_of_ufw_are_no_other_conflict_than_ufw():
+def test_ufw_and_its_chains_are_one_conflict():
     chains = drop("INPUT_input", "FORWARD_forward", table="ip filter")
     check = only(situation(host=host(ufw=True, chains=chains)))
     assert check.hint == "salt s1 cmd.run 'ufw disable'"

@@ -127,7 +127,7 @@ def test_a_node_as_it_should_be_is_ok_in_every_respect():
 # -- interfaces in the wrong zone -----------------------------------------------------------------
 
 
-def test_an_uplink_in_the_pods_zone_is_taken_for_a_pod():
+def test_an_uplink_in_the_zone_of_pods_is_exposed():
     ours = {"interfaces": (*OURS["interfaces"], "eth0"), "forward": True}
     check = only(both(k3s=ours))
     assert (check.status, check.hint) == (Status.EXPOSED, "salt s1 state.apply k3s.firewall")
@@ -150,13 +150,13 @@ def test_a_connection_that_binds_to_the_pods_zone_is_changed_first():
 CLEARED = ("connection.zone", "")
 
 
-def test_a_default_zone_of_the_pods_takes_everybody_for_a_pod():
+def test_the_zone_of_pods_as_default_zone_is_exposed():
     found = facts(layer("k3s", public=None), layer("k3s", public=None))
     check = only(found)
     assert check.hint == "salt s1 cmd.run 'firewall-cmd --set-default-zone=public'"
 
 
-def test_a_bridge_of_virtual_machines_in_the_pods_zone_is_no_pod_either():
+def test_a_bridge_of_virtual_machines_in_the_zone_of_pods_is_exposed():
     ours = {"interfaces": (*OURS["interfaces"], "virbr0"), "forward": True}
     at = situation(link("virbr0", "198.51.100.1/24", kind="bridge"))
     assert only(both(k3s=ours), at).evidence.startswith("virbr0 is in zone k3s")
@@ -212,7 +212,7 @@ def test_pods_in_another_zone_are_judged_by_it(runtime, permanent, words, comman
     assert check.hint == f"{commands}salt s1 state.apply k3s.firewall"
 
 
-def test_pods_alone_in_a_zone_of_their_own_are_fine():
+def test_pods_in_a_zone_of_their_own_are_fine():
     found = facts(pods_in("work", *PODS), pods_in("work", *PODS))
     assert problems(found) == []
     evidence = [check.evidence for check in judge_zones(situation(), found)]
@@ -222,20 +222,20 @@ def test_pods_alone_in_a_zone_of_their_own_are_fine():
     ) in evidence
 
 
-def test_pods_alone_in_a_zone_that_accepts_everything_are_fine():
+def test_pods_in_an_accepting_zone_of_their_own_are_fine():
     zone = pods_in("trusted", *PODS)
     trusted = zone.zones["trusted"].with_settings({"target": "ACCEPT"})
     zone = ZoneLayer({**zone.zones, "trusted": trusted}, "public")
     assert problems(facts(zone, zone)) == []
 
 
-def test_what_networkmanager_holds_it_must_let_go_of_first():
+def test_networkmanager_must_release_an_interface_first():
     found = facts(pods_in("public", "cni0"), pods_in("public", "cni0"))
     found = replace(found, connections={"cni0": NmConnection("cni0", "public")})
     assert only(found).hint.startswith("salt s1 state.apply k3s.routes && salt s1 cmd.run ")
 
 
-def test_a_plugin_whose_interfaces_are_not_known_is_not_judged_by_them():
+def test_a_network_plugin_with_unknown_interfaces_is_not_judged_by_them():
     found = facts(layer(k3s={"interfaces": ()}), layer(k3s={"interfaces": ()}))
     assert problems(found, situation(flannel_backend="none")) == []
 
@@ -253,7 +253,7 @@ def test_a_plugin_whose_interfaces_are_not_known_is_not_judged_by_them():
         ("ipset:nodes", "a1, a2, s2"),
     ],
 )
-def test_a_source_that_catches_nodes_or_the_master_steals_their_traffic(source, who):
+def test_a_source_that_matches_nodes_or_the_master_is_a_conflict(source, who):
     check = only(both(home={"sources": (source,)}))
     assert check.status is Status.CONFLICT
     assert check.evidence == (
@@ -273,14 +273,14 @@ def test_a_source_of_others_is_the_operators_own(source):
 
 
 @pytest.mark.parametrize("source", ["10.42.0.0/16", "10.42.1.0/24", "10.0.0.0/8", "10.43.0.1"])
-def test_a_source_that_catches_pods_takes_them_from_their_zone(source):
+def test_a_source_that_matches_pods_is_a_conflict(source):
     check = only(facts(permanent=layer(home={"sources": (source,)})))
     assert check.status is Status.CONFLICT
     assert "(permanently: from the next reload on) matches" in check.evidence
     assert "spoofs a pod's address is treated as a pod, on every interface" in check.evidence
 
 
-def test_pods_as_a_source_of_trusted_let_in_whoever_claims_to_be_one():
+def test_pods_as_a_source_of_trusted_allow_any_host_that_spoofs_one():
     trusted = {"target": "ACCEPT", "sources": ("10.42.0.0/16", "10.43.0.0/16")}
     checks = [
         c for c in judge_zones(situation(), both(trusted=trusted)) if c.status is not Status.OK
@@ -293,7 +293,7 @@ def test_pods_as_a_source_of_trusted_let_in_whoever_claims_to_be_one():
     )
 
 
-def test_nodes_as_a_source_of_trusted_reach_what_their_rows_keep_from_them():
+def test_nodes_as_a_source_of_trusted_reach_ports_that_rows_deny_them():
     found = facts(runtime=layer(trusted={"target": "ACCEPT", "sources": ("192.0.2.21",)}))
     assert problems(found) == [
         "exposed sources -> s1: source 192.0.2.21 of zone trusted (at runtime) matches a1: "
@@ -326,7 +326,7 @@ SCRIPT = {
 }
 
 
-def test_what_the_documents_script_left_in_the_default_zone_is_to_be_adopted():
+def test_openings_of_the_source_script_are_to_be_adopted():
     assert problems(both(public={**PUBLIC, **SCRIPT})) == [
         "exposed tcp/80,5001,6443,8500,9500,10250 udp/8472 any, tcp/2379-2380 server -> s1: zone "
         "public (eth0) opens these ports to everyone (at runtime and permanently); rows api, "
@@ -399,7 +399,7 @@ def test_the_same_in_another_zone_is_closed_there_in_each_layer_that_has_it():
         ),
     ],
 )
-def test_every_kind_of_element_is_seen_and_taken_away_as_it_is_written(element, commands):
+def test_every_kind_of_element_is_found_and_removed_as_it_is_written(element, commands):
     found = facts(layer(office={"interfaces": ("eth0",), **element}))
     hints = {c.hint for c in judge_zones(situation(), found) if c.status is Status.EXPOSED}
     (hint,) = hints
@@ -430,11 +430,11 @@ def test_every_kind_of_element_is_seen_and_taken_away_as_it_is_written(element, 
         {"source_ports": ("53/sctp",)},
     ],
 )
-def test_what_is_no_more_than_the_tables_is_the_operators_own(element):
+def test_openings_within_the_tables_are_the_operators_own(element):
     assert problems(both(office={"interfaces": ("eth0",), **element})) == []
 
 
-def test_who_comes_in_by_a_source_alone_is_compared_with_the_rows():
+def test_hosts_of_a_zones_source_are_compared_with_the_rows():
     inside = {"sources": ("198.51.100.0/24",), "ports": ("2379/tcp", "443/tcp")}
     check = only(both(office=inside))
     assert (
@@ -460,14 +460,14 @@ def test_rows_that_only_servers_open_count_on_an_agent():
     assert (check.to, check.source, check.port) == ("a1", "any", "6443")
 
 
-def test_without_the_rows_of_the_other_role_that_is_said():
+def test_missing_rows_of_the_other_role_are_reported():
     at = situation()
     check = only(facts(), replace(at, tables=replace(at.tables, peer_rows=None)))
     assert check.status is Status.UNPROVEN
     assert "the rows of this node only" in check.evidence
 
 
-def test_an_uplink_in_a_zone_that_accepts_everything_makes_all_rows_pointless():
+def test_an_uplink_in_an_accepting_zone_makes_all_rows_pointless():
     found = facts(permanent=layer(trusted={"target": "ACCEPT", "interfaces": ("eth0",)}))
     assert problems(found) == [
         "exposed zone -> s1: eth0 is in zone trusted (permanently: from the next reload on), which "
@@ -532,7 +532,7 @@ def test_networkmanagers_zone_decides_after_a_reload():
 # -- what pods that are gone left behind ----------------------------------------------------------
 
 
-def test_a_few_leftovers_are_named_and_taken_away_by_name():
+def test_a_few_leftovers_are_listed_and_removed_by_name():
     gone = {"interfaces": ("cali0a", "eth0", "veth1", "wg0")}
     assert problems(both(work=gone), situation(link("veth1"))) == [
         "conflict leftovers -> s1: zone work has an interface of pods that no longer exist (at "
@@ -561,7 +561,7 @@ def redirection(port, by="ServiceLB", service="", source="", family=4, protocol=
     return Redirection(protocol, PortRange(port, port), family, by, service, source)
 
 
-def test_a_row_whose_port_is_redirected_keeps_nobody_out():
+def test_rows_closed_by_dnat_are_reported():
     found = facts(redirected=[redirection(80, service="kube-system/traefik:web")])
     assert problems(found) == [
         "conflict tcp/80 any -> s1: row http cannot restrict these ports: ServiceLB of "
@@ -570,7 +570,7 @@ def test_a_row_whose_port_is_redirected_keeps_nobody_out():
     ]
 
 
-def test_a_row_that_lets_everybody_in_loses_nothing():
+def test_a_row_for_everyone_is_not_bypassed_by_dnat():
     found = facts(redirected=[redirection(443), redirection(443, by="hostPort")])
     assert problems(found) == []
     checks = [c for c in judge_zones(situation(), found) if c.port == "443"]
@@ -579,7 +579,7 @@ def test_a_row_that_lets_everybody_in_loses_nothing():
     }
 
 
-def test_a_redirection_for_those_alone_whom_the_rows_name_loses_nothing():
+def test_dnat_for_the_sources_of_a_row_bypasses_nothing():
     at = situation(groups={"clients": ["198.51.100.0/24"]})
     assert problems(facts(redirected=[redirection(3000, source="198.51.100.0/25")]), at) == []
     found = facts(redirected=[redirection(3000, source="198.51.0.0/16")])
@@ -599,7 +599,7 @@ def test_ports_that_no_row_names_are_one_sentence_with_nodeports_last():
     )
 
 
-def test_a_port_that_a_zone_forwards_goes_past_the_rows_too():
+def test_a_port_that_a_zone_forwards_bypasses_the_rows_too():
     forwarding = {
         "forward_ports": ("2379/tcp/9/198.51.100.9", "81/tcp/82"),
         "rules_str": (
@@ -620,7 +620,7 @@ def test_a_port_that_a_zone_forwards_goes_past_the_rows_too():
     assert problems(facts(layer(work={**forwarding, "sources": ("198.51.100.0/24",)}))) == []
 
 
-def test_with_strict_forwarding_it_is_said_who_decides():
+def test_with_strict_forwarding_the_report_says_what_decides():
     redirected = [redirection(80), redirection(30080, by="NodePort")]
     found = facts(redirected=redirected, strict_forward_ports=True)
     refused, *checks = [c for c in judge_zones(situation(), found) if c.status is not Status.OK]
