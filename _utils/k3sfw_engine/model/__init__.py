@@ -7,7 +7,7 @@ port_ranges            ranges of ports, compared and subtracted
 source_script          what the example script of the source document opens
 firewall_objects       ipsets, zones and policies, as firewalld's D-Bus interface has them
 rich_rules             rich rules, ours and those of others
-difference             how one object differs from another
+difference             a difference of an object in one layer, and its public form
 zone_bindings          the interfaces and sources that firewalld's zones are bound to
 zones                  zones and services as they were read
 rule_matches_packet    whether a rich rule of ours accepts a packet

@@ -38,10 +38,10 @@ def bound_interface(interface: str, zone: str, beside: Iterable[str]) -> Problem
         The other interfaces of that zone.
     """
     others = ", ".join(beside)
-    spoofed = f" Packets that spoof a pod address are accepted from {others} too." if others else ""
+    spoofed = f". Packets that spoof a pod address are accepted from {others} too" if others else ""
     return Problem(
         f"interface {interface} is bound to zone {zone}, not by k3sfw, and stays there: pods on it "
-        f"are accepted by their address.{spoofed}".removesuffix("."),
+        f"are accepted by their address{spoofed}",
         f"firewall-cmd --permanent --zone={zone} --remove-interface={interface}; firewall-cmd "
         f"--zone={zone} --remove-interface={interface}; then apply again",
     )
@@ -50,9 +50,9 @@ def bound_interface(interface: str, zone: str, beside: Iterable[str]) -> Problem
 def bound_source(source: str, zone: str) -> Problem:
     return Problem(
         f"source {source} is bound to zone {zone}, not by k3sfw, and stays there: a packet that "
-        "spoofs a pod address in it is accepted from any interface; if it is for pods, remove it "
-        "from that zone",
-        see=f"firewall-cmd --zone={zone} --list-all",
+        "spoofs a pod address in it is accepted from any interface",
+        f"if the source is for pods, remove it from that zone; firewall-cmd --zone={zone} "
+        "--list-all shows it",
     )
 
 
