@@ -364,6 +364,23 @@ def test_only_a_rejection_by_firewalld_is_fixed_by_an_apply():
     assert judged(6443, reject(TARGET, code=3)).hint.startswith("see ")
 
 
+@pytest.mark.parametrize(
+    ("version", "sender", "code", "is_healed"),
+    [(4, OWN, 1, False), (4, ROUTER, 1, False), (6, "2001:db8::21", 3, True)],
+)
+def test_only_a_node_that_may_drop_neighbour_discovery_is_healed_before_it_is_started(
+    version, sender, code, is_healed
+):
+    own = OWN if version == 4 else sender
+    question = PacketQuestion(TARGET, TCP, 6443)
+    answer = failed(question, 113, own, IcmpError(version, {4: 3, 6: 1}[version], code, sender))
+    check = judged(6443, answer)
+    assert check.status is Status.HOST_DOWN
+    assert ("salt s1 k3sfw.heal" in check.fix) is is_healed
+    assert ("neighbour discovery" in check.evidence) is is_healed
+    assert "start s1" in check.fix and "salt-key -d s1" in check.fix
+
+
 def test_a_loop_of_routers_is_blamed_on_the_router():
     answer = failed(PacketQuestion(TARGET, TCP, 6443), 113, OWN, IcmpError(4, 11, 0, ROUTER))
     check = judged(6443, answer)
