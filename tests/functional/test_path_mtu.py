@@ -32,17 +32,17 @@ def probed(host, *words, **sizes):
     return json.loads(host.run(command).stdout)
 
 
-def fates(host, **sizes):
+def results(host, **sizes):
     answers, _took = probed(host, **sizes)
     return {
-        target: (path["small"]["fate"], path["full"] and path["full"]["fate"])
+        target: (path["small"]["result"], path["full"] and path["full"]["result"])
         for target, path in answers.items()
     }
 
 
 def test_a_packet_that_fits_passes_in_both_families_at_once(host, outsider):
     answers, took = probed(host, **dict.fromkeys(OUT, 1500))
-    assert {path["full"]["fate"] for path in answers.values()} == {"answered"}
+    assert {path["full"]["result"] for path in answers.values()} == {"answered"}
     assert took < 1
 
 
@@ -50,7 +50,7 @@ def test_the_limit_of_a_silent_link_is_found(host, outsider):
     outsider.run(["ip", "link", "set", "eth0", "mtu", "1400"])
     answers, _took = probed(host, **dict.fromkeys(OUT, 1500))
     for path in answers.values():
-        assert (path["small"]["fate"], path["full"]["fate"]) == ("answered", "silent")
+        assert (path["small"]["result"], path["full"]["result"]) == ("answered", "silent")
         assert path["passes"] == 1400
 
 
@@ -58,7 +58,7 @@ def test_a_packet_too_big_for_the_own_link_is_not_a_silent_path(host, outsider):
     host.run(["ip", "link", "set", "eth0", "mtu", "1400"])
     answers, _took = probed(host, **dict.fromkeys(OUT, 1500))
     for path in answers.values():
-        assert (path["full"]["fate"], path["full"]["by"]) == ("too big", "")
+        assert (path["full"]["result"], path["full"]["by"]) == ("too big", "")
 
 
 def test_a_router_with_a_smaller_mtu_is_named_with_it(host, outsider):
@@ -75,7 +75,7 @@ def test_a_router_with_a_smaller_mtu_is_named_with_it(host, outsider):
     host.run(["ip", "route", "add", "198.51.100.0/24", "via", "192.0.2.99"])
     answers, _took = probed(host, **{"198.51.100.2": 1500})
     full = answers["198.51.100.2"]["full"]
-    assert (full["fate"], full["by"], full["mtu"]) == ("too big", "192.0.2.99", 1300)
+    assert (full["result"], full["by"], full["mtu"]) == ("too big", "192.0.2.99", 1300)
 
 
 def test_a_missing_host_is_unreachable_and_one_that_drops_is_silent(host, outsider):
@@ -83,7 +83,7 @@ def test_a_missing_host_is_unreachable_and_one_that_drops_is_silent(host, outsid
         "add table inet t; add chain inet t i { type filter hook input priority 0; policy drop; }"
     )
     outsider.run(["nft", drop])
-    assert fates(host, **{"192.0.2.77": 1500, "192.0.2.99": 1500}) == {
+    assert results(host, **{"192.0.2.77": 1500, "192.0.2.99": 1500}) == {
         "192.0.2.77": ("unreachable", None),
         "192.0.2.99": ("silent", None),
     }
@@ -94,12 +94,12 @@ def test_a_rejection_by_the_peer_differs_from_a_refusal_to_send(host, outsider):
     server.run(["firewall-cmd", "--add-icmp-block=echo-request"])
     answers, _took = probed(outsider, **{"192.0.2.11": 1500, "2001:db8::11": 1500})
     for target, path in answers.items():
-        assert (path["small"]["fate"], path["small"]["by"]) == ("rejected", target)
+        assert (path["small"]["result"], path["small"]["by"]) == ("rejected", target)
     drop = (
         "add table inet t; add chain inet t o { type filter hook output priority 0; policy drop; }"
     )
     outsider.run(["nft", drop])
-    assert fates(outsider, **{"192.0.2.11": 1500}) == {"192.0.2.11": ("not sent", None)}
+    assert results(outsider, **{"192.0.2.11": 1500}) == {"192.0.2.11": ("not sent", None)}
 
 
 def test_hundreds_of_addresses_are_asked_as_reliably_as_one(host, outsider):
@@ -107,8 +107,8 @@ def test_hundreds_of_addresses_are_asked_as_reliably_as_one(host, outsider):
     commands = [f"address add {address}/24 dev eth0" for address in many]
     outsider.run(["ip", "-batch", "-"], input="\n".join(commands) + "\n")
     answers, took = probed(host, **dict.fromkeys([*many, "192.0.2.77"], 1500))
-    assert {answers[address]["full"]["fate"] for address in many} == {"answered"}
-    assert answers["192.0.2.77"]["small"]["fate"] == "unreachable"
+    assert {answers[address]["full"]["result"] for address in many} == {"answered"}
+    assert answers["192.0.2.77"]["small"]["result"] == "unreachable"
     assert took < 5
 
 
