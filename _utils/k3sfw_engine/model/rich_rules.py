@@ -127,8 +127,9 @@ def read_rule(text: str) -> Rule:
 def read_rule_element(element: ElementTree.Element) -> Rule:
     """Read a ``rule`` element of a firewalld file."""
     parts = tuple(_parts_of_element(element))
-    text = ElementTree.tostring(element, encoding="unicode").strip
-    return _as_rich_rule(parts) or UnparsedRule(text(), parts)
+    if rule := _as_rich_rule(parts):
+        return rule
+    return UnparsedRule(ElementTree.tostring(element, encoding="unicode").strip(), parts)
 
 
 def _parts_of_words(text: str) -> Iterator[Part]:
