@@ -6,11 +6,9 @@ import socket
 
 import psutil
 
+from k3sfw_engine.model.critical_services import is_ssh
 from k3sfw_engine.model.listeners import Listener
 from k3sfw_engine.model.rows import Protocol
-
-# sshd is sshd-session in OpenSSH 9.8 and later.
-SSH = ("sshd", "dropbear")
 
 _SOCKET_TYPES = {Protocol.TCP: socket.SOCK_STREAM, Protocol.UDP: socket.SOCK_DGRAM}
 
@@ -41,7 +39,7 @@ def ssh_ports() -> frozenset[int]:
     return frozenset(
         connection.laddr.port
         for connection in psutil.net_connections(kind="tcp")
-        if connection.laddr and connection.pid and _process_name(connection.pid).startswith(SSH)
+        if connection.laddr and connection.pid and is_ssh(_process_name(connection.pid))
     )
 
 

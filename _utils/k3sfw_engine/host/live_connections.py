@@ -10,15 +10,15 @@ import psutil
 
 from k3sfw_engine.errors import NetworkUnreadable
 from k3sfw_engine.host.iproute import look_up
-from k3sfw_engine.host.listeners import SSH
+from k3sfw_engine.model.critical_services import (
+    SALT_MASTER,
+    CriticalService,
+    is_ssh,
+    service_of_listener,
+)
 from k3sfw_engine.model.kubernetes_names import is_kubernetes_interface
-from k3sfw_engine.model.live_connections import CriticalService, HostActivity, LiveConnection
+from k3sfw_engine.model.live_connections import HostActivity, LiveConnection
 from k3sfw_engine.model.rows import Role
-
-_ETCD_PORTS = frozenset((2379, 2380))
-_API_PORTS = frozenset((6443,))
-# K3s has etcd and the API server in its own process.
-_K3S = frozenset(("k3s", "k3s-server"))
 
 
 @dataclass(frozen=True)
@@ -107,16 +107,10 @@ def _services(sockets: Iterable[_Socket]) -> Iterator[tuple[int, CriticalService
         if each.port not in reachable:
             continue
         # With socket activation systemd listens, and sshd has only the sessions.
-        if each.process.startswith(SSH):
-            yield each.port, CriticalService.SSH
-        elif not each.listens:
-            continue
-        elif each.process == "salt-master":
-            yield each.port, CriticalService.MASTER
-        elif each.process == "etcd" or (each.process in _K3S and each.port in _ETCD_PORTS):
-            yield each.port, CriticalService.ETCD
-        elif each.process in {*_K3S, "kube-apiserver"} and each.port in _API_PORTS:
-            yield each.port, CriticalService.API
+        if each.listens or is_ssh(each.process):
+            service = service_of_listener(each.process, each.port)
+            if service is not None:
+                yield each.port, service
 
 
 def _roles(processes: Set[str]) -> Iterator[Role]:
@@ -135,8 +129,8 @@ def _process(pid: int | None) -> str:
         words = " ".join(process.cmdline()).split()
     except psutil.Error:  # It ended meanwhile.
         return ""
-    if any(word.rpartition("/")[2] == "salt-master" for word in words[:3]):
-        return "salt-master"
+    if any(word.rpartition("/")[2] == SALT_MASTER for word in words[:3]):
+        return SALT_MASTER
     if name == "k3s" and words[1:2] in (["server"], ["agent"]):
         return f"k3s-{words[1]}"
     return name

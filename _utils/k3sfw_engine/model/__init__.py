@@ -16,6 +16,7 @@ kubernetes_names       the names of Kubernetes' interfaces, overlay devices and 
 sysctl_names           the sysctls that decide about forwarded packets
 host_facts             other facts about a host: zones of interfaces, base chains, managers
 listeners              listening sockets
+critical_services      ssh, Salt master, etcd, API server: processes and ports
 live_connections       connections that an apply must not close
 nat                    ports that destination NAT redirects
 packet_question        a packet to send, and what came back

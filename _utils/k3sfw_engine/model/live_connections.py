@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 
 import netaddr
 
+from k3sfw_engine.model.critical_services import CriticalService
 from k3sfw_engine.model.rows import Role
-
-
-class CriticalService(str, Enum):
-    """What a connection is for; without it the node, its minion or the cluster is lost."""
-
-    SSH = "ssh session"
-    MASTER = "connection to the Salt master"
-    ETCD = "connection to etcd"
-    API = "connection to the API server"
 
 
 @dataclass(frozen=True, order=True)
