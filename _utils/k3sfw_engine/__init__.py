@@ -1,16 +1,16 @@
 """The engine of k3sfw: port tables in, firewalld rules and verdicts about packets out.
 
-It knows no Salt; ``_modules/k3sfw.py`` and ``_states/k3sfw.py`` translate. Each package may import
-those below it in this list, and says in its ``__init__.py`` which file is for what.
+It does not know Salt: ``_modules/k3sfw.py`` and ``_states/k3sfw.py`` translate. A package may
+import only those below it in this list; its ``__init__.py`` says what each of its files is for.
 
 commands       one file for each verb: apply, check_ports, rollback, ...
-transaction    a change that proves itself, or is undone by the run, a watchdog or the next run
-healing        damage that a killed firewalld or a full disk left, found and repaired
+transaction    a change that is proven, or undone by the run, a watchdog or the next run
+healing        find and repair the damage that a killed firewalld or a full disk left
 firewalld      firewalld's D-Bus interface, its files and its nft table; nothing else talks to it
 probes         packets sent to peers, and packets recorded in the kernel
 checks         facts in, verdicts out: ports, routes, zones, lockout (pure)
 host           this host: programs, files, connections, routes, NAT
-plan           rows to firewalld objects, their difference to what is there, steps (pure)
+plan           rows to firewalld objects, how they differ from what is there, steps (pure)
 port_tables    the pillar, read into rows and nodes, or every fault at once (pure)
 model          the data that all of these share: rows, addresses, objects, packets (pure)
 standalone     programs for firewalld's own Python, which import nothing of the engine

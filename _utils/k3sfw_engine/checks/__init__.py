@@ -3,10 +3,10 @@
 verdicts            one question and its answer: status, evidence, fix
 report              all answers of a check as status, summary, problems and counts
 defaults            the figures that all checks share
-suggested_commands  every command that a message suggests, quoted once
-node_facts          one node: its place in the tables, its network, its peers
-zone_openings       the ports that a firewalld zone or policy opens
-zone_of_interface   an interface in a zone that it must not be in
+suggested_commands  every command that a message suggests, quoted; routes in words
+node_facts          what is known of one node, with answers filled in from it
+zone_openings       the ports that a firewalld zone or policy opens, and to which sources
+zone_of_interface   the zone of an interface, and whether it may be in it
 lockout/            what an apply would close that must stay open
 ports/              are the rows in force, and do packets pass (check_ports)
 routes/             does every packet find its route (check_routes)

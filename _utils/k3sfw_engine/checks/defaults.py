@@ -1,4 +1,4 @@
 """The figures that all checks share, each with its reason. Pure."""
 
-# Of a longer list only these are named: an operator at a terminal of 80 columns reads no more.
+# A sentence names this many and counts the rest: more is hard to read on a terminal of 80 columns.
 NAMES_IN_A_SENTENCE = 6

@@ -1,7 +1,7 @@
 """What is known of one node: its place in the tables, its network, its peers. Pure.
 
 It answers questions about what was read (which interface has an address of the pillar, which route
-the kernel takes) and never says whether the answer is right.
+the kernel takes) and never judges. ``check`` fills in a verdict that its caller reached.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class NodeFacts:
 
     @cached_property
     def own(self) -> tuple[netaddr.IPAddress, ...]:
-        """The addresses by which peers know this node, as far as it has them."""
+        """The addresses by which peers know this node and that it really has."""
         return tuple(address for address in self.node.addresses if address in self.holders)
 
     @cached_property
@@ -119,7 +119,7 @@ class NodeFacts:
         return sorted(found, key=lambda route: route.metric)
 
     def deciding(self, address: netaddr.IPAddress) -> Route | None:
-        """The route of the main table that the address matches; or None."""
+        """The most specific route of the main table to the address; or None."""
         width = 32 if address.version == 4 else 128
         for length in sorted(self._by_prefix[address.version], reverse=True):
             first = int(address) >> (width - length) << (width - length)
@@ -142,7 +142,7 @@ class NodeFacts:
 
     @cached_property
     def pod_families(self) -> tuple[int, ...]:
-        """The families in which pods have addresses and this node can carry them."""
+        """The families in which both pods and this node have addresses."""
         return tuple(
             family
             for family in (4, 6)
@@ -198,10 +198,10 @@ class NodeFacts:
         address: str = "",
         sls: str = "",
     ) -> Check:
-        """One answer about the route to a peer, or about the node itself.
+        """Return a verdict on the way to a peer, or on the node itself.
 
         by
-            What caused it: this node if it is not given and the answer is the wrong one.
+            What caused it; by default this node, unless the status is ok.
         """
         if isinstance(problem, str):
             problem = Problem(problem)

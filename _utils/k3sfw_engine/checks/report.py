@@ -24,9 +24,9 @@ class Report:
     """The answers of a check, as operators and programs read them.
 
     scope
-        How far the questions reached, for the summary.
+        How much was checked, for the summary: ``8 of 8 peers``.
     notices
-        Sentences to report besides.
+        Sentences to report as well.
     """
 
     checks: tuple[Check, ...]
@@ -132,7 +132,7 @@ def _number(port: str) -> int:
 
 
 def _targets(targets: Mapping[str, list[str]]) -> str:
-    """Several by their names; a single one with the addresses that were asked."""
+    """The names of several targets, or a single one with the addresses that were asked."""
     if len(targets) > 1:
         names = sorted(targets)
         left = len(names) - NAMES_IN_A_SENTENCE

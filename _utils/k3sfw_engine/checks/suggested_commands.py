@@ -1,6 +1,7 @@
 """The commands that messages suggest, each made and quoted here and nowhere else. Pure.
 
-An operator types them on the Salt master as they stand.
+An operator can paste them on the Salt master. Routes in words are here too, as ip reads and shows
+them alike.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def heal(node: str) -> str:
 
 
 def refresh_grains(node: str) -> str:
-    """Read a node's addresses and pod networks anew."""
+    """Read a node's addresses and pod networks again."""
     return salt(node, "saltutil.refresh_grains")
 
 

@@ -91,16 +91,16 @@ class Check:
 
     @property
     def problem(self) -> Problem:
-        """The evidence with its fix, as a sentence is made of it."""
+        """The evidence and its fix, ready to be written as a sentence."""
         return Problem(self.evidence, self.fix, self.see)
 
     @property
     def hint(self) -> str:
-        """The fix, or where to look, as one column shows both."""
+        """The fix, or else where to look: one column shows either."""
         return self.fix or (f"see {self.see}" if self.see else "")
 
     def as_row(self) -> dict[str, str]:
-        """Return the flat form in which clients get it."""
+        """Return the flat row that callers of the check get."""
         columns = ("to", "address", "protocol", "port", "description", "expect", "status", "by")
         row = {name: str(getattr(self, name)) for name in (*columns, "evidence", "hint")}
         return {"from": self.source, **row, "status": self.status.value}

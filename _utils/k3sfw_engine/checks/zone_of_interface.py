@@ -1,7 +1,7 @@
-"""The verdict on an interface in a zone that it must not be in, for every check that meets one.
+"""The firewalld zone of an interface, and the verdict if it must not be in that zone. Pure.
 
-Pure. The rows hold in every zone; a zone that accepts everything makes them pointless, and in zone
-k3s every packet counts as one of a pod.
+check_routes and check_zones share it. The rows hold in every zone; a zone that accepts everything
+makes them pointless, and in zone k3s every packet is treated as one from a pod.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WHEN = {
 
 
 def when(layers: Iterable[str]) -> str:
-    """In which layers something holds, as a phrase in brackets."""
+    """Say in brackets in which layers something holds."""
     found = set(layers)
     return _WHEN[tuple(layer for layer in LAYER_OPTIONS if layer in found)]
 
@@ -76,7 +76,7 @@ def judge_uplinks(at: NodeFacts, found: ObservedZones | None) -> Iterator[Check]
 
 
 def judge_pod_zone(at: NodeFacts, found: ObservedZones, name: str) -> Iterator[Check]:
-    """The verdict on an interface that has no pods behind it, if it is in their zone."""
+    """The verdict on an interface that has no pods behind it but is in the zone for pods."""
     layers = [layer for layer in LAYER_OPTIONS if zone_of(found, name, layer) == ZONE]
     if not layers:
         return
@@ -104,6 +104,6 @@ def judge_open_zone(at: NodeFacts, name: str, zone: str, layers: Sequence[str]) 
 
 
 def _has_own_guests(at: NodeFacts, name: str) -> bool:
-    """Whether containers or virtual machines of this host are behind it, and no network."""
+    """Whether only containers or virtual machines of this host are behind the interface."""
     link = at.network.interfaces.get(name)
     return link is not None and link.kind == "bridge" and link not in at.uplinks

@@ -1,4 +1,7 @@
-"""What a zone allows, and which part of it exceeds the tables. Pure."""
+"""The ports that a firewalld zone or policy opens, element by element, and to which sources. Pure.
+
+It knows no rows: whether an opening exceeds the tables is judged in ``zones/``.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,7 @@ def parse_networks(source: str, ipsets: Mapping[str, tuple[str, ...]]) -> Networ
 
 
 def _networks(text: str) -> Iterator[netaddr.IPNetwork]:
-    # Of an entry such as ``192.0.2.1,tcp:80`` the address comes first.
+    # In an entry such as ``192.0.2.1,tcp:80`` the address comes first.
     try:
         yield from networks_of_range(text.partition(",")[0])
     except ValueError:
@@ -110,7 +113,8 @@ def everything() -> Iterator[Opening]:
 def rejects_the_rest(zone: FirewalldObject) -> bool:
     """Whether a rule of the zone rejects everything else, before its target applies.
 
-    libvirt denies its guests access to the host this way, in a zone that accepts their way out.
+    libvirt denies its guests access to the host this way, in a zone whose target accepts what they
+    send elsewhere.
     """
     for rule in zone.rules:
         names = {part.name for part in rule.parts}
@@ -120,7 +124,7 @@ def rejects_the_rest(zone: FirewalldObject) -> bool:
 
 
 def forward_ports(zone: FirewalldObject) -> Iterator[tuple[str, PortRange, Protocol, str]]:
-    """Of each port that the zone forwards: whose packets (empty for all), the port, where to."""
+    """Each port that the zone forwards: the source (empty for all), ports, protocol, target."""
     for text in zone.items("forward_ports"):
         port, protocol, *to = text.split("/")
         address = next((each for each in to if not each.replace("-", "").isdigit()), "")
@@ -136,7 +140,7 @@ def forward_ports(zone: FirewalldObject) -> Iterator[tuple[str, PortRange, Proto
 
 
 def _ports(setting: str, value: str, text: str) -> Iterator[Opening]:
-    """Of ``2379-2380/tcp``; firewalld keeps nothing else, but for the names of ports."""
+    """What ``2379-2380/tcp`` opens; a port given by its name is skipped."""
     span, _slash, protocol = text.partition("/")
     for each in _PROTOCOLS.get(protocol, ()):
         try:
@@ -185,7 +189,7 @@ def _source(attributes: Mapping[str, str]) -> str:
     return f"{IPSET}{ipset}" if ipset else attributes.get("address") or attributes.get("mac", "")
 
 
-# What a rule can be about that opens no port.
+# Elements of a rule that open no port.
 _NO_PORTS = ("icmp-block", "icmp-type", "masquerade", "forward-port", "tcp-mss-clamp")
 
 

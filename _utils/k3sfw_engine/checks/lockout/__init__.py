@@ -1,10 +1,10 @@
 """What an apply, a rollback or a first start would close that must stay open.
 
-lockout_check           live connections that our objects allow now and would not allow any more
+lockout_check           live connections that our objects allow now and would no longer allow
 allowed_by_other_rules  whether zones and policies of others allow a packet anyway
 refusals                each connection that would be cut off, with its cause and its fix
 contradicted_role       a role in pillar that contradicts what runs on the node
-shrunken_node_list      a node list that suddenly shrank
+shrunken_node_list      distrust a node list that suddenly shrank, so that no address is removed
 messages                every sentence of these refusals
 defaults                how much a node list may shrink, and why
 """

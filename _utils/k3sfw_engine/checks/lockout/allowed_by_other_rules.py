@@ -1,7 +1,7 @@
 """Whether zones and policies that are not ours allow a packet, so that it needs no row. Pure.
 
-When in doubt, assume that they do not: a reject rule might match this peer, and a source that is a
-MAC address or an unread ipset might not.
+In doubt they do not: a reject rule might match this peer, and a source that is a MAC address or an
+unread ipset might not match it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _REFUSING_TARGETS = ("DROP", "REJECT", "%%REJECT%%")
 
 
 def allows(rules: OtherRules, packet: Packet, interfaces: Set[str]) -> bool:
-    """Whether the packet is certainly allowed, on whichever of the interfaces it arrives."""
+    """Whether the packet is certainly allowed, whichever of the interfaces it arrives on."""
     zones = zones_of(rules, packet, interfaces)
     policies = list(_to_host(rules, zones))
     if not zones or any(_may_refuse(each, packet) for each in policies):

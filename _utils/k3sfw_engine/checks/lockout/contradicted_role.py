@@ -17,9 +17,10 @@ _SERVICES = {CriticalService.ETCD: "etcd", CriticalService.API: "an API server"}
 
 
 def contradicted_role(seen: HostActivity, tables: Tables, role: Role) -> Iterator[Problem]:
-    """Compare the role in pillar with what is running. If K3s is not running, that proves nothing.
+    """Compare the role in pillar with what is running.
 
-    Live connections to etcd or the API server prove a server.
+    Live connections to etcd or the API server prove a server. If K3s is not running, nothing is
+    proven.
     """
     live = must_stay_open(replace(seen, ssh_ports=frozenset()), tables)
     of_servers = [each for each in live if each.service in _SERVICES]

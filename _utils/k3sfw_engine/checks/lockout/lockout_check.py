@@ -1,7 +1,7 @@
 """The live connections that a change would close and that must stay open. Pure.
 
-Our objects only ever allow, so an apply closes a connection by removing all that allows it. A first
-start of firewalld closes whatever nothing allows.
+Our objects only ever allow, so an apply closes a connection only by removing what allows it. The
+first start of firewalld closes whatever is not allowed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from k3sfw_engine.model.rule_matches_packet import EVERYONE, is_about, sources_o
 def must_stay_open(seen: HostActivity, tables: Tables) -> tuple[LiveConnection, ...]:
     """The live connections, and ssh access for the operator's group mgmt.
 
-    Not those of pods to the API server: they come in by the zone of their interfaces.
+    Connections of pods to etcd and the API server are left out: the zone of their interfaces
+    allows them.
     """
     live = (
         each
@@ -42,7 +43,7 @@ def must_stay_open(seen: HostActivity, tables: Tables) -> tuple[LiveConnection, 
 def taken_away(
     connections: Iterable[LiveConnection], now: Objects, wanted: Objects, tables: Tables
 ) -> tuple[LiveConnection, ...]:
-    """The connections, or parts of them, that our objects allow now and would not any more."""
+    """The connections, or parts of them, that our objects allow now and would no longer allow."""
     return tuple(
         _parts(
             connections, lambda port, family: _allowed(now, port, family, tables), wanted, tables
@@ -66,13 +67,13 @@ def _parts(
     wanted: Objects,
     tables: Tables,
 ) -> Iterator[LiveConnection]:
-    """The part of each connection that is allowed before and not afterwards."""
+    """The part of each connection that is allowed before the change and not after it."""
     lost: dict[tuple[int, int], netaddr.IPSet] = {}
     for each in connections:
         at = (each.port, each.peer.version)
         if at not in lost:
             lost[at] = _difference(before(*at), _allowed(wanted, *at, tables))
-        # A Salt master has a connection of each minion, and compares them with a large set.
+        # A Salt master has a connection from each minion, and the set is large.
         if each.peer.size == 1:
             if each.peer.ip in lost[at]:
                 yield each

@@ -13,7 +13,7 @@ def live_connection(service: str) -> str:
     return f"which has a live {service} here"
 
 
-def group_of_managers() -> str:
+def management_group() -> str:
     return f"of {ROOT}:groups:{MGMT}"
 
 
@@ -54,7 +54,7 @@ def put_back_into_nodes(name: str, peer: str, role: str) -> str:
 
 
 def open_the_port(port: int, peer: str, zone: str, command: str) -> str:
-    """A row that opens it, or the zone where one is named.
+    """Return the fix: a row that opens the port, or the zone if one is named.
 
     zone, command
         The zone to open it in and firewalld's command for that; empty if a row is the only way.
@@ -64,13 +64,13 @@ def open_the_port(port: int, peer: str, zone: str, command: str) -> str:
 
 
 def or_allow(problem: Problem) -> Problem:
-    """The same with the setting that allows the lockout."""
+    """Return the problem with the setting that allows the lockout as a second fix."""
     allow = f"set {ALLOW}: true for this one apply"
     return Problem(problem.text, f"{problem.fix}, or {allow}")
 
 
 def allowed(problem: Problem) -> str:
-    """The notice if the operator allows the lockout."""
+    """Return the notice for an operator who allowed the lockout."""
     return f"{problem.text}; {ALLOW} allows it"
 
 

@@ -37,7 +37,7 @@ def refusals(
     names
         Of addresses that are not in the tables.
     zones
-        The zone by which a connection comes in, if it is known.
+        The zone in which a connection arrives, if it is known.
     """
     for (port, service, network), same in _alike(closed).items():
         peer, name = _describe(network, tables, names)
@@ -86,7 +86,7 @@ def _alike(closed: Iterable[LiveConnection]) -> dict[_PortOfPeer, list[LiveConne
 
 def _why_it_counts(connection: LiveConnection) -> str:
     if connection.local is None:
-        return messages.group_of_managers()
+        return messages.management_group()
     return messages.live_connection(connection.service.value)
 
 
@@ -106,7 +106,7 @@ def _cause(policy: FirewalldObject, rule: RichRule, wanted: Objects) -> str:
 
 
 def _stays(rule: RichRule, wanted: Objects) -> bool:
-    """Whether the rule itself stays, so that it is the peer that leaves the rule's ipset."""
+    """Whether the rule itself stays: then the peer is leaving the rule's ipset."""
     return bool(rule.ipset) and any(rule == other for _policy, other in rules_to_host(wanted))
 
 

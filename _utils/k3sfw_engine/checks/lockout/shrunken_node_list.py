@@ -1,4 +1,4 @@
-"""A node list that suddenly shrank, which is distrusted and removes no address. Pure."""
+"""Distrust a node list that suddenly shrank, so that no node loses its access. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from k3sfw_engine.plan.desired.desired_objects import Desired
 
 
 def distrust_shrunken_list(tables: Tables, wanted: Desired, held: Objects) -> Tables:
-    """Mark the tables as unsure of their nodes if these are far fewer than the nodes in force."""
+    """Mark the tables as unsure of their nodes if far fewer are listed than are in force."""
     reason = suspected_loss(tables, wanted.objects, held)
     return replace(tables, unsure=(*tables.unsure, reason)) if reason else tables
 

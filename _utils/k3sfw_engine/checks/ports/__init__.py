@@ -1,8 +1,8 @@
 """check_ports, judged: are this node's rows in force, and do packets to its peers pass.
 
-row_in_layers       a row in runtime, permanent configuration and kernel, and its listener
-questions_to_peers  which packets to send, and what the tables expect of each
-port_check          the verdict on a packet that was sent directly
+row_in_layers       is each row in force in every layer, is anything else; its listener
+questions_to_peers  which peers to ask, by which packets, and which answer the tables expect
+port_check          the verdict on a packet that was sent directly, by its answer
 overlay_check       the verdict on a packet through the overlay (VXLAN, WireGuard)
 arrival_check       packets of peers that arrived here and were dropped
 messages            every sentence of these verdicts

@@ -13,7 +13,7 @@ from k3sfw_engine.model.rows import Node, Row, Tables
 
 
 def judge_arrivals(tables: Tables, context: ProbeContext, only: Filter) -> tuple[Check, ...]:
-    """What peers sent here meanwhile and this node dropped although a row allows it."""
+    """Judge the packets that peers sent here and this node dropped although a row allows them."""
     own = context.own
     peers = {str(address): node for node in tables.nodes for address in node.addresses}
     found = []

@@ -1,6 +1,6 @@
 """The verdict on a packet that was sent to a peer, by what came back. Pure.
 
-Both signs are judged: what the rows let this node reach, and what they must keep from it.
+Ports that must be open to this node are judged, and ports that must be closed to it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ProbeContext:
 
 
 def alive(asked: Sequence[PeerQuestion], answers: Sequence[Answer]) -> frozenset[str]:
-    """The peers that sent anything back themselves."""
+    """The peers that sent back anything themselves, not a router for them."""
     came_back = (ProbeResult.OPEN, ProbeResult.NOTHING_LISTENS)
     return frozenset(
         each.peer.name

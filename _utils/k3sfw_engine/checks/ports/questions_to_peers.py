@@ -1,4 +1,7 @@
-"""The packets that a node sends to its peers, and what the tables expect of each. Pure."""
+"""Which peers a node asks, by which packets, and which answer the tables expect. Pure.
+
+It sends nothing and judges no answer. The operator's choice of nodes and ports is a ``Filter``.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +112,7 @@ class PeerQuestion:
 
     @property
     def is_claimed(self) -> bool:
-        """Whether the overlay address is only claimed by the peer."""
+        """Whether only the peer's own claim tells the overlay address (WireGuard)."""
         return self.tunnel in WIREGUARD_PORTS.values()
 
 

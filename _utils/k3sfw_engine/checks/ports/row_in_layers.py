@@ -1,4 +1,7 @@
-"""The verdict on a row of this node: is it in force in every layer, does anything listen. Pure."""
+"""The verdict on the rows of this node: each in force in every layer, nothing beyond them. Pure.
+
+A row is served if a process listens on its ports, or NAT redirects them.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,12 @@ def check_rows(
     *,
     kernel_read: bool,
 ) -> tuple[Check, ...]:
-    """Compare every row of this node with its own rules and listeners; the worst first.
+    """Judge every row of this node by its rules and listeners, and rules beyond the rows.
+
+    The worst verdict comes first.
 
     differences
-        Between what is wanted and what is observed, as a ``Plan`` has them.
+        Between what is wanted and what is observed, as in a ``Plan``.
     redirected
         Ports that Kubernetes serves by NAT instead of a listener.
     kernel_read
@@ -117,7 +122,7 @@ def _lacks(row: Row, wanted: Desired, differences: Iterable[Difference]) -> Iter
 
 
 def _holding(row: Row, wanted: Desired) -> tuple[frozenset[Subject], frozenset[RichRule]]:
-    """The objects that put the row in force, and the forms of its rules there."""
+    """The objects that put the row in force, and its rules there, in either form."""
     if wanted.pods_by_interface and is_pod_row(row):
         policies = ((Kind.POLICY, name) for name in (PODS_TO_HOST, PODS_TO_ANY))
         return frozenset([(Kind.ZONE, ZONE), *policies]), frozenset()
