@@ -90,11 +90,10 @@ def _entry(found: Findings, path: str, name: object, value: object) -> _NodeEntr
     found.add(own)
     if own.faults:
         return None
-    own = Findings()
-    refuse_unknown_keys(own, path, columns, {"role", "addresses", "pod_cidrs", "claimed"})
-    claimed = mapping(own, f"{path}:claimed", columns.get("claimed", {}))
-    found.add(own)
-    return None if own.faults else _NodeEntry(str(name), columns, claimed)
+    # An unknown key does not hide what is wrong with the known ones.
+    refuse_unknown_keys(found, path, columns, {"role", "addresses", "pod_cidrs", "claimed"})
+    claimed = mapping(found, f"{path}:claimed", columns.get("claimed", {}))
+    return _NodeEntry(str(name), columns, claimed)
 
 
 def _unless_claimed(

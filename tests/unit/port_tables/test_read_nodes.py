@@ -150,3 +150,8 @@ def test_a_membership_that_may_lack_nodes_is_known_to_be_so(tree, reason):
 )
 def test_a_membership_that_is_complete_leaves_no_doubt(tree):
     assert parsed(tree).unsure == ()
+
+
+def test_an_unknown_key_does_not_hide_what_is_wrong_with_the_known_ones():
+    nodes = {**NODES, "s2": {**NODES["s2"], "role": "master", "zone": "public"}}
+    assert set(faults(pillar(nodes=nodes))) == {"k3s:nodes:s2:role", "k3s:nodes:s2:zone"}
