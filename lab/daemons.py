@@ -94,7 +94,8 @@ def stop(host: Host, name: str, patience: float = 10) -> None:
             wait_until(
                 lambda: not running(host, name),
                 f"{name} on {host.name} did not end",
-                timeout=patience,
+                # The kernel takes its time as well, on a busy machine.
+                timeout=patience if sig == signal.SIGTERM else max(patience, 10),
             )
         except LabError:
             if sig == signal.SIGKILL:

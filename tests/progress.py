@@ -6,6 +6,8 @@ from collections import Counter
 import pytest
 
 SUITES = ("cluster", "functional", "unit")
+# How long a test of each suite takes, compared with the others.
+WEIGHTS = {"cluster": 4, "functional": 3, "unit": 0.05}
 # The longest time without a line.
 SILENCE = 15
 
@@ -41,7 +43,7 @@ class Progress:
         if report.when != "teardown":
             return
         self._done[_suite(report.nodeid)] += 1
-        percent = 100 * sum(self._done.values()) // max(1, sum(self._total.values()))
+        percent = int(100 * _weight(self._done) / _weight(self._total)) if self._total else 0
         if percent // 5 > self._told or time.monotonic() - self._told_at > SILENCE:
             self._told, self._told_at = percent // 5, time.monotonic()
             self._write(self._line(percent))
@@ -59,6 +61,10 @@ class Progress:
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         reporter.ensure_newline()
         reporter.write_line(line)
+
+
+def _weight(tests):
+    return sum(count * WEIGHTS.get(suite, 1) for suite, count in tests.items())
 
 
 def _suite(nodeid):

@@ -4,8 +4,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from lab.wait import wait_until
-from tests.firewalld_damage import MANY, has_own_rules, kill_firewalld, make_reloads_long
+from tests.firewalld_damage import (
+    MANY,
+    kill_firewalld_in_the_next_reload,
+    make_reloads_long,
+)
 from tests.functional.hosts import SERVER, standing
 from tests.functional.transactions import TransactionNode
 
@@ -37,7 +40,7 @@ def test_a_damaged_undo_program_is_replaced_before_it_is_needed(shared, pillar, 
 def test_foreign_runtime_rules_survive_a_firewalld_that_dies_during_the_undo(shared, pillar, more):
     shared.call("apply", pillar)
     old = shared.state()[0]
-    make_reloads_long(shared.host, entries=20000)
+    make_reloads_long(shared.host)
     shared.firewall_cmd("--zone=public", "--add-port=8443/tcp")
     steps = shared.drive(99, "kill", more)["steps"]
     shared.call("rollback", more)
@@ -45,8 +48,7 @@ def test_foreign_runtime_rules_survive_a_firewalld_that_dies_during_the_undo(sha
     left = "add table inet firewalld_policy_drop; add chain inet firewalld_policy_drop filter_input"
     shared.nft(left)
     shared.drive(steps.index("execute"), "kill", more)
-    wait_until(lambda: not has_own_rules(shared.host), "no reload was seen", timeout=20, every=0.01)
-    kill_firewalld(shared.host)
+    kill_firewalld_in_the_next_reload(shared.host)
     shared.wait_until_ended(within=60)
     assert shared.firewall_cmd("--zone=public", "--list-ports") == "8443/tcp"
     shared.path(MANY).unlink()

@@ -6,7 +6,8 @@ from lab.demo import DONE, Demo
 from lab.demo_steps import PARTS
 from lab.k3s import start
 
-pytestmark = pytest.mark.cluster
+# make demo shows the same.
+pytestmark = [pytest.mark.cluster, pytest.mark.exhaustive]
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ Which pods are whose, the nodes say by the grain ``k3s_pod_cidrs``, as flannel w
 """
 
 import shlex
+import shutil
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -65,16 +66,14 @@ def _written_down(cluster, hosts):
     """Flannel's file on each of these nodes, and the master knowing what it says."""
     for number, host in hosts.items():
         file = host.path("/run/flannel/subnet.env")
-        file.parent.mkdir()
+        file.parent.mkdir(exist_ok=True)
         file.write_text(flannel.subnet_file(number, mtu=1420, dual_stack=True))
     try:
         _tell(cluster, known=True)
         yield
     finally:
         for host in hosts.values():
-            file = host.path("/run/flannel/subnet.env")
-            file.unlink()
-            file.parent.rmdir()
+            shutil.rmtree(host.path("/run/flannel"))
         _tell(cluster, known=False)
 
 
