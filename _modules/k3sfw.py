@@ -39,7 +39,7 @@ try:
     from k3sfw_engine.host import dns as _dns
     from k3sfw_engine.model.rows import PortRange, Protocol, Role
     from k3sfw_engine.port_tables import read_pillar as _read_pillar
-    from k3sfw_engine.transaction.checkpoint import CommitOptions
+    from k3sfw_engine.transaction.commit_options import CommitOptions
     from k3sfw_engine.transaction.still_reachable import Proof
 
     _FAILURE = None
@@ -214,7 +214,7 @@ def apply(test=None, refresh=True, confirm=None, within=600):
     """
     dry = _is_test(test)
     options = _commit_options("apply", _seconds(confirm, within))
-    return _change(dry, _apply.apply, *_node_tables(refresh), terms=options)
+    return _change(dry, _apply.apply, *_node_tables(refresh), options=options)
 
 
 def confirm():
@@ -264,7 +264,7 @@ def rollback(to=None, test=None, allow_lockout=False):
     """
     dry = _is_test(test)
     options = _commit_options("rollback")
-    return _change(dry, _rollback.rollback, to, terms=options, allow_lockout=bool(allow_lockout))
+    return _change(dry, _rollback.rollback, to, options=options, allow_lockout=bool(allow_lockout))
 
 
 def history(limit=20):
@@ -312,16 +312,13 @@ def prepare(test=None, refresh=True):
 
         salt '*' k3sfw.prepare
     """
-    dry = _is_test(test)
-    return _outcome(
-        _engine(
-            _prepare.prepare,
-            *_node_tables(refresh),
-            masters=_masters(),
-            master_ports=_master_ports(),
-            test=dry,
-        ),
-        dry,
+    return _change(
+        _is_test(test),
+        _prepare.prepare,
+        *_node_tables(refresh),
+        masters=_masters(),
+        master_ports=_master_ports(),
+        options=_commit_options("prepare"),
     )
 
 
@@ -342,7 +339,7 @@ def remove(test=None):
 
         salt '*' k3sfw.remove
     """
-    return _change(_is_test(test), _remove.remove, terms=_commit_options("remove"))
+    return _change(_is_test(test), _remove.remove, options=_commit_options("remove"))
 
 
 def heal(test=None):
@@ -428,7 +425,7 @@ def adopt(test=None, zone=None, refresh=True):
         node=__opts__["id"],
         zone=None if zone is None else str(zone),
         master_ports=_master_ports(),
-        terms=_commit_options("adopt"),
+        options=_commit_options("adopt"),
     )
 
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "_utils"))
 from k3sfw_engine.commands import apply
 from k3sfw_engine.model.rows import Role
 from k3sfw_engine.port_tables.read_pillar import parse_tables
-from k3sfw_engine.transaction import execute_plan, run
+from k3sfw_engine.transaction import execute_plan, make_permanent, run
 
 # A run without a transaction would call these functions as well, and nothing else.
 NEEDED_ANYWAY = (
@@ -50,6 +50,7 @@ def main() -> list[dict[str, Any]]:
 
     for name in NEEDED_ANYWAY:
         setattr(execute_plan, name, timed(getattr(execute_plan, name)))
+    make_permanent.put_files = timed(make_permanent.put_files)
     run.observe = timed(run.observe)
     found = []
     for name, pillar in json.load(sys.stdin)["pillars"]:

@@ -139,7 +139,7 @@ class Undone(EngineError):
         self,
         problems: Iterable[Problem | str],
         changes: Mapping[str, Any],
-        left: Iterable[str],
+        left: Iterable[Problem | str],
         notes: Iterable[str] = (),
     ) -> None:
         self.changes = changes

@@ -22,22 +22,22 @@ from k3sfw_engine.model.rows import Role
 from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.port_tables.read_pillar import parse_tables
 from k3sfw_engine.transaction import compare
-from k3sfw_engine.transaction.checkpoint import CommitOptions
+from k3sfw_engine.transaction.commit_options import CommitOptions
 from k3sfw_engine.transaction.still_reachable import Proof
 
 
 def main(function):
     given = json.load(sys.stdin)
     options = given.get("options", {})
-    terms = CommitOptions(what=function, confirm_within=options.pop("confirm_within", 0))
+    commit = CommitOptions(what=function, confirm_within=options.pop("confirm_within", 0))
     if function == "remove":
-        return _outcome(remove.remove(terms=terms, **options))
+        return _outcome(remove.remove(options=commit, **options))
     if function == "history":
         return history.history()
     if function == "confirm":
         return _outcome(confirm.confirm(Proof()))
     if function == "rollback":
-        return _outcome(rollback.rollback(options.pop("name", None), terms=terms, **options))
+        return _outcome(rollback.rollback(options.pop("name", None), options=commit, **options))
     if function == "try_out":
         contents = {
             Path(path): None if text is None else text.encode()
@@ -69,7 +69,7 @@ def main(function):
         return _outcome(adopt.adopt(tables, role, **options))
     if function == "prepare":
         return _outcome(prepare.prepare(tables, role, **options))
-    return _outcome(apply.apply(tables, role, terms=terms, **options))
+    return _outcome(apply.apply(tables, role, options=commit, **options))
 
 
 def _outcome(outcome):

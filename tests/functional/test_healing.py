@@ -97,7 +97,7 @@ def test_a_host_cut_off_by_a_firewalld_killed_in_a_reload_is_reachable_again(
     assert list(outcome["changes"]) == ["kernel"]
     assert predicted["changes"] == outcome["changes"]
     (told,) = outcome["notices"]
-    assert told.startswith(f"healed the table inet {DROP_TABLE}")
+    assert told.startswith(f"healed by removing it: the table inet {DROP_TABLE}")
     assert outcome["reloads"] == []
 
     assert answer(outsider, served) == "open"

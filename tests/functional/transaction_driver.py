@@ -1,4 +1,4 @@
-"""Run inside a host: one apply that is killed, or hurt, just before a step of its journal.
+"""Runs inside a host: one change that is killed, or hurt, just before one of its steps.
 
 ``transaction_driver.py STEP WAY < {"pillar": …, "role": …}``: ``STEP`` counts from 0; one that is
 not reached lets the apply end. ``WAY`` is ``fail``, or one of those below. What the steps were is
@@ -17,14 +17,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "_utils"))
 
-from k3sfw_engine.commands import adopt, apply, remove
+from k3sfw_engine.commands import adopt, apply, prepare, remove
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.model.rows import Role
 from k3sfw_engine.plan.steps import Reload
 from k3sfw_engine.port_tables.read_pillar import parse_tables
 from k3sfw_engine.standalone.undo import step_log
-from k3sfw_engine.transaction import checkpoint, execute_plan, journal, watchdog
-from k3sfw_engine.transaction.checkpoint import CommitOptions
+from k3sfw_engine.transaction import (
+    before_first_start,
+    checkpoint,
+    execute_plan,
+    journal,
+    make_permanent,
+    take_out_of_zone,
+    watchdog,
+)
+from k3sfw_engine.transaction.commit_options import CommitOptions
 
 
 def pkill(number, name):
@@ -108,18 +116,21 @@ def main(at, way):
         execute_plan.execute = killed_in_reload(execute_plan.execute, given["kill_in_reload"])
     for name in ("put_files", "put_back_files", "execute"):
         setattr(execute_plan, name, after(getattr(execute_plan, name), name))
-    adopt.take_out = after(adopt.take_out, "take_out")
-    execute_plan.WITHIN = adopt.WITHIN = given.get("within", 30)
+    make_permanent.put_files = after(make_permanent.put_files, "put_files")
+    take_out_of_zone.take_out = after(take_out_of_zone.take_out, "take_out")
+    execute_plan.RUN_DEADLINE = before_first_start.RUN_DEADLINE = given.get("within", 30)
     tables = parse_tables(given["pillar"], minion_id="s1", role=given["role"])
     role = Role(given["role"])
     try:
         if given.get("function") == "adopt":
             outcome = adopt.adopt(tables, role, node="s1")
+        elif given.get("function") == "prepare":
+            outcome = prepare.prepare(tables, role, masters=["192.0.2.10"], master_ports=[4505])
         elif given.get("function") == "remove":
             outcome = remove.remove()
         else:
-            terms = CommitOptions(confirm_within=given.get("confirm_within", 0))
-            outcome = apply.apply(tables, role, terms=terms)
+            options = CommitOptions(confirm_within=given.get("confirm_within", 0))
+            outcome = apply.apply(tables, role, options=options)
     except EngineError as error:
         return {"steps": steps, "refused": error.sentences, "kind": type(error).__name__}
     return {"steps": steps, "changes": outcome.changes, "notices": outcome.notices}

@@ -14,20 +14,20 @@ from k3sfw_engine.transaction.journal import unfinished
 
 
 def heal(*, test: bool = False) -> RunResult:
-    """Undo what was broken off, and mend what somebody's death or a full disk left of the firewall.
+    """Undo an interrupted change, and repair what a killed firewalld or a full disk damaged.
 
-    It needs no tables, and no firewalld that can be used.
+    It needs no tables, and works without a usable firewalld.
 
-    Raises ``EngineError`` if something of ours could not be undone or mended.
+    Raises ``EngineError`` if something of ours could not be undone or healed.
     """
     with nullcontext() if test else only_one():
         entry = unfinished()
-        told: tuple[str, ...] = ()
+        notices: tuple[str, ...] = ()
         if entry is None or not entry.waits:
-            told = pending() if test else tuple(recover())
+            notices = pending() if test else tuple(recover())
         with _bus_if_there() as bus:
             health = repair.heal(bus, test=test, files=True)
-    return RunResult(health.differences, health.reloads, (*told, *health.notices), health.mended)
+    return RunResult(health.differences, health.reloads, (*notices, *health.notices), health.healed)
 
 
 def _bus_if_there() -> AbstractContextManager[Bus | None]:

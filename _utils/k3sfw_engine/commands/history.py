@@ -1,4 +1,4 @@
-"""The command history: the changes of this node, the newest first."""
+"""The command history: list the changes of this node, the newest first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from k3sfw_engine.transaction.journal import Entry, past
 
 
 def history() -> list[dict[str, Any]]:
-    """The changes of this node, the newest first, as plain data."""
+    """List the changes of this node as plain data, the newest first."""
     last = unfinished_now()
     entries = ([] if last is None else [last]) + past()
     return [

@@ -1,13 +1,16 @@
-"""The command remove: take every object that k3sfw created out of firewalld."""
+"""The command remove: remove every object that k3sfw created from firewalld."""
 
 from __future__ import annotations
 
 from k3sfw_engine.model.run_result import RunResult
 from k3sfw_engine.plan.make_plan import removal_plan
-from k3sfw_engine.transaction.checkpoint import NO_CONFIRMATION, CommitOptions
+from k3sfw_engine.transaction.commit_options import NO_CONFIRMATION, CommitOptions
 from k3sfw_engine.transaction.run import run
 
 
-def remove(*, terms: CommitOptions = NO_CONFIRMATION, test: bool = False) -> RunResult:
-    """Take every object of ours away, and nothing else."""
-    return run(removal_plan, terms, test)
+def remove(*, options: CommitOptions = NO_CONFIRMATION, test: bool = False) -> RunResult:
+    """Remove every object of ours, and nothing else.
+
+    Raises ``EngineError`` and its kinds; ``Undone`` if the change did not prove itself.
+    """
+    return run(lambda _bus, observed: removal_plan(observed), options, test=test)

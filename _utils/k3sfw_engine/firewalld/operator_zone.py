@@ -18,7 +18,8 @@ from k3sfw_engine.firewalld.service_definitions import open_ports, read_services
 from k3sfw_engine.model.firewall_objects import FirewalldObject, Item, Kind, make_object
 from k3sfw_engine.model.port_ranges import ZonePort
 from k3sfw_engine.model.rich_rules import RichRule, Rule
-from k3sfw_engine.plan.superseded_script_rules import PORTS, RULES, Elements
+from k3sfw_engine.plan.steps import Elements
+from k3sfw_engine.plan.superseded_script_rules import PORTS, RULES
 
 # firewalld's answers if another program was faster; the read-back decides.
 _ALREADY_SO = ("NOT_ENABLED", "ALREADY_ENABLED")

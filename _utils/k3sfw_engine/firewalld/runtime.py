@@ -47,6 +47,7 @@ from k3sfw_engine.plan.steps import (
     RemovePermanent,
     SetRuntime,
     Step,
+    TakeOutOfZone,
     WritePermanent,
 )
 from k3sfw_engine.standalone.undo.restore_runtime import Snapshot
@@ -205,7 +206,7 @@ def execute(bus: Bus, steps: Iterable[Step]) -> None:
     Raises ``FirewalldRefused`` at the first step that firewalld refuses.
     """
     for kind, group in groupby(steps, key=type):
-        if kind in (WritePermanent, RemovePermanent):
+        if kind in (WritePermanent, RemovePermanent, TakeOutOfZone):
             continue
         if kind is ChangeEntries:
             _change_entries(bus, (each for each in group if isinstance(each, ChangeEntries)))

@@ -1,44 +1,41 @@
-"""The kinds of damage that k3sfw knows, and the result of a repair."""
+"""One damage that k3sfw knows, and the result of a repair."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from k3sfw_engine.errors import EngineError
+from k3sfw_engine.errors import EngineError, Problem
 from k3sfw_engine.model.difference import Differences
 
 
 @dataclass(frozen=True)
 class Damage:
-    """Something that is wrong.
+    """Something that is damaged.
 
-    sentence
-        Of what is ours, what it is, as in "healed THIS, by removing it"; else a whole sentence.
     differences
-        What mending it changes.
-    mend
-        Mends it, and gives sentences about what was not as expected. ``None`` if it is not ours to
-        mend.
+        What healing it changes.
+    heal
+        Heals it, and returns notices about what failed besides; ``None`` if it is not ours to heal.
     remedy
-        How it is mended, as in "by removing it".
+        What that does, as in "healed by removing it".
     reload
-        Why mending it reloads firewalld, if it does.
+        Why healing it reloads firewalld, if it does.
     """
 
-    sentence: str
+    problem: Problem
     differences: Differences = ()
-    mend: Callable[[], Iterable[str]] | None = None
+    heal: Callable[[], Iterable[str]] | None = None
     remedy: str = ""
     reload: str = ""
 
 
 @dataclass(frozen=True)
 class HealResult:
-    """What was found and mended, or would be.
+    """What was found and healed, or would be.
 
-    mended, notices
-        Sentences: about what is ours, and about what was found besides.
+    healed, notices
+        Sentences about what is ours, and about everything else that was found.
     reloads
         The reasons for which firewalld was reloaded.
     refusal
@@ -46,12 +43,12 @@ class HealResult:
     """
 
     differences: Differences = ()
-    mended: tuple[str, ...] = ()
+    healed: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     reloads: tuple[str, ...] = ()
     refusal: EngineError | None = None
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """All that is to be told."""
-        return (*self.mended, *self.notices)
+        """What was healed, then the notices."""
+        return (*self.healed, *self.notices)

@@ -1,4 +1,8 @@
-"""The drop table that a firewalld killed in a reload leaves in the kernel: found and removed."""
+"""Finds and removes the table that drops every new connection after a reload was killed.
+
+firewalld creates it for the time of a reload. Panic mode has a table of the same name, which is
+never removed.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ import psutil
 from k3sfw_engine.errors import EngineError, FirewalldUnavailable
 from k3sfw_engine.firewalld.dbus import Bus, firewalld_is_there
 from k3sfw_engine.firewalld.runtime import State, read_state
+from k3sfw_engine.healing import messages
+from k3sfw_engine.healing.defaults import ATTEMPTS
 from k3sfw_engine.healing.known_damage import Damage
 from k3sfw_engine.host.nft_netlink import NftNetlink, NftTable
 from k3sfw_engine.model.difference import Difference
@@ -21,22 +27,22 @@ _OWN_TABLE = "firewalld"
 # A chain of firewalld's own table that comes with all the others, in all versions with policies.
 _COMPLETE_CHAIN = "filter_INPUT"
 
-# Each begins anew because some rule of the host has changed meanwhile, and takes milliseconds.
-_ATTEMPTS = 50
-
 
 def is_cut_off() -> bool:
-    """Whether a reload, a panic or what either left drops all new connections; microseconds."""
+    """Whether a reload, panic mode, or what either left drops all new connections.
+
+    It takes microseconds.
+    """
     with NftNetlink() as tables:
         return tables.find(DROP_TABLE) is not None
 
 
-# What firewalld says of itself, or why it says nothing.
+# The state of firewalld, or why it does not answer.
 FirewalldAnswer = Union[State, FirewalldUnavailable]
 
 
 def ask_firewalld(bus: Bus | None) -> FirewalldAnswer:
-    """Ask firewalld; that it answers also says that no reload was going on at that moment."""
+    """Ask firewalld. An answer also means that no reload was running at that moment."""
     if bus is None:
         return FirewalldUnavailable(
             "the system D-Bus cannot be reached", "start the D-Bus daemon, then firewalld"
@@ -47,92 +53,60 @@ def ask_firewalld(bus: Bus | None) -> FirewalldAnswer:
         return unavailable
 
 
-# -- the table that a reload leaves when firewalld dies in it -------------------------------------
-
-
-def left_over_drop_table(
-    bus: Bus | None, answer: FirewalldAnswer, *, reloads: bool
-) -> Iterator[Damage]:
-    """The table that drops every new connection, if it is no reload's of now.
+def leftover_drop_table(bus: Bus | None, *, reloads: bool) -> Damage | None:
+    """The table that drops every new connection, unless a reload that runs now made it.
 
     reloads
-        Whether firewalld is to be reloaded now, which makes its own table anew.
+        Whether firewalld is about to be reloaded, which creates its own table anew.
     """
     with NftNetlink() as tables:
         table = tables.find(DROP_TABLE)
         if table is None:
-            return
-        # A reload that made it is over when firewalld answers, and has taken it away.
+            return None
+        # A reload is over when firewalld answers, and has removed its table.
         answer = ask_firewalld(bus)
         if tables.find(DROP_TABLE) != table:
-            return
-        here = f"the table inet {DROP_TABLE} drops every new connection, in, out and forwarded"
+            return None
         if _is_panic(tables, answer):
-            if isinstance(answer, State) and not answer.panic:
-                yield Damage(
-                    "the host is cut off by a panic that firewalld, started anew since, knows "
-                    "nothing of; it is left, as somebody wanted it. Fix: nft delete table inet "
-                    f"{DROP_TABLE}, once the reason is gone"
-                )
-            return
+            forgotten = isinstance(answer, State) and not answer.panic
+            return Damage(messages.forgotten_panic()) if forgotten else None
         if _made_by(tables) != RELOAD:
-            yield Damage(
-                f"the table inet {DROP_TABLE} is neither of a reload of firewalld nor of a panic, "
-                f"so it is left alone. Fix: look at nft list table inet {DROP_TABLE}"
-            )
-            return
+            return Damage(messages.unknown_drop_table())
         dead = not isinstance(answer, State) and _is_dead(bus)
         if not dead and not isinstance(answer, State):
-            yield Damage(
-                f"{here}, and {'; '.join(answer.sentences)}. It is left, as a reload may be going "
-                "on"
-            )
-            return
+            return Damage(messages.reload_may_be_running(answer.sentences))
         if not reloads and not tables.has_chain(_OWN_TABLE, _COMPLETE_CHAIN):
-            start = "systemctl start firewalld" if dead else "firewall-cmd --reload"
-            yield Damage(
-                f"{here}; a firewalld that died in a reload left it, and its own rules are gone: "
-                f"without this table the host would be open, so it is left. Fix: {start}; then "
-                "apply again"
-            )
-            return
-        yield Damage(
-            f"the table inet {DROP_TABLE}, left by a firewalld that died in a reload and dropping "
-            "every new connection in, out and forwarded",
-            (Difference("kernel", f"table inet {DROP_TABLE}", extra="drops all that is new"),),
-            partial(_remove, bus, table),
-            "removing it",
-        )
+            return Damage(messages.own_rules_are_gone(firewalld_is_dead=dead))
+    return Damage(
+        messages.left_by_dead_reload(),
+        (Difference("kernel", f"table inet {DROP_TABLE}", extra="drops all that is new"),),
+        partial(_remove, bus, table),
+        "removing it",
+    )
 
 
 def _remove(bus: Bus | None, table: NftTable) -> Iterator[str]:
-    """Remove the table, unless it becomes a reload's or a panic's at this very moment.
+    """Remove the table, unless a reload or panic mode takes it over at this very moment.
 
-    Looked at, then firewalld asked, then removed if no rule of the host has changed since the look:
-    a reload or a panic that begins in between changes some, and one that was going on ends with a
-    change before firewalld answers.
+    It looks, asks firewalld, and removes the table only if no rule of the host changed since the
+    look: a reload or a panic that begins in between changes some, and one that was running ends
+    with a change before firewalld answers.
     """
     with NftNetlink() as tables:
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             generation = tables.generation()
             if tables.find(DROP_TABLE) != table:
                 return
             complete = tables.has_chain(_OWN_TABLE, _COMPLETE_CHAIN)
             answer = ask_firewalld(bus)
             if _is_panic(tables, answer):
-                yield f"the table inet {DROP_TABLE} is left: panic mode was switched on meanwhile"
+                yield messages.panic_meanwhile()
                 return
             if not complete or not (isinstance(answer, State) or _is_dead(bus)):
                 continue
             if tables.delete(table, generation):
                 return
-    raise EngineError(
-        [
-            f"the table inet {DROP_TABLE} drops every new connection and could not be removed, as "
-            "firewalld or the rules of the host do not come to rest. Fix: systemctl restart "
-            f"firewalld; then nft delete table inet {DROP_TABLE} if it is still there"
-        ]
-    )
+    raise EngineError([messages.drop_table_stays()])
 
 
 def _is_panic(tables: NftNetlink, answer: FirewalldAnswer) -> bool:
@@ -147,7 +121,7 @@ def _made_by(tables: NftNetlink) -> str:
 def _is_dead(bus: Bus | None) -> bool:
     """Whether no firewalld is left that could be at work in this network namespace.
 
-    Without the bus nobody can say, and one that has lost the bus may be in a reload.
+    Without the bus this cannot be told: a firewalld that lost the bus may be in a reload.
     """
     if bus is None or firewalld_is_there():
         return False
@@ -161,5 +135,5 @@ def _works_in(process: psutil.Process, namespace: int) -> bool:
     try:
         return os.stat(f"/proc/{process.pid}/ns/net").st_ino == namespace
     except OSError:
-        # It ended meanwhile, or waits for its parent to take note of that.
+        # It ended meanwhile, or is a zombie.
         return False

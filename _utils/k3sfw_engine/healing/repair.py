@@ -1,7 +1,8 @@
-"""What somebody's death or a full disk left of the firewall, found and mended.
+"""Finds what is damaged, and heals what is ours, in one order.
 
-Found first and mended then, so that a dry run tells just what the other one does. What is not ours
-is told and not touched: a panic is never lifted, and a firewalld that does not run never started.
+Everything is found first and healed then, so that a dry run reports exactly what a real one does.
+Damage of others is reported and left alone: panic mode is never lifted, and a firewalld that does
+not run is never started.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from dataclasses import replace
 
 from k3sfw_engine.errors import EngineError, FirewalldUnavailable
 from k3sfw_engine.firewalld.dbus import Bus
+from k3sfw_engine.healing import messages
 from k3sfw_engine.healing.known_damage import Damage, HealResult
-from k3sfw_engine.healing.leftover_drop_table import ask_firewalld, left_over_drop_table
+from k3sfw_engine.healing.leftover_drop_table import ask_firewalld, leftover_drop_table
 from k3sfw_engine.healing.repair_files import damaged_files, failed_start
 from k3sfw_engine.model.difference import Differences, joined
 
@@ -23,55 +25,58 @@ def heal(
     test: bool = False,
     files: bool = False,
 ) -> HealResult:
-    """Find what is wrong, and mend what is ours.
+    """Find all damage, and heal what is ours.
 
     bus
-        firewalld's; ``None`` where the bus cannot be reached.
+        firewalld's; ``None`` if the bus cannot be reached.
     test
-        Only tell; touch nothing.
+        Touch nothing.
     files
-        Put files of ours that cannot be read back under a firewalld that runs, too. An apply has no
-        need of it, as it writes them anew.
+        Also put back our files that cannot be read while firewalld runs. An apply does not need
+        it, because it writes them anew.
 
-    Raises ``EngineError`` if something of ours cannot be mended.
+    Raises ``EngineError`` if something of ours cannot be healed.
     """
     answer = ask_firewalld(bus)
     failed = [*failed_start(bus, answer)]
     reloads = any(each.reload for each in failed)
-    found = [*failed, *left_over_drop_table(bus, answer, reloads=reloads)]
+    dropping = leftover_drop_table(bus, reloads=reloads)
+    found = failed if dropping is None else [*failed, dropping]
     if files and not reloads:
-        found += damaged_files()
+        found = [*found, *damaged_files()]
     refusal: EngineError | None = answer if isinstance(answer, FirewalldUnavailable) else None
     if failed and not reloads:
-        refusal = EngineError(each.sentence for each in failed)
+        refusal = EngineError(each.problem for each in failed)
     return replace(repair(found, test=test), refusal=refusal)
 
 
 def repair(found: Iterable[Damage], *, test: bool) -> HealResult:
-    """Mend these in their order, or tell that they would be."""
+    """Heal each damage in order, or report what would be healed."""
     found = tuple(found)
     differences: Differences = ()
-    mended: list[str] = []
+    healed: list[str] = []
     notices: list[str] = []
     for each in found:
-        if each.mend is None:
-            notices.append(each.sentence)
+        if each.heal is None:
+            notices.append(str(each.problem))
             continue
         if not test:
-            notices += each.mend()
+            notices += each.heal()
         differences = joined(differences, each.differences)
-        mended.append(f"{'would heal' if test else 'healed'} {each.sentence}, by {each.remedy}")
+        healed.append(messages.healed(each.problem, each.remedy, test=test))
     reloads = tuple(each.reload for each in found if each.reload)
-    return HealResult(differences, tuple(mended), tuple(notices), reloads)
+    return HealResult(differences, tuple(healed), tuple(notices), reloads)
 
 
 def heal_or_refuse(*, test: bool) -> HealResult:
-    """Mend what is ours of what somebody's death left. The caller holds the lock.
+    """Heal what is ours before a change. The caller holds the lock.
 
     Raises ``EngineError`` if firewalld cannot be used all the same.
     """
     with Bus() as bus:
-        health = heal(bus, test=test)
-    if health.refusal:
-        raise EngineError([*health.refusal.sentences, *health.mended]) from health.refusal
-    return health
+        result = heal(bus, test=test)
+    if result.refusal:
+        raise EngineError(
+            result.refusal.problems, (*result.refusal.notes, *result.healed)
+        ) from result.refusal
+    return result

@@ -1,4 +1,4 @@
-"""Files of ours that firewalld cannot load: found and written again."""
+"""Finds our files that firewalld cannot load, and puts back the copies that were kept of them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from k3sfw_engine.firewalld.permanent import (
 )
 from k3sfw_engine.firewalld.runtime import State, execute, read_state
 from k3sfw_engine.firewalld.trial_start import try_out
+from k3sfw_engine.healing import messages
 from k3sfw_engine.healing.known_damage import Damage
 from k3sfw_engine.healing.leftover_drop_table import FirewalldAnswer
 from k3sfw_engine.host.iptables_save_restore import keep_iptables, put_back_iptables
@@ -24,68 +25,57 @@ from k3sfw_engine.model.difference import Difference, Differences
 from k3sfw_engine.model.firewall_objects import title
 from k3sfw_engine.plan.steps import Reload
 
-_FAILED = "FAILED"
-_BY_HAND = (
-    "Fix: see firewall-cmd --check-config and journalctl -u firewalld, then systemctl restart "
-    "firewalld"
-)
+_FAILED, _RUNNING = "FAILED", "RUNNING"
 
 
 # -- a firewalld that did not load its files -------------------------------------------------------
 
 
 def failed_start(bus: Bus | None, answer: FirewalldAnswer) -> Iterator[Damage]:
-    """A firewalld that runs on stock rules."""
-    # In panic mode somebody wants things as they are.
+    """A firewalld that runs on stock rules, because it did not load its files."""
+    # Panic mode is there on purpose; nothing is changed under it.
     if bus is None or not isinstance(answer, State) or answer.name != _FAILED or answer.panic:
         return
     copies = kept()
     wrong = _different(copies)
-    ran = "firewalld is in state FAILED and runs on stock rules"
     # A reload that fails would leave no rules at all and the host open (measured on 1.3.3), and
     # firewalld's own check passes overlapping entries and rules that name no ipset.
     try:
         trial = try_out(wrong)
     except EngineError as refused:
-        yield Damage(f"{ran}. {refused.sentences[0]}")
+        yield Damage(messages.would_not_load(refused.problems[0]))
         return
     if not trial.tried:
-        yield Damage(f"{ran}, and is not reloaded: {'; '.join(trial.notices)}. {_BY_HAND}")
+        yield Damage(messages.not_tried(trial.notices))
         return
     if not copies:
-        yield Damage(f"{ran}, on a node where k3sfw has written no file yet. {_BY_HAND}")
+        yield Damage(messages.nothing_of_ours())
         return
-    by = f" because of {', '.join(_titles(wrong))}" if wrong else ""
-    state = Difference("runtime", "firewalld", "state", missing="RUNNING", extra=_FAILED)
+    state = Difference("runtime", "firewalld", "state", missing=_RUNNING, extra=_FAILED)
     yield Damage(
-        f"firewalld in state FAILED, on stock rules{by}",
+        messages.started_on_stock_rules([title(key_of(path)) for path in sorted(wrong)]),
         (*_file_differences(wrong), state),
         partial(_load, bus, wrong),
         f"{'putting back the files that k3sfw wrote last and ' if wrong else ''}reloading it, "
-        "which was tried beside the host first",
+        "after a trial start in isolation",
         "firewalld is in state FAILED, and its files are good",
     )
 
 
 def _load(bus: Bus, contents: Contents) -> Iterator[str]:
-    """Have these files and a firewalld that runs on them; else all files as they were."""
+    """Write these files and reload firewalld; on failure restore the old files."""
     before = _now(contents)
     keep_iptables()
     put_back_files(contents)
     try:
         execute(bus, [Reload("the files are good")])
         state = read_state(bus).name
-        if state != "RUNNING":
+        if state != _RUNNING:
             raise FirewalldRefused("reload", f"it is in state {state} after it")
     except FirewalldRefused as refused:
         put_back_files(before)
         raise EngineError(
-            [
-                f"firewalld is in state FAILED and could not be reloaded: {refused.error}; the "
-                "permanent configuration is as it was. Fix: systemctl restart firewalld, which "
-                "then has its stock rules; correct what journalctl -u firewalld names",
-                *put_back_iptables(),
-            ]
+            [messages.reload_failed(refused.error), *put_back_iptables()]
         ) from refused
     yield from put_back_iptables()
 
@@ -99,10 +89,6 @@ def _now(contents: Contents) -> Contents:
     return files_of(key_of(path) for path in contents)
 
 
-def _titles(contents: Contents) -> list[str]:
-    return [title(key_of(path)) for path in sorted(contents)]
-
-
 def _file_differences(contents: Contents) -> Differences:
     return tuple(
         Difference("permanent", key_of(path), "file", "as k3sfw wrote it last", "spoilt")
@@ -114,7 +100,7 @@ def _file_differences(contents: Contents) -> Differences:
 
 
 def damaged_files() -> Iterator[Damage]:
-    """Files named like ours, with which the next start of firewalld would come up FAILED."""
+    """Our files that cannot be read: with them the next start of firewalld would fail."""
     damaged = sorted(read_permanent().damaged)
     copies = kept() if damaged else {}
     for key in damaged:
@@ -122,17 +108,13 @@ def damaged_files() -> Iterator[Damage]:
         if path in copies:
             file = {path: copies[path]}
             yield Damage(
-                f"the unreadable permanent {title(key)}, with which firewalld's next start fails",
+                messages.unreadable(title(key)),
                 _file_differences(file),
                 partial(_put, file),
                 "putting back the file that k3sfw wrote last",
             )
         else:
-            yield Damage(
-                f"the permanent {title(key)} cannot be read, so the next start of firewalld fails; "
-                f"k3sfw has no copy of it and leaves it alone. Fix: if it is k3sfw's, salt MINION "
-                f"state.apply k3s.firewall writes it anew; else look at {path}, then delete it"
-            )
+            yield Damage(messages.unreadable_without_copy(title(key), path))
 
 
 def _put(file: Contents) -> tuple[str, ...]:

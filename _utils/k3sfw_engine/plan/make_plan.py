@@ -38,11 +38,16 @@ from k3sfw_engine.plan.steps import RefillEntries, Reload, RemovePermanent, Step
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps, the differences that they remove, and what the operator is told."""
+    """The steps, the differences that they remove, and what the operator is told.
+
+    meaning
+        Sentences about what the changes mean for clients.
+    """
 
     steps: tuple[Step, ...]
     differences: Differences
     notices: tuple[str, ...] = ()
+    meaning: tuple[str, ...] = ()
 
     @property
     def reloads(self) -> tuple[str, ...]:

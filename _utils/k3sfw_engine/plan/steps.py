@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Union
 
@@ -117,7 +117,42 @@ class RefillEntries:
         return f"at runtime: fill {ipset} with {_some(self.entries)} and nothing else"
 
 
-Step = Union[WritePermanent, RemovePermanent, Reload, SetRuntime, ChangeEntries, RefillEntries]
+# Ports and rich rules of a zone, by setting.
+Elements = Mapping[str, tuple[Item, ...]]
+
+
+@dataclass(frozen=True)
+class TakeOutOfZone:
+    """Remove single ports and rules from one layer of a zone of the operator.
+
+    zone
+        The zone as it is in that layer.
+    """
+
+    layer: str
+    zone: FirewalldObject
+    elements: Elements
+
+    def __str__(self) -> str:
+        when = "at runtime" if self.layer == "runtime" else "permanently"
+        name = title(self.zone.key)
+        removals = (
+            clause
+            for setting, items in self.elements.items()
+            for clause in _additions(name, f"{_WORDS.get(setting, setting)} ", (), items)
+        )
+        return f"{when}: {'; '.join(removals)}"
+
+
+Step = Union[
+    WritePermanent,
+    RemovePermanent,
+    Reload,
+    SetRuntime,
+    ChangeEntries,
+    RefillEntries,
+    TakeOutOfZone,
+]
 
 
 def touched_at_runtime(steps: Iterable[Step]) -> frozenset[Key]:

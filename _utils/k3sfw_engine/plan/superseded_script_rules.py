@@ -20,6 +20,7 @@ from k3sfw_engine.model.row_sources import networks_of_source
 from k3sfw_engine.model.rows import Protocol, Role, Row, SourceKind, Tables
 from k3sfw_engine.model.source_script import SCRIPT_NETWORKS, SCRIPT_PORTS
 from k3sfw_engine.plan import messages
+from k3sfw_engine.plan.steps import Elements
 
 # The settings of a zone that the script adds to, and their names in results.
 PORTS, RULES = "ports", "rules_str"
@@ -46,10 +47,6 @@ class AdoptionContext:
     def rows(self) -> tuple[Row, ...]:
         """The rows of both roles, as far as the pillar has them."""
         return (*self.tables.rows, *(self.tables.peer_rows or ()))
-
-
-# Ports and rich rules, by setting.
-Elements = Mapping[str, tuple[Item, ...]]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Compare firewalld and the kernel with the port tables; nothing is touched."""
+"""Compares firewalld and the kernel with the port tables. Nothing is touched."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.plan.desired.desired_objects import Desired
 from k3sfw_engine.plan.make_plan import Plan, make_plan
 from k3sfw_engine.plan.observed import Observed
+from k3sfw_engine.transaction import messages
 
 
 def compare(tables: Tables, role: Role) -> tuple[Plan, Observed]:
-    """Tell how firewalld and the kernel differ from what is wanted; touch nothing."""
+    """Compare this host with the tables; return the plan, and what it was made from."""
     with Bus() as bus:
         observed = observe(bus)
     return plan_for(tables, compute_desired(tables, role), observed), observed
 
 
 def plan_for(tables: Tables, wanted: Desired, observed: Observed) -> Plan:
+    """Plan from what is observed; a list of nodes that shrank too much removes none."""
     tables = distrust_shrunken_list(tables, wanted, ours(observed.runtime))
     plan = make_plan(wanted, observed, narrow=not tables.unsure)
     return replace(plan, notices=(*notices_of(tables), *plan.notices))
 
 
 def notices_of(tables: Tables) -> tuple[str, ...]:
+    """The notices of the tables, and one if the list of nodes may be incomplete."""
     if not tables.unsure:
         return tables.notices
-    reasons = "; ".join(tables.unsure)
-    return (
-        *tables.notices,
-        f"no node is taken out of any ipset, as more may belong there: {reasons}",
-    )
+    return (*tables.notices, messages.node_list_is_incomplete(tables.unsure))

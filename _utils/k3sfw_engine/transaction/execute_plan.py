@@ -1,19 +1,19 @@
-"""One change of firewalld, as a transaction: it proves itself, or all of it is undone.
+"""Carries out a plan: in force first, then proven, and permanent at last.
 
-The permanent configuration stays as it was until the proof, but for the moment of a reload, which
-needs it: so whatever else reloads or restarts firewalld in between undoes the change, too.
+The permanent files stay as they were until the proof, but for the moment of a reload, which needs
+the new ones. So a reload or restart of firewalld by anything else undoes an unproven change, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
-from k3sfw_engine.errors import EngineError, NotConverged
+from k3sfw_engine.errors import NotConverged
 from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.firewalld.defaults import SECONDS_PER_RULE
-from k3sfw_engine.firewalld.file_copies import keep
 from k3sfw_engine.firewalld.others_runtime_rules import (
     ForeignRuntime,
     put_back,
@@ -21,10 +21,7 @@ from k3sfw_engine.firewalld.others_runtime_rules import (
     read_foreign_runtime,
 )
 from k3sfw_engine.firewalld.permanent import (
-    Contents,
     as_they_are,
-    contents_of,
-    files_of,
     put_back_files,
     put_files,
     read_permanent,
@@ -40,8 +37,6 @@ from k3sfw_engine.firewalld.runtime import (
 from k3sfw_engine.firewalld.trial_start import try_out
 from k3sfw_engine.host.iptables_save_restore import keep_iptables, put_back_iptables
 from k3sfw_engine.model.firewall_objects import FirewalldObject, Kind, Objects, ours
-from k3sfw_engine.model.packet_question import PacketQuestion
-from k3sfw_engine.model.rows import Protocol
 from k3sfw_engine.plan.make_plan import Plan
 from k3sfw_engine.plan.needs_trial import needs_trial
 from k3sfw_engine.plan.observed import Observed
@@ -49,148 +44,113 @@ from k3sfw_engine.plan.steps import (
     Reload,
     RemovePermanent,
     SetRuntime,
+    TakeOutOfZone,
     WritePermanent,
     touched_at_runtime,
 )
-from k3sfw_engine.standalone.undo.firewalld_process import names_of
-from k3sfw_engine.standalone.undo.record import Record
-from k3sfw_engine.standalone.undo.restore_runtime import restoring
+from k3sfw_engine.standalone.undo.record import Process
 from k3sfw_engine.standalone.undo.step_log import RELOAD, RUNTIME
-from k3sfw_engine.transaction.checkpoint import CommitOptions, checkpoint, make_record
-from k3sfw_engine.transaction.journal import PERMANENT, Entry, Journal
-from k3sfw_engine.transaction.still_reachable import Proof
-from k3sfw_engine.transaction.watchdog import WITHIN
+from k3sfw_engine.transaction.checkpoint import checkpoint
+from k3sfw_engine.transaction.commit_options import CommitOptions
+from k3sfw_engine.transaction.defaults import RUN_DEADLINE, RUN_DEADLINE_PER_ENTRY
+from k3sfw_engine.transaction.journal import PERMANENT, Journal
+from k3sfw_engine.transaction.make_permanent import (
+    files_of_plan,
+    keep_copies,
+    make_permanent,
+    refuse_differences,
+)
+from k3sfw_engine.transaction.make_record import make_record
+from k3sfw_engine.transaction.take_out_of_zone import take_out_of_zones
 
-# A call for so many entries may take so long; a transaction has a few of them for each.
-_SECONDS_PER_ENTRY = 0.01
+# Plans what is wanted, given what is observed. It is asked again after each stage: what is left?
+Planner = Callable[[Bus, Observed], Plan]
 
-_PERMANENT = (WritePermanent, RemovePermanent)
-
-# What is wanted now, given what is observed.
-Planner = Callable[[Observed], Plan]
+_NOT_AT_RUNTIME = (WritePermanent, RemovePermanent, TakeOutOfZone)
 
 
 def carry_out(
-    bus: Bus, make: Planner, plan: Plan, observed: Observed, terms: CommitOptions
+    bus: Bus, planner: Planner, plan: Plan, observed: Observed, options: CommitOptions
 ) -> tuple[str, ...]:
-    """Change what the plan says, prove it and make it permanent; notices for people.
+    """Make the changes of the plan, prove them, and make them permanent; return notices.
 
     The caller holds the lock.
 
-    Raises ``Undone`` if it did not prove itself, and other kinds of ``EngineError`` if nothing was
-    touched yet.
+    Raises ``Undone`` if they did not prove themselves, and other kinds of ``EngineError`` if
+    nothing was touched yet.
     """
-    # A trial takes as long as a reload, and firewalld has nothing to do meanwhile.
+    # A trial takes as long as a reload, and firewalld is idle meanwhile.
     with ThreadPoolExecutor(max_workers=1) as beside:
         trial = beside.submit(try_out, files_of_plan(plan)) if needs_trial(plan) else None
-        others = _others(bus, observed) if plan.reloads else None
-        baseline = terms.proof.baseline()
-        failed = trial.result().notices if trial is not None else ()
-    record = _record(bus, plan, observed, others, baseline, terms)
-    with checkpoint(record, _watched_for(plan, observed)) as journal:
+        others = _read_others(bus, observed) if plan.reloads else None
+        baseline = options.proof.baseline()
+        notices = trial.result().notices if trial is not None else ()
+    record = make_record(
+        plan,
+        observed,
+        options,
+        firewalld=Process.of(bus.process()),
+        baseline=baseline,
+        others=others.runtime.snapshot if others else None,
+    )
+    with checkpoint(record, _deadline(plan, observed)) as journal:
         if others is not None:
-            failed += _reload(bus, journal, plan, others)
+            notices += _reload(bus, journal, plan, others)
             observed = observe(bus)
-            # What others had changed at runtime only is as it was, and pods may come in by it.
-            plan = make(observed)
-        observed = _change_runtime(bus, journal, plan, observed)
-        left = make(observed)
-        read_back(left, ("runtime", "kernel"))
-        if broken := terms.proof.broken(baseline):
+            # Bindings that others had made at runtime only are restored; pods may use them.
+            plan = planner(bus, observed)
+        observed = _change_in_force(bus, journal, plan, observed)
+        left = planner(bus, observed)
+        refuse_differences(left, ["runtime", "kernel"])
+        if broken := options.proof.broken(baseline):
             raise NotConverged(broken)
-        if terms.confirm_within:
+        if options.confirm_within:
             runtime = snapshot_of(ours(observed.runtime))
-            journal.confirm_by(terms.confirm_within, files_of_plan(left), runtime)
+            journal.confirm_by(options.confirm_within, files_of_plan(left), runtime)
         else:
             journal.note(PERMANENT)
-            tell_zones(bus, _known_zones(left))
-            put_files(files_of_plan(left))
-            permanent = read_permanent()
-            read_back(
-                make(
-                    replace(
-                        observed,
-                        permanent=permanent.objects,
-                        damaged=permanent.damaged,
-                        bindings={**observed.bindings, "permanent": permanent.bindings},
-                        zones=permanent.zones,
-                        users=permanent.users,
-                    )
-                ),
-                ("permanent",),
-            )
+            tell_zones(bus, _zones_with_files(left))
+            make_permanent(left, observed, partial(planner, bus))
             journal.keep()
-            failed += keep_copies(permanent.objects)
-    return failed
+            notices += keep_copies()
+    return notices
 
 
-def confirm_change(entry: Entry, proof: Proof) -> tuple[str, ...]:
-    """Keep a change that waits for it; notices for people. The caller holds the lock.
+def _deadline(plan: Plan, observed: Observed) -> float:
+    """The seconds after which the run is taken for frozen.
 
-    Raises ``NotConverged`` if it cuts this node off, or is not in force any more; the change goes
-    on waiting.
+    While a change waits for confirmation no run is at work, and the watchdog itself waits, too.
     """
-    with Bus() as bus:
-        now = snapshot_of(ours(observe(bus).runtime))
-    if names_of(now) != names_of(entry.runtime) or list(restoring(entry.runtime, now)):
-        raise NotConverged(
-            [
-                f"what the {entry.what} of {entry.at} had changed is not in force any more: "
-                "firewalld was reloaded or restarted, or somebody changed it. Fix: "
-                "k3sfw.rollback, then apply again"
-            ]
-        )
-    baseline = [PacketQuestion(host, Protocol.TCP, port) for host, port in entry.record.baseline]
-    if broken := proof.broken(baseline):
-        raise NotConverged(broken)
-    journal = Journal(entry.name)
-    journal.note(PERMANENT)
-    put_files(entry.files)
-    journal.keep()
-    return keep_copies(read_permanent().objects)
+    entries = sum(
+        len(each.items("entries"))
+        for (kind, _name), each in observed.runtime.items()
+        if kind is Kind.IPSET
+    )
+    rules = sum(step.changed for step in plan.steps if isinstance(step, SetRuntime))
+    return RUN_DEADLINE + entries * RUN_DEADLINE_PER_ENTRY + rules * SECONDS_PER_RULE
 
 
-def keep_copies(permanent: Objects) -> tuple[str, ...]:
-    """Have copies of our files, by which one is known and mended if somebody spoils it.
-
-    Sentences about what keeps us from it; the change itself is none the worse.
-    """
-    try:
-        keep(files_of(ours(permanent)))
-    except EngineError as error:
-        return error.sentences
-    return ()
+# -- in force -------------------------------------------------------------------------------------
 
 
-def read_back(left: Plan, layers: Iterable[str]) -> None:
-    """Raises ``NotConverged`` if anything of these layers is left to be changed."""
-    sentences = [
-        f"after the change, {layer} still differs from the tables: {each}"
-        for layer in layers
-        for each in left.differences
-        if each.layer == layer
-    ]
-    if sentences:
-        raise NotConverged(sentences)
+@dataclass(frozen=True)
+class _Others:
+    """What others have, which a reload would drop."""
+
+    runtime: ForeignRuntime
+    permanent: Objects
 
 
-# -- the steps ------------------------------------------------------------------------------------
-
-
-def _change_runtime(bus: Bus, journal: Journal, plan: Plan, observed: Observed) -> Observed:
-    """Change what is in force; what is there afterwards."""
-    if all(isinstance(step, _PERMANENT) for step in plan.steps):
-        return observed
-    journal.note(RUNTIME)
-    execute(bus, plan.steps)
-    return observe_again(bus, observed, touched_at_runtime(plan.steps))
+def _read_others(bus: Bus, observed: Observed) -> _Others:
+    keys = frozenset({**ours(observed.runtime), **ours(observed.permanent)})
+    return _Others(read_foreign_runtime(bus, keys), read_permanent().others)
 
 
 def _reload(bus: Bus, journal: Journal, plan: Plan, others: _Others) -> tuple[str, ...]:
-    """Do it; sentences about what it has cost others after all.
+    """Reload firewalld with the new files; return notices about what others lost after all.
 
-    What firewalld would refuse it refuses before the reload, and so it does if somebody else's
-    file would make the reload fail. Afterwards the files are the old ones again.
+    Whatever firewalld would not load, it refuses before the reload, files of others included.
+    Afterwards the files are the old ones again.
     """
     files = files_of_plan(plan)
     before = as_they_are(files)
@@ -205,74 +165,19 @@ def _reload(bus: Bus, journal: Journal, plan: Plan, others: _Others) -> tuple[st
     return (*failed, *put_back_iptables())
 
 
-def files_of_plan(plan: Plan) -> Contents:
-    """The files that the plan writes and removes."""
-    return contents_of(
-        [step.object for step in plan.steps if isinstance(step, WritePermanent)],
-        [step.key for step in plan.steps if isinstance(step, RemovePermanent)],
-    )
+def _change_in_force(bus: Bus, journal: Journal, plan: Plan, observed: Observed) -> Observed:
+    """Change what is in force; return what is there afterwards."""
+    if zones := [step for step in plan.steps if isinstance(step, TakeOutOfZone)]:
+        take_out_of_zones(bus, journal, zones)
+        observed = observe(bus)
+    if all(isinstance(step, _NOT_AT_RUNTIME) for step in plan.steps):
+        return observed
+    journal.note(RUNTIME)
+    execute(bus, plan.steps)
+    return observe_again(bus, observed, touched_at_runtime(plan.steps))
 
 
-def _known_zones(plan: Plan) -> Iterator[FirewalldObject]:
+def _zones_with_files(plan: Plan) -> Iterator[FirewalldObject]:
     for step in plan.steps:
         if isinstance(step, WritePermanent) and step.exists and step.object.kind is Kind.ZONE:
             yield step.object
-
-
-# -- all that undoes it ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Others:
-    """What others have, which a reload would take away."""
-
-    runtime: ForeignRuntime
-    permanent: Objects
-
-
-def _others(bus: Bus, observed: Observed) -> _Others:
-    keys = frozenset({**ours(observed.runtime), **ours(observed.permanent)})
-    return _Others(read_foreign_runtime(bus, keys), read_permanent().others)
-
-
-def _record(
-    bus: Bus,
-    plan: Plan,
-    observed: Observed,
-    others: _Others | None,
-    baseline: Iterable[PacketQuestion],
-    terms: CommitOptions,
-) -> Record:
-    runtime = ours(observed.runtime)
-    return make_record(
-        bus,
-        terms,
-        observed,
-        differences=plan.differences,
-        reloads=plan.reloads,
-        baseline=baseline,
-        files={**files_of(ours(observed.permanent)), **as_they_are(files_of_plan(plan))},
-        # A reload can touch all of them, anything else what it names.
-        runtime=snapshot_of(
-            {
-                key: each
-                for key, each in runtime.items()
-                if plan.reloads or key in touched_at_runtime(plan.steps)
-            }
-        ),
-        others=others.runtime.snapshot if others else None,
-    )
-
-
-def _watched_for(plan: Plan, observed: Observed) -> float:
-    """The seconds after which the run is taken to be frozen.
-
-    While a change waits for a person, no run is at work, and the watchdog itself waits, too.
-    """
-    entries = sum(
-        len(each.items("entries"))
-        for (kind, _name), each in observed.runtime.items()
-        if kind is Kind.IPSET
-    )
-    rules = sum(step.changed for step in plan.steps if isinstance(step, SetRuntime))
-    return WITHIN + entries * _SECONDS_PER_ENTRY + rules * SECONDS_PER_RULE

@@ -1,7 +1,7 @@
-"""The state folder: the transaction under way, with all that undoes it, and those that ended.
+"""The state folder: the transaction under way, with all that undoes it, and the history.
 
 A transaction is a folder. It appears whole, before the first step; each step is noted before it is
-taken; and in the end it is moved into the history, from which nobody undoes it by himself.
+taken; and in the end the folder moves into the history, from which nothing undoes it unasked.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from k3sfw_engine.standalone.undo.record import (
     write_record,
 )
 from k3sfw_engine.standalone.undo.restore_runtime import Snapshot
+from k3sfw_engine.transaction import messages
+from k3sfw_engine.transaction.defaults import HISTORY
 
 STATE = Path("/var/lib/k3sfw")
 TRANSACTION = STATE / "transaction"
@@ -37,12 +39,9 @@ _HISTORY = STATE / "history"
 _MOMENT = "%Y%m%dT%H%M%S.%f"
 _FILES, _RUNTIME = "files.json", "runtime.json"
 
-# A step that the undo program need not know: it puts the files back in any case.
+# A step that the undo program need not know: it always puts the files back.
 PERMANENT = "permanent"
 KEPT = step_log.KEPT
-
-# As many as an operator looks through; those of ten thousand nodes take a megabyte each.
-_KEPT_LAST = 20
 
 
 @dataclass
@@ -54,25 +53,25 @@ class Journal:
 
     @property
     def touched(self) -> bool:
-        """Whether anything has begun that is in force, or will be."""
+        """Whether a step has begun that changes what is in force, or will be."""
         return bool({step_log.RELOAD, step_log.RUNTIME, PERMANENT}.intersection(self._steps))
 
     @property
     def has_ended(self) -> bool:
-        """Whether nobody has anything to undo any more."""
+        """Whether nothing is left to undo."""
         return not (TRANSACTION / RECORD).exists()
 
     def note(self, step: str, **more: Any) -> None:
-        """Say that a step is about to begin."""
+        """Note on disk that a step is about to begin."""
         with writing():
             step_log.note(str(TRANSACTION), {"step": step, "at": time.time(), **more})
         self._steps.append(step)
 
     def confirm_by(self, seconds: float, files: Contents, runtime: Snapshot) -> None:
-        """Have it wait for a person, and be undone if none confirms it within these seconds.
+        """Wait for confirmation; the watchdog undoes the change after this many seconds.
 
         files
-            What will be permanent then.
+            What a confirmation makes permanent.
         runtime
             Our objects that are in force until then.
         """
@@ -83,22 +82,22 @@ class Journal:
         self.note(confirm_deadline.CONFIRM_BY, by=time.time() + seconds)
 
     def keep(self) -> None:
-        """End it: what was changed stays."""
+        """End the transaction: what was changed stays."""
         self.note(step_log.ENDED, **{"as": KEPT})
-        # Where it cannot be moved now, the watchdog or the next transaction moves it.
+        # If it cannot be moved now, the watchdog or the next transaction moves it.
         with suppress(OSError):
             step_log.archive(str(STATE), str(TRANSACTION), self.name)
 
     def forget(self) -> None:
-        """Let there be no trace of it, as nothing was touched."""
+        """Discard the transaction; nothing was changed."""
         for folder in (TRANSACTION, _HISTORY / self.name):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def begin(record: Record) -> Journal:
-    """Begin a transaction; ``record`` is all that is needed to undo it.
+    """Begin a transaction: give its record a name, and write it to disk.
 
-    Raises ``EngineError`` if it cannot be written down: then nothing may be changed.
+    Raises ``EngineError`` if it cannot be written; then nothing may be changed.
     """
     waiting = STATE / "transaction.new"
     with writing():
@@ -110,13 +109,13 @@ def begin(record: Record) -> Journal:
         waiting.mkdir(mode=0o700)
         write_record(str(waiting), record._replace(id=name, at=time.time()))
         waiting.rename(TRANSACTION)
-        # The steps lie on another disk: none of them may outlive a power cut that this does not.
+        # The files may lie on another disk: none may survive a power cut that this does not.
         sync(str(STATE))
     return Journal(name)
 
 
 def _next_name() -> str:
-    """A name that sorts behind all others: the order of the history outlives a clock set back."""
+    """A name that sorts last, even if the clock was set back."""
     now = datetime.now(timezone.utc)
     for folder in _folders()[-1:]:
         with suppress(ValueError):
@@ -126,7 +125,7 @@ def _next_name() -> str:
 
 
 def _put_away() -> None:
-    """Make room for a transaction, where the last has ended and a kill has left its folder."""
+    """Make room for a transaction, if a kill left the folder of one that has ended."""
     last = _entry(TRANSACTION)
     if last is None:
         shutil.rmtree(TRANSACTION, ignore_errors=True)
@@ -135,22 +134,22 @@ def _put_away() -> None:
 
 
 def make_state_folder() -> None:
-    """Have the folder, for root alone: programs that run as root lie in it."""
+    """Create the folder, for root alone: it contains programs that run as root."""
     STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if STATE.stat().st_mode & 0o777 != 0o700:  # Where nothing can be written, all may be well.
+    if STATE.stat().st_mode & 0o777 != 0o700:  # A read-only disk may be right as it is.
         STATE.chmod(0o700)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A transaction as it was written down.
+    """A transaction as it is on disk.
 
     ended
         ``kept`` or ``undone``; empty while it is under way.
     by
-        Who undid it.
+        What undid it.
     confirm_by
-        The time until which a person can confirm it, as the wall clock was to show it.
+        Until when it can be confirmed, by the wall clock as it was when the wait began.
     """
 
     record: Record
@@ -180,12 +179,12 @@ class Entry:
 
     @property
     def waits(self) -> bool:
-        """Whether a person may still confirm it."""
+        """Whether it may still be confirmed."""
         return not self.ended and confirm_deadline.waits_for_confirmation(str(TRANSACTION))
 
     @property
     def files(self) -> Contents:
-        """What will be permanent if it is confirmed."""
+        """What a confirmation makes permanent."""
         return of_texts(json.loads((TRANSACTION / _FILES).read_bytes()))
 
     @property
@@ -196,18 +195,18 @@ class Entry:
 
 
 def unfinished() -> Entry | None:
-    """The transaction that has not ended, if there is one: after a kill, or it waits for a person.
+    """The transaction that has not ended, or None: it was interrupted, or waits for confirmation.
 
-    Raises ``EngineError`` if what was written cannot be read.
+    Raises ``EngineError`` if its record cannot be read.
     """
     entry = _entry(TRANSACTION)
     return None if entry is None or entry.ended == KEPT else entry
 
 
 def past() -> list[Entry]:
-    """All that have ended and are kept, the newest first.
+    """The history, the newest first.
 
-    Raises ``EngineError`` if what was written cannot be read.
+    Raises ``EngineError`` if a record cannot be read.
     """
     last = _entry(TRANSACTION)
     found = [_entry(folder) for folder in reversed(_folders())]
@@ -219,7 +218,7 @@ def past() -> list[Entry]:
 
 
 def as_texts(files: Contents) -> dict[str, str | None]:
-    """What files hold, for JSON."""
+    """The contents of files, for JSON."""
     return {
         str(path): None if content is None else content.decode("latin-1")
         for path, content in files.items()
@@ -227,14 +226,14 @@ def as_texts(files: Contents) -> dict[str, str | None]:
 
 
 def of_texts(texts: Mapping[str, str | None]) -> Contents:
-    """What files hold, from JSON."""
+    """The contents of files, from JSON."""
     return {
         Path(path): None if text is None else text.encode("latin-1") for path, text in texts.items()
     }
 
 
 def moment(at: float) -> str:
-    """A time as people read it."""
+    """A time as an operator reads it."""
     return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
 
 
@@ -243,12 +242,7 @@ def _entry(folder: Path) -> Entry | None:
         record = read_record(str(folder))
         lines = list(step_log.lines(str(folder)))
     except (OSError, BadRecord) as error:
-        raise EngineError(
-            [
-                f"what k3sfw wrote down in {folder} cannot be read ({error}). Fix: look at the "
-                f"node's firewall (k3sfw.status), then remove {folder}"
-            ]
-        ) from error
+        raise EngineError([messages.record_unreadable(folder, error)]) from error
     if record is None:
         return None
     ends = [line for line in lines if line["step"] == step_log.ENDED and "as" in line]
@@ -266,20 +260,14 @@ def _folders() -> list[Path]:
 
 
 def _prune() -> None:
-    for folder in _folders()[: 1 - _KEPT_LAST]:
+    for folder in _folders()[: 1 - HISTORY]:
         shutil.rmtree(folder)
 
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """What the disk refuses in the block becomes an ``EngineError``."""
+    """Turn what the disk refuses in the block into an ``EngineError``."""
     try:
         yield
     except OSError as error:
-        raise EngineError(
-            [
-                f"{STATE} cannot be written ({error.strerror}: {error.filename}), and nothing is "
-                "changed that could not be undone after a crash. Fix: make room, or the folder "
-                "writable, then apply again"
-            ]
-        ) from error
+        raise EngineError([messages.state_folder_unwritable(STATE, error)]) from error

@@ -1,7 +1,7 @@
-"""An apply, or a first start, judged by what lives on this host, before anything is touched.
+"""Refuses an apply or a first start that would close a live or needed connection of this host.
 
-What is read here, ``guards`` and ``others`` judge. Connections are read only where something would
-change, and zones only where something would be closed.
+It reads what ``checks/lockout`` judges: connections only if something would change, zones only if
+something would be closed.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from k3sfw_engine.plan.observed import Observed
 def guard_apply(
     bus: Bus, tables: Tables, role: Role, wanted: Desired, observed: Observed, plan: Plan
 ) -> Plan:
-    """The plan, with a notice for everything that it closes because somebody allows it.
+    """Return the plan, with a notice for each connection that ``allow_lockout`` lets it close.
 
-    Raises ``Lockout`` if nobody does.
+    Raises ``Lockout`` if it closes one and that setting is not set.
     """
     if not plan.steps:
         return plan
@@ -54,10 +54,10 @@ def guard_apply(
 def guard_rollback(
     bus: Bus, wanted: Objects, observed: Observed, plan: Plan, *, allow_lockout: bool
 ) -> Plan:
-    """As for an apply, without the tables: it must go where pillar is broken.
+    """Judge a rollback as an apply, but without the tables: it must work with a broken pillar.
 
     wanted
-        Our objects as they will be.
+        Our objects after the rollback.
     """
     if not plan.steps:
         return plan
@@ -78,12 +78,12 @@ def _closed_by(
 def guard_first_start(
     tables: Tables, role: Role, wanted: Desired, permanent: Objects
 ) -> tuple[str, ...]:
-    """Notices about everything that a first start of firewalld closes because somebody allows it.
+    """Return a notice for each connection that ``allow_lockout`` lets a first start close.
 
     permanent
         The objects in files of a firewalld that ran before: members that are kept.
 
-    Raises ``Lockout`` if nobody does.
+    Raises ``Lockout`` if it closes one and that setting is not set.
     """
     if tables.unsure:
         wanted = keep_members(wanted, ours(permanent))
@@ -100,7 +100,7 @@ def guard_first_start(
 def _closed(
     flows: Sequence[LiveConnection], read: Callable[[Iterable[str]], Iterable[OtherRules]]
 ) -> tuple[list[LiveConnection], Mapping[LiveConnection, str]]:
-    """Those of the flows that nobody else lets in, in every layer, and by which zone they come."""
+    """The connections that no other zone or policy allows in every layer, and their zones."""
     if not flows:
         return [], {}
     ways = read_ways_in(flows)

@@ -1,4 +1,7 @@
-"""The change itself: observe, plan, carry out, read back. One run at a time on a host."""
+"""One change of a running firewalld: observe, plan, guard, carry out. One run at a time on a host.
+
+It does not know what is changed: a planner says that, and a guard may refuse it.
+"""
 
 from __future__ import annotations
 
@@ -19,26 +22,31 @@ from k3sfw_engine.model.run_result import RunResult
 from k3sfw_engine.plan.make_plan import Plan
 from k3sfw_engine.plan.needs_trial import needs_trial
 from k3sfw_engine.plan.observed import Observed
-from k3sfw_engine.transaction.checkpoint import CommitOptions
-from k3sfw_engine.transaction.execute_plan import Planner, carry_out, files_of_plan
+from k3sfw_engine.transaction.commit_options import CommitOptions
+from k3sfw_engine.transaction.execute_plan import Planner, carry_out
 from k3sfw_engine.transaction.interrupted import pending, recover, waiting_notice
+from k3sfw_engine.transaction.make_permanent import files_of_plan
+
+# Refuses a plan, or adds notices to it, before anything is touched.
+Guard = Callable[[Bus, Observed, Plan], Plan]
 
 
 def run(
-    make: Planner,
-    terms: CommitOptions,
+    planner: Planner,
+    options: CommitOptions,
+    *,
     test: bool,
-    guard: Callable[[Bus, Observed, Plan], Plan] = lambda _bus, _observed, plan: plan,
+    guard: Guard = lambda _bus, _observed, plan: plan,
 ) -> RunResult:
-    """Observe, plan and carry out, alone on this host; first what others left undone.
+    """Undo an interrupted run, heal what blocks this one, then observe, plan and carry out.
 
-    guard
-        Refuses a plan, or says more of it, before anything is touched.
+    test
+        Touch nothing, and return what would change.
 
     Raises ``EngineError`` and its kinds; ``Undone`` if the change did not prove itself.
     """
     with nullcontext() if test else only_one():
-        told = pending() if test else (*recover(), *put_back_iptables())
+        notices = pending() if test else (*recover(), *put_back_iptables())
         health = heal_or_refuse(test=test) if is_cut_off() else HealResult()
         try:
             with Bus() as bus:
@@ -47,30 +55,30 @@ def run(
                 except FirewalldFailed:
                     health = heal_or_refuse(test=test)
                     if test:
-                        # What else differs shows only in what firewalld will then have.
-                        return RunResult(
-                            health.differences, health.reloads, (*told, *health.sentences)
-                        )
+                        # Only a firewalld that was healed would show what else differs.
+                        notices = (*notices, *health.sentences)
+                        return RunResult(health.differences, health.reloads, notices)
                     observed = observe(bus)
-                plan = guard(bus, observed, make(observed))
+                plan = guard(bus, observed, planner(bus, observed))
                 if plan.steps and not test:
-                    told += carry_out(bus, make, plan, observed, terms)
+                    notices += carry_out(bus, planner, plan, observed, options)
                 elif needs_trial(plan):
-                    told += try_out(files_of_plan(plan)).notices
+                    notices += try_out(files_of_plan(plan)).notices
         except EngineError as error:
             if not test:
-                error.append_notes((*told, *health.mended))
+                error.append_notes((*notices, *health.healed))
             raise
-        if terms.confirm_within and not test:
-            told += waiting_notice()
-    now = tuple(
+        if options.confirm_within and not test:
+            notices += waiting_notice()
+    in_force = tuple(
         each
         for each in plan.differences
         # What is permanent waits for the confirmation.
-        if not (terms.confirm_within and each.layer == "permanent")
+        if not (options.confirm_within and each.layer == "permanent")
     )
     return RunResult(
-        joined(health.differences, now),
+        joined(health.differences, in_force),
         (*health.reloads, *plan.reloads),
-        (*told, *health.sentences, *plan.notices),
+        (*notices, *health.sentences, *plan.notices),
+        plan.meaning,
     )

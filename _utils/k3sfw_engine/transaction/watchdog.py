@@ -1,7 +1,7 @@
-"""Who undoes a transaction when its run cannot: a timer of systemd, else a process of its own.
+"""Undoes a transaction whose process died: a timer of systemd, or a process of its own.
 
-It needs neither Salt nor the engine: all that it runs is the copy of the undo program in the state
-folder, under the Python that runs firewalld.
+It needs neither Salt nor the engine: it runs the copy of the undo program in the state folder,
+under the Python that runs firewalld.
 """
 
 from __future__ import annotations
@@ -17,24 +17,21 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from k3sfw_engine.errors import EngineError
+from k3sfw_engine.errors import EngineError, Problem
 from k3sfw_engine.firewalld.interpreter import firewalld_python
 from k3sfw_engine.host.atomic_files import replace_files
 from k3sfw_engine.standalone.undo import main as undo_program
 from k3sfw_engine.standalone.undo.main import ANY, BY_WATCHDOG
 from k3sfw_engine.standalone.undo.record import RECORD
 from k3sfw_engine.standalone.undo.run_program import ENVIRONMENT
+from k3sfw_engine.transaction import messages
+from k3sfw_engine.transaction.defaults import UNDO_DEADLINE, WATCHDOG_ARMED
 from k3sfw_engine.transaction.journal import STATE, TRANSACTION, Journal, make_state_folder, writing
 
-# A run is over in a second. One that is not after this time is frozen.
-WITHIN = 30.0
-
 _PROGRAM = STATE / "program"
-_ARMED_WITHIN = 10.0
-_UNDONE_WITHIN = 300.0
 
-# The lock is free as soon as its holder is gone, however it ended. What the program prints then is
-# for people who look at the log, which holds what the last one said.
+# The lock is free as soon as its holder is gone, however it ended. The log has what the last
+# program printed.
 _WATCH = """\
 lock=$1 seconds=$2 log=$3
 shift 3
@@ -54,9 +51,9 @@ sys.exit(main(sys.argv[1:]))
 
 
 def arm(journal: Journal, lock: Path, seconds: float) -> Callable[[], None]:
-    """Have the transaction undone if the run dies, or is not over in time; what disarms it.
+    """Arm the watchdog for a run that dies, or is not over in time; return what disarms it.
 
-    Raises ``EngineError`` if nobody can be made to watch.
+    Raises ``EngineError`` if no watchdog can be started.
     """
     command = [*_program(), journal.name, BY_WATCHDOG]
     try:
@@ -64,16 +61,11 @@ def arm(journal: Journal, lock: Path, seconds: float) -> Callable[[], None]:
             return _by_timer(f"k3sfw-undo-{journal.name}", seconds, command)
         return _by_process(lock, seconds, STATE / "watchdog.log", command)
     except (OSError, subprocess.SubprocessError) as error:
-        raise EngineError(
-            [
-                f"no watchdog can be started that would undo a run which dies ({error}); nothing "
-                "was changed. Fix: see that systemd-run, or sh and flock, work, then apply again"
-            ]
-        ) from error
+        raise EngineError([messages.no_watchdog(error)]) from error
 
 
-def undo_now(by: str) -> list[str]:
-    """Undo the transaction under way; sentences about what could not be undone.
+def undo_now(by: str) -> list[Problem]:
+    """Undo the transaction under way; return what could not be undone.
 
     The caller holds the lock.
     """
@@ -85,14 +77,14 @@ def undo_now(by: str) -> list[str]:
             capture_output=True,
             text=True,
             env=ENVIRONMENT,
-            timeout=_UNDONE_WITHIN,
+            timeout=UNDO_DEADLINE,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        return [f"the undo program does not work ({error})"]
+        return [messages.undo_program_fails(error)]
     if done.returncode == 0:
         left = (TRANSACTION / RECORD).exists()
-        return ["the undo program says nothing, and has undone nothing"] if left else []
-    return done.stdout.splitlines() or done.stderr.splitlines()[-1:]
+        return [messages.undo_program_did_nothing()] if left else []
+    return list(map(Problem, done.stdout.splitlines() or done.stderr.splitlines()[-1:]))
 
 
 def _by_process(
@@ -105,7 +97,7 @@ def _by_process(
         stderr=subprocess.STDOUT,
         cwd="/",
         env=ENVIRONMENT,
-        # What is sent to the job or its terminal is not for the watchdog.
+        # Signals to the job or its terminal must not reach the watchdog.
         start_new_session=True,
     )
 
@@ -116,7 +108,7 @@ def _by_process(
 
     assert process.stdout is not None
     with process.stdout as said:
-        ready = select.select([said], [], [], _ARMED_WITHIN)[0]
+        ready = select.select([said], [], [], WATCHDOG_ARMED)[0]
         if not ready or said.readline() != b"armed\n" or process.poll() is not None:
             disarm()
             raise OSError("it does not say that it watches")
@@ -130,7 +122,7 @@ def _by_timer(unit: str, seconds: float, command: Sequence[str]) -> Callable[[],
     _call("systemctl", "--quiet", "is-active", f"{unit}.timer")
 
     def disarm() -> None:
-        # One that cannot be stopped, or has elapsed just now, finds nothing to undo.
+        # A timer that cannot be stopped, or elapsed just now, finds nothing to undo.
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             _call("systemctl", "--quiet", "stop", f"{unit}.timer")
 
@@ -144,7 +136,7 @@ def _call(*command: str) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         env=ENVIRONMENT,
-        timeout=_ARMED_WITHIN,
+        timeout=WATCHDOG_ARMED,
     )
 
 
@@ -152,17 +144,17 @@ def _call(*command: str) -> None:
 
 
 def _program() -> list[str]:
-    """The command that runs the copy, up to the state folder."""
+    """The command that runs the copy, up to the name of the state folder."""
     return [str(_PROGRAM / "python"), "-I", str(_PROGRAM), str(STATE)]
 
 
 def lay_out_program() -> bool:
-    """Write a copy of the undo program, as it is in this version, into the state folder.
+    """Copy the undo program of this version into the state folder; return whether that was needed.
 
-    At any moment a watchdog or a boot may start the one that lies there, which may be of another
+    A watchdog or a boot may start the present program at any moment, and it may be of another
     version. So the new one is written beside it; then one rename makes it the one that is started.
 
-    Returns whether there was anything to write. Raises ``EngineError`` if it cannot be written.
+    Raises ``EngineError`` if it cannot be written.
     """
     with writing():
         make_state_folder()
@@ -178,9 +170,9 @@ def lay_out_program() -> bool:
 
 
 def _modules_of_program() -> tuple[Path, dict[str, bytes]]:
-    """The folder of this version of the program, named by what it holds, and its modules.
+    """The folder of this version of the program, named by its content, and its modules.
 
-    They lie beside one that is imported: where it is missing, k3sfw refuses to load.
+    The engine imports one of them: if that is missing, k3sfw refuses to load.
     """
     sources = sorted(Path(str(undo_program.__file__)).parent.glob("*.py"))
     modules = {source.name: source.read_bytes() for source in sources}
@@ -189,7 +181,7 @@ def _modules_of_program() -> tuple[Path, dict[str, bytes]]:
 
 
 def _replace(contents: dict[Path, bytes]) -> bool:
-    """Replace those files that have not this content; whether any was replaced."""
+    """Replace the files that differ; return whether any did."""
     changed = {
         path: content
         for path, content in contents.items()
@@ -200,7 +192,7 @@ def _replace(contents: dict[Path, bytes]) -> bool:
 
 
 def _link_interpreter() -> bool:
-    """Link the Python that runs the program: what starts it at boot knows no other name of it."""
+    """Link the Python that runs the program: the unit at boot knows it by this name only."""
     link, interpreter = _PROGRAM / "python", firewalld_python() or sys.executable
     if link.is_symlink() and os.readlink(link) == interpreter:
         return False
@@ -212,7 +204,7 @@ def _link_interpreter() -> bool:
 
 
 def _remove_others(package: Path) -> None:
-    """Remove the program in other versions: with no transaction under way, none is needed."""
+    """Remove the programs of other versions; with no transaction under way, none is needed."""
     for folder in _PROGRAM.iterdir():
         if folder.is_dir() and not folder.is_symlink() and folder != package:
             shutil.rmtree(folder)

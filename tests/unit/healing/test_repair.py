@@ -1,52 +1,56 @@
-"""Damage takes the same path through the code in a real run and in test mode."""
+"""A dry run reports the damage that a real run heals, and heals none."""
 
 from __future__ import annotations
 
+from k3sfw_engine.errors import Problem
 from k3sfw_engine.healing.known_damage import Damage
 from k3sfw_engine.healing.repair import repair
 from k3sfw_engine.model.difference import Difference
 
 
-def ailments(done):
-    def mend(name, *sentences):
+def damage(done):
+    def heal(name, *sentences):
         done.append(name)
         return sentences
 
     return [
         Damage(
-            "the table inet x",
+            Problem("the table inet x drops"),
             (Difference("kernel", "table inet x", extra="drops"),),
-            lambda: mend("table"),
+            lambda: heal("table"),
             "removing it",
         ),
-        Damage("the operator's file is broken. Fix: correct it"),
+        Damage(Problem("a file of the operator is broken", "correct it")),
         Damage(
-            "firewalld in state FAILED",
+            Problem("firewalld is FAILED"),
             (Difference("runtime", "firewalld", "state", "RUNNING", "FAILED"),),
-            lambda: mend("firewalld", "one rule was lost"),
+            lambda: heal("firewalld", "one rule was lost"),
             "reloading it",
             "it is FAILED",
         ),
     ]
 
 
-def test_a_dry_run_tells_the_same_and_mends_nothing():
+def test_a_dry_run_reports_the_same_and_heals_nothing():
     done = []
-    dry, real = repair(ailments(done), test=True), repair(ailments([]), test=False)
+    dry, real = repair(damage(done), test=True), repair(damage([]), test=False)
     assert done == []
     assert dry.differences == real.differences
     assert {each.layer for each in real.differences} == {"kernel", "runtime"}
     assert dry.reloads == real.reloads == ("it is FAILED",)
-    assert dry.mended == (
-        "would heal the table inet x, by removing it",
-        "would heal firewalld in state FAILED, by reloading it",
+    assert real.healed == (
+        "healed by removing it: the table inet x drops",
+        "healed by reloading it: firewalld is FAILED",
     )
-    assert [sentence.replace("healed", "would heal") for sentence in real.mended] == [*dry.mended]
-    assert dry.notices == ("the operator's file is broken. Fix: correct it",)
+    assert dry.healed == tuple(f"would be {sentence}" for sentence in real.healed)
+    assert dry.notices == ("a file of the operator is broken. Fix: correct it",)
 
 
-def test_what_is_ours_is_mended_in_its_order_and_what_failed_besides_is_told():
+def test_our_damage_is_healed_in_order_and_what_failed_besides_is_reported():
     done = []
-    health = repair(ailments(done), test=False)
+    health = repair(damage(done), test=False)
     assert done == ["table", "firewalld"]
-    assert health.notices == ("the operator's file is broken. Fix: correct it", "one rule was lost")
+    assert health.notices == (
+        "a file of the operator is broken. Fix: correct it",
+        "one rule was lost",
+    )

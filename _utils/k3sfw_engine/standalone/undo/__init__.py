@@ -7,7 +7,7 @@ this folder. The engine imports it where both need the same.
 main                who undoes, when, and in which order
 record              the record of a transaction: all that undoes it
 step_log            the steps that a transaction noted, and how it ended
-confirmation        until when an operator may confirm a transaction
+confirm_deadline    until when an operator may confirm a transaction
 firewalld_process   firewalld over D-Bus, asked, changed and started
 restore_runtime     the D-Bus calls that restore a runtime configuration
 iptables            the rules of iptables that a reload flushed

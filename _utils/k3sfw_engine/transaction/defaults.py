@@ -1,0 +1,21 @@
+"""The figures of a transaction, each with its reason. Times are seconds."""
+
+# A run is over in a second. One that is not after this time is frozen, and is undone.
+RUN_DEADLINE = 30.0
+# Added for each entry of an ipset: a call for so many takes firewalld longer, and a transaction
+# makes a few of them.
+RUN_DEADLINE_PER_ENTRY = 0.01
+
+# A watchdog says within milliseconds that it watches.
+WATCHDOG_ARMED = 10.0
+# An undo may wait for a start and two reloads of firewalld.
+UNDO_DEADLINE = 300.0
+
+# As many changes as an operator looks through; with ten thousand nodes each takes a megabyte.
+HISTORY = 20
+
+# A new connection to a master: the kernel repeats a lost SYN after one second.
+CONNECTION_PATIENCE = 2.2
+# A master that restarts just now is back after a second or two.
+CONNECTION_TRIES = 3
+CONNECTION_PAUSE = 1.0
