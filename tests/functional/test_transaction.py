@@ -83,3 +83,35 @@ def test_wherever_a_first_apply_is_killed_the_node_is_old_or_new(shared, pillar,
     shared.call("apply", pillar)
     assert shared.others() == before
     assert shared.call("compare", pillar)["changes"] == {}
+
+
+def test_wherever_a_prepare_is_killed_the_files_are_old_or_new_and_the_next_converges(
+    shared, pillar
+):
+    shared.call("remove")
+    shared.host.stop_firewalld()
+    old = permanent_files(shared)
+    at, answer = 0, {"died": 1}
+    while "died" in answer:
+        assert permanent_files(shared) == old, at
+        answer = shared.drive(at, "kill", pillar, function="prepare")
+        if "died" in answer:
+            if at > 0:
+                shared.wait_until_ended()
+            shared.assert_nothing_is_left()
+            if permanent_files(shared) != old:  # It was killed after its last step.
+                break
+        at += 1
+    assert at > 3
+    assert shared.drive(99, "kill", pillar, function="prepare")["changes"] == {}
+    shared.host.start_firewalld()
+    assert shared.call("apply", pillar)["changes"] == {}
+    assert [entry["what"] for entry in shared.call("history")[:1]] == ["prepare"]
+    shared.call("rollback")
+    assert permanent_files(shared) == old
+
+
+def permanent_files(node):
+    """The content of every file, without the copies that firewalld keeps of removed ones."""
+    files = {name: content for name, (content, _time, _inode) in node.files().items()}
+    return {name: content for name, content in files.items() if not name.endswith(".old")}

@@ -1,13 +1,13 @@
-"""A program for firewalld's own Python: would firewalld start with this configuration?
+"""Starts a second firewalld in isolation, to see whether a configuration loads.
 
-``firewalld/trial_start.py`` runs it; it takes and gives JSON. It imports firewalld's library,
-which lies with the system's Python and not with Salt's, so it must not import anything of ours,
-and be valid for Python 3.6, as RHEL 8 has it. It works on firewalld 0.9 to 2.5.
+``firewalld/trial_start.py`` runs it; JSON goes in and out. It imports firewalld's library, which
+belongs to the system's Python and not to Salt's, so it must not import anything of ours, and must
+be valid for Python 3.6, as RHEL 8 has it. It works with firewalld 0.9 to 2.5.
 
-Each trial has a network of its own, in which the rules are really made; a view of its own of the
-file system, with a copy of the configuration and an empty ``/run`` (no bus, no lock, no temporary
-files of the host); and process numbers of its own, so that all of it ends with its first process.
-That one dies with whoever started it.
+Each trial has its own network, in which the rules are really made; its own view of the file system,
+with a copy of the configuration and an empty ``/run`` (no bus, lock or temporary files of the
+host); and its own process numbers, so that all of it ends with its first process, which dies with
+the process that started the trial.
 """
 
 import base64
@@ -44,14 +44,14 @@ def main() -> None:
     _die_with_parent()
     if os.getppid() != parent:
         return
-    # Whatever the library prints is no answer.
+    # Standard output is for the answer; what the library prints goes elsewhere.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     asked = json.load(sys.stdin)
     folder, changes = asked["folder"], asked["changes"]
     trials = {"candidate": _apart(lambda: _trial(folder, changes))}
     if not trials["candidate"].get("starts"):
-        # Whose fault is it: what is to be changed, what is there already, or this namespace?
+        # What is at fault: the changes, the present configuration, or this namespace?
         trials["present"] = _apart(lambda: _trial(folder, {}))
         trials["stock"] = _apart(lambda: _trial(folder, None))
     json.dump(trials, answer)
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _apart(work: "Callable[[], dict[str, Any]]") -> "dict[str, Any]":
-    """The answer of work, done in namespaces; ``{"unable": why}`` if it cannot be."""
+    """Do the work in namespaces and return its answer; ``{"unable": why}`` if that fails."""
     reading, writing = os.pipe()
     above = os.getpid()
     child = os.fork()
@@ -89,13 +89,13 @@ def _separate(above: int, work: "Callable[[], dict[str, Any]]", writing: int) ->
         os.close(held)
         _die_with_parent()
         if select.select([alive], [], [], 0)[0]:
-            os._exit(1)  # The one above had died before.
+            os._exit(1)  # The process above had died before.
         _never_return(lambda: _say(writing, work()), writing)
     os.waitpid(first, 0)
 
 
 def _never_return(work: "Callable[[], None]", writing: int) -> None:
-    """In a child: what comes after it is for the process above alone."""
+    """Work and exit, in a child: the code after the call is for the process above alone."""
     try:
         work()
     except BaseException as error:
@@ -122,7 +122,7 @@ def _checked(result: int, what: str) -> None:
 
 
 def _trial(folder: str, changes: "Mapping[str, str | None] | None") -> "dict[str, Any]":
-    """Start firewalld with a copy of the folder; with ``None``, only with what firewalld brings."""
+    """Start firewalld with a copy of the folder; with ``None``, on its stock configuration."""
     _hide_the_host()
     if changes is None:
         os.mkdir(_COPY)
@@ -134,7 +134,7 @@ def _trial(folder: str, changes: "Mapping[str, str | None] | None") -> "dict[str
         _lay_over(folder, changes)
     _leave_interfaces_out()
     config.set_system_config_paths(_COPY)
-    # A module that is missing is found out without loading those that are there.
+    # A missing kernel module is found by a dry run; none is loaded.
     modules.modules.load_module = lambda self, module: runProg(
         self._load_command, ["--dry-run", module]
     )
@@ -143,7 +143,7 @@ def _trial(folder: str, changes: "Mapping[str, str | None] | None") -> "dict[str
     try:
         firewall = Firewall()
         firewall.start()
-        # 0.9 starts without the files that it cannot load, and their zones are lost.
+        # 0.9 starts without the files that it cannot load, and so without their zones.
         check = getattr(on_disk, "check_on_disk_config", None) or on_disk.check_config
         check(firewall)
     except (Exception, SystemExit) as error:
@@ -176,7 +176,7 @@ def _lay_over(folder: str, changes: "Mapping[str, str | None]") -> None:
 
 
 def _leave_interfaces_out() -> None:
-    """A flowtable is the one thing that needs the host's interfaces (NftablesFlowtable, 2.2)."""
+    """Turn the flowtable off: it alone needs the host's interfaces (NftablesFlowtable, 2.2)."""
     settings = os.path.join(_COPY, "firewalld.conf")
     if os.path.exists(settings):
         with open(settings, errors="surrogateescape") as file:
@@ -186,7 +186,7 @@ def _leave_interfaces_out() -> None:
 
 
 def _notice_direct_rules() -> "list[bool]":
-    """A list that is no longer empty once direct rules are made, which is what comes last."""
+    """Return a list that is no longer empty once direct rules are made, which happens last."""
     seen: list[bool] = []
     make = FirewallDirect.apply_direct
 
@@ -205,14 +205,14 @@ def _notice_direct_rules() -> "list[bool]":
 def _one_line(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return "firewalld does not start with its stock configuration either"
-    # nft appends all that it was given.
+    # nft repeats its whole input.
     text = str(error).split("JSON blob:")[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(dict.fromkeys(lines))[:500] or type(error).__name__
 
 
 def _file_of(error: BaseException, folder: str) -> str:
-    """The file that firewalld was at when it gave up: the innermost object that it had in hand."""
+    """The file that firewalld read when it gave up: the innermost object in the traceback."""
     found = ""
     trace = error.__traceback__
     while trace is not None:
