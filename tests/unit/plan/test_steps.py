@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from k3sfw_engine.model.firewall_objects import Kind
+from k3sfw_engine.model.firewall_objects import Kind, make_object
 from k3sfw_engine.model.rich_rules import RichRule
 from k3sfw_engine.model.rows import PortRange, Protocol
 from k3sfw_engine.plan.make_plan import make_plan, removal_plan
@@ -14,6 +14,7 @@ from k3sfw_engine.plan.steps import (
     Reload,
     RemovePermanent,
     SetRuntime,
+    TakeOutOfZone,
     WritePermanent,
 )
 from tests.unit.drifted_hosts import settled
@@ -21,6 +22,7 @@ from tests.unit.firewalld_model import Firewalld
 from tests.unit.samples import changed, wanted
 
 ROWS = (Kind.POLICY, "k3s-rows")
+PUBLIC = make_object(Kind.ZONE, "public", {"ports": ("80/tcp", "81/tcp", "82/tcp")})
 SSH = RichRule(4, protocol=Protocol.TCP, port=PortRange(22, 22))
 WEB = RichRule(4, protocol=Protocol.TCP, port=PortRange(80, 80))
 MANY = tuple(f"192.0.2.{number}" for number in range(1, 10))
@@ -51,6 +53,10 @@ MANY = tuple(f"192.0.2.{number}" for number in range(1, 10))
         (
             SetRuntime((Kind.ZONE, "k3s"), {"masquerade": False}, {"masquerade": True}),
             "at runtime: set masquerade of zone k3s to False",
+        ),
+        (
+            TakeOutOfZone("permanent", PUBLIC, {"ports": ("80/tcp", "81/tcp")}),
+            "permanently: remove ports 80/tcp, 81/tcp from zone public",
         ),
         (RemovePermanent(ROWS), "permanently: delete policy k3s-rows"),
         (Reload("new objects"), "at runtime: reload firewalld: new objects"),

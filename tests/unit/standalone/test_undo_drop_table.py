@@ -21,5 +21,5 @@ PANICS = ("raw_prerouting", "raw_output")
         (("filter_x",), UNKNOWN),
     ],
 )
-def test_panic_mode_is_told_from_a_reload(chains, made):
+def test_panic_mode_and_a_reload_are_told_apart(chains, made):
     assert made_by(chains.__contains__) == made

@@ -1,4 +1,4 @@
-"""What a reload has taken out of iptables comes back as it was, and nothing else."""
+"""The rules that a reload flushed out of iptables come back as they were, and nothing else does."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ COMMIT
 """
 
 
-def test_all_that_a_reload_has_flushed_comes_back():
+def test_everything_that_a_reload_flushed_comes_back():
     assert (
         restoration(read_save(SAVED), read_save(FLUSHED))
         == """\
@@ -62,18 +62,18 @@ COMMIT
     )
 
 
-def test_where_nothing_was_flushed_nothing_is_written():
+def test_nothing_is_written_if_nothing_was_flushed():
     assert restoration(read_save(SAVED), read_save(SAVED)) == ""
     assert restoration(read_save(""), read_save(SAVED)) == ""
     assert restoration(read_save(SAVED.replace("[12:3456]", "[0:0]")), read_save(SAVED)) == ""
 
 
-def test_a_chain_that_its_owner_made_again_is_his():
+def test_a_chain_that_its_owner_created_again_is_left_alone():
     again = read_save(SAVED.replace("--dports 80,443", "--dports 80"))
     assert restoration(read_save(SAVED), again) == ""
 
 
-def test_rules_come_back_in_their_old_places_among_those_that_are_there():
+def test_rules_come_back_in_their_old_places_among_present_ones():
     before = read_save(
         "*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT a\n-A OUTPUT b\n-A OUTPUT c\nCOMMIT\n"
     )
@@ -81,7 +81,7 @@ def test_rules_come_back_in_their_old_places_among_those_that_are_there():
     assert restoration(before, after) == ("*nat\n-I OUTPUT 2 a\n-I OUTPUT 4 c\nCOMMIT\n")
 
 
-def test_what_firewalld_makes_itself_is_left_to_it():
+def test_rules_of_firewalld_are_left_to_firewalld():
     before = read_save(
         "*filter\n:INPUT ACCEPT [0:0]\n:INPUT_direct - [0:0]\n:IN_k3s-rows_allow - [0:0]\n"
         "-A INPUT -j INPUT_direct\n-A INPUT_direct -p tcp -j RETURN\n"
@@ -90,7 +90,7 @@ def test_what_firewalld_makes_itself_is_left_to_it():
     assert restoration(before, read_save("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n")) == ""
 
 
-def test_a_change_of_firewallds_backend_brings_no_rule_of_its_old_one_back():
+def test_a_change_of_firewallds_backend_restores_no_rule_of_the_old_one():
     """Its last rule rejects all that the chains before it have not let in."""
     before = read_save(
         "*filter\n:INPUT ACCEPT [0:0]\n:INPUT_ZONES - [0:0]\n:KUBE-FIREWALL - [0:0]\n"
@@ -105,7 +105,7 @@ def test_a_change_of_firewallds_backend_brings_no_rule_of_its_old_one_back():
     )
 
 
-def test_a_rule_that_its_owner_added_again_elsewhere_is_not_there_twice():
+def test_a_rule_that_its_owner_added_again_elsewhere_is_not_added_twice():
     before = read_save("*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT a\n-A OUTPUT b\nCOMMIT\n")
     after = read_save("*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT b\n-A OUTPUT a\nCOMMIT\n")
     assert restoration(before, after) == ""
@@ -115,7 +115,7 @@ RULES = st.lists(st.sampled_from("abcdef"), max_size=6)
 
 
 @given(RULES, st.sets(st.integers(0, 5)))
-def test_a_built_in_chain_is_again_what_it_was_whatever_was_lost(rules, lost):
+def test_a_built_in_chain_is_restored_whatever_was_lost(rules, lost):
     chain = ("nat", "OUTPUT")
     kept = tuple(rule for index, rule in enumerate(rules) if index not in lost)
     found = list(kept)

@@ -1,4 +1,4 @@
-"""The calls that bring a runtime configuration back really do, whatever was changed in it."""
+"""The calls restore a runtime configuration, whatever was changed in it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def plain(objects):
 
 
 @given(snapshots(), snapshots())
-def test_what_both_have_becomes_again_what_it_was_and_nothing_else_changes(before, after):
+def test_objects_that_are_in_both_are_restored_and_nothing_else_changes(before, after):
     then = carry_out(after, restoring(before, after))
     for what in ("zones", "policies"):
         now, was = plain(then[what]), plain(before[what])
@@ -98,7 +98,7 @@ def test_what_both_have_becomes_again_what_it_was_and_nothing_else_changes(befor
 
 
 @given(snapshots())
-def test_an_interface_returns_to_its_zone_out_of_any_other(before):
+def test_an_interface_returns_to_its_zone_from_any_other(before):
     after = copy.deepcopy(before)
     first = sorted(after["zones"])[0]
     for name, settings in after["zones"].items():
@@ -110,5 +110,5 @@ def test_an_interface_returns_to_its_zone_out_of_any_other(before):
 
 
 @given(snapshots())
-def test_what_is_as_it_was_needs_no_call(snapshot):
+def test_an_unchanged_configuration_needs_no_call(snapshot):
     assert list(restoring(snapshot, copy.deepcopy(snapshot))) == []

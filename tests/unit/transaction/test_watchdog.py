@@ -1,4 +1,4 @@
-"""The undo program in the state folder: whole at any moment, whichever version it is of."""
+"""The undo program in the state folder is complete at any moment, whatever version it is of."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def lay_out_old(state):
 
 
 def started(state):
-    """What the program prints, and its return code, where there is nothing to undo."""
+    """What the program prints, and its exit code, if there is nothing to undo."""
     command = [sys.executable, "-I", state / "program", state, "any", "boot"]
     done = subprocess.run(command, capture_output=True, text=True)
     return done.stdout, done.returncode
@@ -50,7 +50,7 @@ def packages(state):
     return {path.name for path in (state / "program").glob("k3sfw_undo*")}
 
 
-def test_it_is_replaced_where_no_transaction_is_under_way(state):
+def test_the_program_is_replaced_if_no_transaction_is_under_way(state):
     assert started(state) == OF_OLD
     assert watchdog.lay_out_program()
     assert started(state) == OF_THIS
@@ -58,14 +58,14 @@ def test_it_is_replaced_where_no_transaction_is_under_way(state):
     assert not watchdog.lay_out_program()
 
 
-def test_what_a_watchdog_may_just_start_stays_while_a_transaction_is_under_way(state):
+def test_the_program_that_a_watchdog_may_start_stays_while_a_transaction_is_under_way(state):
     (state / "transaction").mkdir()
     (state / "transaction/before.json").write_text('{"id": "another"}')
     assert watchdog.lay_out_program()
     assert len(packages(state)) == 2 and "k3sfw_undo" in packages(state)
 
 
-def test_a_spoilt_one_of_this_version_is_mended(state):
+def test_a_damaged_program_of_this_version_is_replaced(state):
     watchdog.lay_out_program()
     (module,) = (state / "program").glob("*/main.py")
     module.write_text("")
@@ -74,7 +74,7 @@ def test_a_spoilt_one_of_this_version_is_mended(state):
     assert started(state) == OF_THIS
 
 
-def test_wherever_its_writing_ends_the_old_or_the_new_one_can_be_started(state, monkeypatch):
+def test_wherever_writing_it_fails_the_old_or_the_new_program_can_be_started(state, monkeypatch):
     replace, found = os.replace, []
     done = False
     while not done:
