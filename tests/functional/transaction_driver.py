@@ -48,8 +48,9 @@ def fill(folder):
 
 def kill_beside_drop_table():
     """Leave what a reload leaves in which firewalld is killed, and die."""
-    chain = "inet firewalld_policy_drop filter_input"
-    subprocess.run(["nft", f"add table inet firewalld_policy_drop; add chain {chain}"], check=True)
+    table = "inet firewalld_policy_drop"
+    chain = "filter_input { type filter hook input priority 9; policy drop; }"
+    subprocess.run(["nft", f"add table {table}; add chain {table} {chain}"], check=True)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
