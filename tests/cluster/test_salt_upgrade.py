@@ -148,7 +148,7 @@ def test_a_rollback_does_not_go_back_to_what_the_old_version_made(changed):
     assert changed.salt("s1", "k3sfw.apply")["s1"]["changes"] != {}
     upgrade(changed)
     refused = changed.salt("s1", "k3sfw.rollback")["s1"]
-    assert "was not made whole by k3sfw" in refused and "Traceback" not in refused
+    assert "was not made by k3sfw" in refused and "Traceback" not in refused
     assert has_exporter(changed.host("s1")) == (True, True)
 
 

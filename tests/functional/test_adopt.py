@@ -231,7 +231,7 @@ def kernel_rule_lost(node, _pillar):
 
 def nothing_applied(node, _pillar):
     node.call("remove")
-    return "as our own rules are not in force"
+    return "because our own rules are not in force"
 
 
 def a_node_is_missing(_node, pillar):

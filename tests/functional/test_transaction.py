@@ -83,6 +83,8 @@ def test_wherever_a_first_apply_is_killed_the_node_is_old_or_new(shared, pillar,
     shared.call("apply", pillar)
     assert shared.others() == before
     assert shared.call("compare", pillar)["changes"] == {}
+    shared.run("iptables", "-t", "nat", "-F", "PREROUTING")
+    shared.run("iptables", "-t", "nat", "-X", "CNI-HOSTPORT-DNAT")
 
 
 def test_wherever_a_prepare_is_killed_the_files_are_old_or_new_and_the_next_converges(

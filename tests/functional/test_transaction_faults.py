@@ -75,7 +75,7 @@ def test_a_run_that_is_at_work_is_not_reported_as_interrupted(node, new_row):
     assert node.call("history", new_row)[0]["outcome"] == "under way"
     assert "is under way" in node.call("apply", new_row, test=True)["notices"][0]
     (refused,) = node.try_call("rollback", new_row, test=True)["refused"]
-    assert "is under way, so what a rollback would find cannot be foretold" in refused
+    assert "is still running, so the result of a rollback cannot be predicted" in refused
     frozen.join(60)
     assert not frozen.is_alive()
     node.wait_until_ended()

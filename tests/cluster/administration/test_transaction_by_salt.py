@@ -177,7 +177,7 @@ def test_a_change_that_cuts_the_node_off_its_master_is_undone(changed):
     assert took < 60
     assert set(answer["changes"]) == {"undone"}
     assert set(answer["changes"]["undone"]) == {"runtime", "permanent"}
-    assert f"{changed.lab.master.ipv4} does not take a new connection" in answer["comment"]
+    assert f"{changed.lab.master.ipv4} does not accept a new connection" in answer["comment"]
     assert "everything was undone: the node is as it was before" in answer["comment"]
     assert has_exporter(host) == (False, False)
     assert outcomes(changed) == ["undone by the run"]
