@@ -22,7 +22,7 @@ OPEN_TO_THIN = re.compile(
     r"k3sfw_engine\.(commands|errors|model|port_tables)\b"
     r"|k3sfw_engine\.checks\.ports\.questions_to_peers$"
     r"|k3sfw_engine\.host$"
-    r"|k3sfw_engine\.transaction\.(checkpoint|still_reachable)$"
+    r"|k3sfw_engine\.transaction\.(commit_options|still_reachable)$"
 )
 # An ending is cut only if enough of the word is left.
 _ENDINGS = re.compile("(ations?|ables?|ments?|ings?|ions?|ers?|ors?|ies|ied|es|ed|al|s|e|y|d)$")
