@@ -78,6 +78,11 @@ class Host(Namespaces):
     def stop_firewalld(self) -> None:
         """Stop firewalld as its service would, and wait until it has ended."""
         daemons.stop(self, "firewalld")
+        wait_until(
+            lambda: not daemons.firewalld_is_on_bus(self),
+            f"firewalld on {self.name} is still on the bus",
+            timeout=10,
+        )
 
     def restart_firewalld(self, *, state: str = "RUNNING") -> None:
         """Stop firewalld and start it again."""

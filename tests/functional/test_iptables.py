@@ -81,8 +81,8 @@ def test_rules_that_were_kept_too_long_ago_are_reported_once_and_not_restored(ku
     node.host.run(["iptables", "--table=nat", "--flush", "OUTPUT"])
     left = rules(node)
     (notice,) = node.call("apply", pillar)["notices"]
-    assert "could not be put back (they were kept for too long" in notice
-    assert "Fix: restart what made them" in notice
+    assert "could not be restored (they were saved too long ago" in notice
+    assert "Fix: restart the programs that made them" in notice
     assert rules(node) == left
     assert node.call("apply", pillar)["notices"] == []
 

@@ -96,7 +96,7 @@ def test_what_another_owners_file_would_do_to_a_reload_is_refused_before_it(node
         (refused,) = answer["refused"]
         assert "would not load: " in refused
         assert fault[0] in refused or Path(fault[0]).name in refused
-        assert "The files as they are do not load either" in refused
+        assert "The present files do not load either" in refused
         assert "Nothing was changed, and firewalld was not reloaded" in refused
         assert "Fix: " in refused
         assert "JSON" not in refused
@@ -115,7 +115,7 @@ def test_a_broken_new_file_is_refused(node, fault):
     assert node.files() == before
     if "refused" in answer:
         (refused,) = answer["refused"]
-        assert "With the files as they are it does" in refused
+        assert "With the present files it does load" in refused
     assert loads(node)
     write(node, fault)
     assert loads(node) == (answer == {"tried": True, "notices": []})

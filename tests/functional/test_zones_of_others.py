@@ -347,8 +347,8 @@ def test_iptables_rules_that_no_program_can_show_are_reported_as_unread(host):
     try:
         (problem,) = host.problems()
         assert problem == (
-            "unproven redirections -> s1: iptables-save is not installed, so what iptables' table "
-            "nat redirects is not known. Fix: install the package iptables"
+            "unproven redirections -> s1: iptables-save is not installed, so the ports that "
+            "iptables' table nat redirects are not known. Fix: install the package iptables"
         )
     finally:
         host.shell(*(f"mv {path}.away {path}" for path in paths), "nft delete table ip nat")
