@@ -17,7 +17,7 @@ from k3sfw_engine.healing.leftover_drop_table import is_cut_off
 from k3sfw_engine.healing.repair import heal_or_refuse
 from k3sfw_engine.host.iptables_save_restore import put_back_iptables
 from k3sfw_engine.host.lock import only_one
-from k3sfw_engine.model.difference import joined
+from k3sfw_engine.model.difference import Difference, joined
 from k3sfw_engine.model.run_result import RunResult
 from k3sfw_engine.plan.make_plan import Plan
 from k3sfw_engine.plan.needs_trial import needs_trial
@@ -70,15 +70,15 @@ def run(
             raise
         if options.confirm_within and not test:
             notices += waiting_notice()
-    in_force = tuple(
-        each
-        for each in plan.differences
-        # What is permanent waits for the confirmation.
-        if not (options.confirm_within and each.layer == "permanent")
-    )
     return RunResult(
-        joined(health.differences, in_force),
+        joined(health.differences, _made_now(plan, options)),
         (*health.reloads, *plan.reloads),
         (*notices, *health.sentences, *plan.notices),
         plan.meaning,
     )
+
+
+def _made_now(plan: Plan, options: CommitOptions) -> tuple[Difference, ...]:
+    """The differences that this run ends; what is permanent may wait for a confirmation."""
+    waits = bool(options.confirm_within)
+    return tuple(each for each in plan.differences if not (waits and each.layer == "permanent"))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
+ENGINE = ROOT / "_utils/k3sfw_engine"
 LONGEST_FILE, LONGEST_FUNCTION = 450, 50
 # Salt loads these; their docstrings are the reference that sys.doc shows, and count for nothing.
 THIN = ("_beacons", "_grains", "_modules", "_output", "_runners", "_states")
@@ -134,3 +135,27 @@ def test_thin_files_know_the_verbs_and_little_else_of_the_engine():
         if module.startswith("k3sfw_engine.") and not OPEN_TO_THIN.match(module)
     }
     assert imported == set()
+
+
+def test_no_function_of_the_engine_or_the_lab_has_more_than_50_lines():
+    sizes = {
+        f"{path.relative_to(ROOT)}:{function.name}": lines_of(function)
+        for path, tree in parsed("_utils", "bench", "lab", "saltext_k3sfw")
+        for function in functions(tree)
+    }
+    assert {name: size for name, size in sizes.items() if size > LONGEST_FUNCTION} == {}
+
+
+def test_the_map_of_the_house_names_every_package():
+    packages = {path.parent for path in ENGINE.rglob("__init__.py")}
+    for package in sorted(packages):
+        tree = ast.parse((package / "__init__.py").read_text())
+        doc = ast.get_docstring(tree) or ""
+        rooms = [each.stem for each in package.iterdir() if each.suffix == ".py"]
+        folders = [each.name for each in package.iterdir() if (each / "__init__.py").exists()]
+        missing = [
+            name
+            for name in [*rooms, *folders]
+            if name != "__init__" and not re.search(rf"\b{name}\b", doc)
+        ]
+        assert missing == [], f"the map in {package.relative_to(ROOT)}/__init__.py lacks these"
