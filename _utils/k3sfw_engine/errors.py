@@ -50,7 +50,7 @@ class EngineError(Exception):
     problems
         Every reason.
     notes
-        Sentences about what was already done before.
+        Sentences about what had already been done.
     summary, retcode
         What a check reports if it ends with this error: in a few words, and as a return code.
     """
@@ -77,7 +77,7 @@ class EngineError(Exception):
 
 
 class BadTables(EngineError):
-    """The pillar was refused whole; ``faults`` has every reason, sorted by pillar path."""
+    """The whole pillar was refused; ``faults`` has every reason, sorted by pillar path."""
 
     summary = "the tables were refused"
     retcode = 4
@@ -117,11 +117,11 @@ class FirewalldRefused(EngineError):
 
 
 class ForeignObject(EngineError):
-    """Objects that are not ours bear names that we need, or may do so."""
+    """An object that is not ours, or may not be, has a name that we need."""
 
 
 class Lockout(EngineError):
-    """Nothing was touched, as it would close what must never be closed."""
+    """The change was refused, as it would close what must stay open; nothing was touched."""
 
 
 class NotConverged(EngineError):
@@ -129,7 +129,7 @@ class NotConverged(EngineError):
 
 
 class Undone(EngineError):
-    """A change was begun and did not prove itself; ``changes`` tell what was undone.
+    """A change was begun and failed; ``changes`` tells what was undone.
 
     complete
         Whether the undo was complete.

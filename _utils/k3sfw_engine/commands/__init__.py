@@ -9,7 +9,7 @@ plan, status         what an apply would change; whether every layer matches the
 heal                 repair what a killed firewalld or a full disk left
 check_ports          layers, listeners, and packets to peers
 check_routes         the routes to nodes, pods, services and clients
-check_zones          the zone of every interface, and what lets in more than the rows
+check_zones          the zone of every interface, and what allows more than the rows
 explain              which row decides about a packet
 firewall_cmd_script  the same rules as firewall-cmd lines
 

@@ -131,7 +131,7 @@ def _ask(
     """The verdicts on all these questions, and on what peers sent here meanwhile.
 
     in_force
-        Whether this node's own rows are, so that another rule dropped what it did not accept.
+        Whether this node's own rows are in force. Then another rule dropped what was not accepted.
     """
     if not asked:
         return
@@ -164,8 +164,8 @@ def _ask(
 def _send(asked: tuple[PeerQuestion, ...]) -> tuple[list[Answer], dict[PeerQuestion, Answer]]:
     """Send all questions; and plain datagrams where the overlay's answer does not tell enough."""
     plain = [each for each in asked if each.via is Via.OVERLAY and each.is_claimed]
-    # Together, so that a rejection which the rate limit of ICMP errors held back is asked for
-    # again.
+    # In one call, so that a question whose rejection the rate limit of ICMP errors held back is
+    # asked again.
     answers = connect.ask([*(each.question for each in asked), *map(tunnel_datagram, plain)])
     datagrams = dict(zip(plain, answers[len(asked) :]))
     silent = [
@@ -229,7 +229,7 @@ def _claimed_overlay(tables: Tables, chosen: Iterable[Node]) -> Iterator[tuple[s
     """The address that each peer claims in the overlay of WireGuard, by its node address.
 
     ``ip`` does not show which peer has which key, so the pod network in pillar is believed. Nor is
-    it known to which address of a peer flannel sends: one stands for all of a family.
+    it known to which of a peer's addresses flannel sends: the first one of a family stands for all.
     """
     if tables.flannel_backend is not FlannelBackend.WIREGUARD:
         return

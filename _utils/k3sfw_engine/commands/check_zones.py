@@ -27,7 +27,7 @@ from k3sfw_engine.model.zones import ObservedZones, ipset_names, service_names
 def check_zones(
     tables: Tables, node: str, masters: Iterable[netaddr.IPAddress] = ()
 ) -> tuple[Report, dict[str, dict[str, str]]]:
-    """Check the zones of this node; the second is every interface with its zone.
+    """Check the zones of this node; return the report, and every interface with its zone.
 
     node
         This node's minion id.

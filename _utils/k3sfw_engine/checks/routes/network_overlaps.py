@@ -1,6 +1,6 @@
 """The verdict on networks that overlap the cluster's, and on routes that discard its packets. Pure.
 
-What lies in the pod network of a known peer is judged with that peer, and not here.
+Routes into the pod network of a known peer are judged with that peer, not here.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _overlapping_routes(
     at: NodeFacts, what: str, cidr: netaddr.IPNetwork, judged: _NetworkSet
 ) -> Iterator[Check]:
     own = {id(route) for route in at.pod_routes}
-    # The interface is reported, and its own route is not.
+    # The interface is reported; its connected route would say the same again.
     linked = {network.cidr for link in at.network.interfaces.values() for network in link.addresses}
     for route in at.network.routes:
         network = route.destination
@@ -80,7 +80,7 @@ def _overlapping_routes(
 
 
 def _may_overlap(route: Route, cidr: netaddr.IPNetwork) -> bool:
-    """Whether the route leads anywhere but to Kubernetes or everywhere."""
+    """Whether the route can overlap: not one of Kubernetes, not (a part of) a default route."""
     return (
         route.table == MAIN
         and route.kind == "unicast"
@@ -119,7 +119,7 @@ def _is_refused(
 ) -> bool:
     if network not in cidr:
         return False
-    # Over all pods at once it is good practice: every node's own route is narrower.
+    # For all pods at once, such a route is good practice: that to each node's pods is narrower.
     if what == "pod":
         return bool(network != cidr) and not any(network in each for each in judged)
     return True

@@ -1,4 +1,7 @@
-"""The verdict on what else filters packets here: a drop table, ufw, other tables. Pure."""
+"""The verdict on what else filters packets here (a drop table, ufw, other nft tables). Pure.
+
+On NetworkManager and nm-cloud-setup too, which remove or overrule the routes to pods.
+"""
 
 from __future__ import annotations
 

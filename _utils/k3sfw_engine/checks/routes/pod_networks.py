@@ -1,4 +1,7 @@
-"""Which pod network belongs to which node, and whether the route to it is right. Pure."""
+"""The pod network of each node, and the verdicts that all backends of flannel share. Pure.
+
+``pod_routes`` and ``pod_routes_vxlan`` find the route of each peer; ``judge_route`` here judges it.
+"""
 
 from __future__ import annotations
 

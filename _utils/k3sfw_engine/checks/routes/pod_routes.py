@@ -3,7 +3,7 @@
 Which pod network a peer has is known only from flannel's routes, neighbours and forwarding entries
 on this node, so each of them confirms the others: the route names the peer's overlay address, the
 neighbour its MAC, the forwarding entry the node. If one entry is missing, the remaining ones show
-which. What the peer claims in pillar fills a gap, and does not count against them.
+which. What the peer claims in pillar fills a gap, and never overrules these.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def judge_pod_routes(at: NodeFacts) -> PodAnswers:
 
 
 def pod_targets(at: NodeFacts) -> tuple[str, ...]:
-    """An address in each peer's pod network, for which the kernel is asked."""
+    """An address in each peer's pod network, to which the kernel is asked for the route."""
     networks = [route.destination for route in at.pod_routes]
     networks += [network for peer in at.peers for network in peer.pod_cidrs]
     return tuple(str(address_of_pods(network)) for network in networks)

@@ -22,7 +22,7 @@ def judge_sysctls(at: NodeFacts) -> Iterator[Check]:
     """Every sysctl that must be on, and reverse-path filtering."""
     links = [CNI_BRIDGE, *at.overlays.values(), *(link.name for link in at.uplinks)]
     yield from _must_be_on(at, FORWARDING[4], "pods reach nothing outside this node")
-    # Off for one interface, it is off for the packets that arrive on that one.
+    # Each interface has its own switch, for the packets that arrive on it.
     if at.host.sysctls.get(FORWARDING[4]) == "1":
         for link in links:
             yield from _forwarding(at, forwarding_of(link, 4), link)
@@ -56,7 +56,7 @@ def _forwarding(at: NodeFacts, name: str, link: str) -> Iterator[Check]:
 
 
 def _reverse_paths(at: NodeFacts) -> Iterator[Check]:
-    """Strict reverse-path filtering drops what arrives on another link than replies leave by."""
+    """Strict filtering drops what arrives on a link other than the one that replies leave by."""
     for link in at.uplinks:
         names = [rp_filter_of(each) for each in ("all", link.name)]
         # The kernel uses the larger of both values: 2 is loose and beats 1, which is strict.

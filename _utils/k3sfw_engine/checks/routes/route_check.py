@@ -1,7 +1,7 @@
 """check_routes on one node: does every packet find its route, with an address that peers allow.
 
-Pure: one function for each matter. A cause is reported once: behind a link that is down no peer's
-route is judged.
+Pure. It also says what has to be asked: the addresses to look up, and the sizes of echoes. A cause
+is reported once: behind a link that is down, no route to a peer is judged.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def judge_routes(
 
 
 def targets(at: NodeFacts) -> tuple[str, ...]:
-    """The addresses for which the kernel is asked what it would do."""
+    """The addresses to which the kernel is asked for the route."""
     peers = [str(address) for peer in at.peers for address in peer.addresses]
     services = [str(_within(cidr)) for cidr in at.tables.service_cidrs]
     clients = [str(_within(network)) for _group, network in _client_networks(at)]
@@ -80,7 +80,7 @@ def targets(at: NodeFacts) -> tuple[str, ...]:
 def echo_sizes(at: NodeFacts) -> dict[str, int]:
     """The addresses to which echoes are sent, each with the size that must pass.
 
-    None where it is known already that they cannot pass.
+    An address to which no packet can pass, for a cause reported elsewhere, is left out.
     """
     if other_firewalls.is_cut_off(at):
         return {}
@@ -116,7 +116,7 @@ def _links(at: NodeFacts) -> Iterator[Check]:
 def _own_addresses(at: NodeFacts) -> Iterator[Check]:
     """Peers allow the addresses in pillar: in each family one of them must be on this host.
 
-    One is enough: peers may know the node by another address too, which NAT puts in its place.
+    One is enough: peers may know the node by a second address, which NAT translates.
     """
     for family in FAMILIES:
         known = [address for address in at.node.addresses if address.version == family]

@@ -2,7 +2,7 @@
 
 zone_check       the whole check: interfaces of pods, sources, leftovers
 every_interface  each interface with its zone and what that means
-zone_facts       what is known of the node's zones, compared with the tables
+zone_facts       what is known of the node's zones, beside what the tables say
 wider_than_rows  zones that open a port to more sources than its rows do
 allowed_by_rows  the sources that the rows allow at a port
 bypassed_by_nat  rows that NAT bypasses, as it acts before any rule

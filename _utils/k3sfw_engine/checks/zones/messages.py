@@ -49,7 +49,7 @@ def where_bound(name: str, bound: Mapping[str, str], elsewhere: Iterable[str]) -
 
 
 def move_to_pod_zone(node: str, name: str, bound: Mapping[str, str], managed: bool) -> str:
-    """The commands that bring an interface of pods into zone k3s: others let go of it first."""
+    """The commands that move an interface of pods to zone k3s, out of other zones first."""
     commands = [
         firewall_cmd(layer, zone, f"--remove-interface={shlex.quote(name)}")
         for layer, zone in bound.items()

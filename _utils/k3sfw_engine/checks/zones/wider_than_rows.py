@@ -1,4 +1,7 @@
-"""The verdict on zones that open a port to more sources than its rows, by element. Pure."""
+"""The verdict on zones that open a port to more sources than its rows allow. Pure.
+
+Each element of a zone (a port, a service, a rich rule) is compared by itself.
+"""
 
 from __future__ import annotations
 
@@ -198,7 +201,7 @@ def _of_rows(seen: ZoneFacts, wider: Iterable[Excess], problem: Problem) -> Iter
 
 
 def _by_family(excess: Excess, families: set[int]) -> str:
-    """The family, if the sources of the other one are not more than the row's."""
+    """The family that exceeds the row, if the other one does not; else nothing."""
     others = families.intersection(excess.opening.families) - set(excess.families)
     return f" by IPv{excess.families[0]}" if others else ""
 
@@ -218,7 +221,7 @@ def _via(seen: ZoneFacts, zone: str) -> str:
 
 
 def _closing(zone: str, wide: Iterable[_WideElement]) -> Iterator[str]:
-    """The commands that close these elements, and open again the ports that no row names."""
+    """The commands that close these elements, then reopen the ports that no row names."""
     by_layer: dict[str, dict[_Key, list[_WideElement]]] = {}
     for each in wide:
         by_layer.setdefault(each.layer, {}).setdefault(each.key, []).append(each)
@@ -250,7 +253,7 @@ _NOT_IN_QUOTES = frozenset("$`\\!")
 
 
 def _again(wide: Sequence[_WideElement]) -> tuple[str, ...]:
-    """The ports that a range or a service opens to everyone beside those of the rows."""
+    """The ports that a range or a service opens to everyone and that no row names."""
     first = wide[0]
     if first.key[0] not in ("port", "service"):
         return ()

@@ -1,8 +1,8 @@
 """check_zones on one node: what firewalld's zones mean for the rows and for pods. Pure.
 
-The rows hold in every zone, and pods come in by zone k3s. Reported is what works against that: an
-interface or a source that takes traffic of the cluster to other rules, a zone that is wider than
-the tables, interfaces that pods left behind, and ports that NAT redirects past every rule.
+The rows hold in every zone, and pods arrive in zone k3s. The check reports what works against that:
+an interface or a source that puts traffic of the cluster under other rules, a zone that is wider
+than the tables, interfaces that pods left behind, and ports that NAT redirects past every rule.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _of_source(seen: ZoneFacts, zone: str, source: str, layers: tuple[str, ...])
 
 
 def _leftovers(seen: ZoneFacts) -> Iterator[Check]:
-    """Interfaces of pods that no longer exist: each costs rules, and they add up to thousands."""
+    """Interfaces of pods that no longer exist: each has rules, which add up to thousands."""
     existing = seen.at.network.interfaces
     left: dict[str, dict[str, list[str]]] = {}
     for layer, zones in seen.found.layers.items():
@@ -155,7 +155,7 @@ def _leftovers(seen: ZoneFacts) -> Iterator[Check]:
 
 
 def _release(zone: str, layer: str, names: list[str]) -> str:
-    """One command that removes all of them; of many it finds the names itself."""
+    """One command that removes all of them; if there are many, it finds the names itself."""
     if len(names) <= NAMES_IN_A_SENTENCE:
         options = (f"--remove-interface={shlex.quote(name)}" for name in names)
         return firewall_cmd(layer, zone, *options)

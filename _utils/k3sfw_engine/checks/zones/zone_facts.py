@@ -1,4 +1,4 @@
-"""What is known of one node's zones, compared with what the tables say. Pure.
+"""What is known of one node's zones, beside what the tables say. Pure.
 
 It answers questions about what was read and never says whether the answer is right.
 """
