@@ -32,7 +32,7 @@ RUNTIME_PATH = "/org/fedoraproject/FirewallD1"
 CONFIG_PATH = "/org/fedoraproject/FirewallD1/config"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 
-# The D-Bus signatures of settings that are lists of something else than texts.
+# The D-Bus signatures of settings that are lists, but not of strings.
 LIST_SIGNATURES = {"ports": "a(ss)", "source_ports": "a(ss)", "forward_ports": "a(ssss)"}
 
 _NOT_THERE = {
@@ -131,7 +131,7 @@ class Bus:
     def call_all(self, calls: Iterable[Call]) -> list[Any]:
         """Send all calls, then return the answers in their order, errors among them.
 
-        firewalld works on one call at a time, but it need not wait for us in between.
+        firewalld works on one call at a time, but need not wait for us between two of them.
         """
         return self.collect(self.begin(calls))
 

@@ -1,6 +1,6 @@
-"""Copies of the files that k3sfw wrote last, by which a damaged one is recognised and repaired.
+"""Copies of the files that k3sfw wrote last: from them a damaged file is recognised and repaired.
 
-All of them lie in one file: a run that is killed leaves the old set or the new one.
+All copies are in one file, so a run that is killed leaves either the old set or the new one.
 """
 
 from __future__ import annotations
@@ -78,5 +78,5 @@ def _remove(folder: Path) -> None:
         try:
             empty.rmdir()
         except OSError:
-            # Others of ours have something there, or it was never made.
+            # k3sfw has other files there, or the folder was never made.
             return

@@ -1,4 +1,4 @@
-"""The Python that firewalld runs with: it has firewalld's library, which ours has not."""
+"""Find the Python that firewalld runs with: unlike Salt's, it has firewalld's library."""
 
 from __future__ import annotations
 

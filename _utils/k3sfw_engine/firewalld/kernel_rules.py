@@ -1,7 +1,8 @@
 """What the kernel holds of our objects: firewalld's nft table, read as a set of facts.
 
 firewalld answers from its memory, where a rule that was removed with nft still exists.
-``plan/kernel_drift.py`` compares these facts with what the runtime objects must have made.
+``plan/kernel_drift.py`` compares these facts with what the runtime objects must have made. The one
+change made here is to create the table again, empty, where it was lost.
 """
 
 from __future__ import annotations

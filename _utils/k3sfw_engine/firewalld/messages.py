@@ -122,7 +122,7 @@ def _reason(error: OSError) -> str:
 
 
 def trial_failed(reason: str, file: str, cause: str) -> Problem:
-    """The answer of a trial start that failed because of the configuration.
+    """The problem of a trial start that failed because of the configuration.
 
     cause
         ``new files``, ``old files``, or nothing if that is not known.

@@ -1,6 +1,6 @@
-"""One zone of the operator: read in both layers, and single ports and rules removed from it.
+"""Read one zone of the operator in both layers, and remove single ports and rules from it.
 
-Each is removed with a call of its own, so that what others add or remove meanwhile is not touched.
+Each is removed by a call of its own, so that what others add or remove meanwhile is not touched.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What others changed at runtime only, restored after a reload.
+"""What others changed at runtime only: read before a reload, restored after it.
 
 A reload makes runtime equal to the permanent configuration. Where an object of others differed
-before, additions and removals are repeated. Two things are lost: the remaining time of a rule with
-a timeout (firewalld does not tell it, so the rule comes back without one), and that a new permanent
-object of others was not active yet.
+before, additions and removals are repeated. Two things are lost: a rule with a timeout comes back
+without one, as firewalld does not tell the remaining time; and a new permanent object of others
+that was not active yet becomes active.
 """
 
 from __future__ import annotations

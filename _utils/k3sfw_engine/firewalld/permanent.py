@@ -1,8 +1,7 @@
-"""firewalld's permanent configuration: its files, read and replaced.
+"""firewalld's permanent configuration: read and replace its files.
 
-Files, not D-Bus: they are what the next start loads. firewalld's own view of them is five seconds
-late after an edit, because its watcher waits that long, and misses a file that a full disk cut
-short.
+Files, not D-Bus: they are what the next start loads. firewalld itself notices an edit five seconds
+late, because its watcher waits that long, and misses a file that a full disk cut short.
 """
 
 from __future__ import annotations

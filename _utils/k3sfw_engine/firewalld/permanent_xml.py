@@ -1,4 +1,4 @@
-"""firewalld's XML: an ipset, a zone or a policy as it stands in its file, read and written.
+"""firewalld's XML: read and write an ipset, a zone or a policy as its file has it.
 
 It knows no folders and touches no file.
 """

@@ -1,4 +1,9 @@
-"""firewalld's runtime configuration: observe it, and carry out the steps that change it."""
+"""Observe firewalld, and carry out the steps that change its runtime configuration.
+
+For speed, one observation reads all layers at once: runtime over D-Bus, the permanent files and
+the kernel's rules. ``permanent.py`` writes the files; this module makes firewalld check them and
+tells it at once of changed zones.
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ _PROGRAM = _program()
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial that refused nothing; ``notices`` say why it could not be made."""
+    """A trial without a refusal; if none could be made, ``notices`` say why."""
 
     tried: bool
     notices: tuple[str, ...] = ()

@@ -1,4 +1,7 @@
-"""The zones and policies of others, read in both layers."""
+"""Read the zones, the policies of others and the ipsets that they name, in both layers.
+
+For a firewalld that does not run or is not installed yet, from its files or its stock settings.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from k3sfw_engine.model.zones import (
 
 _CONFIGURATION = FOLDERS[0] / "firewalld.conf"
 
-# The configuration that a firewalld which is not installed yet will come with.
+# The stock configuration of a firewalld that is not installed yet.
 _STOCK_DEFAULT = "public"
 _STOCK_ZONE = make_object(Kind.ZONE, _STOCK_DEFAULT, {"services": ("ssh",)})
 _STOCK_SERVICES = {"ssh": ServiceDefinition(ports=("22/tcp",))}

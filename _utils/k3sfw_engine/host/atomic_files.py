@@ -1,4 +1,4 @@
-"""Files replaced as a whole or not at all, and on the disk when the call returns."""
+"""Replace files, each as a whole or not at all; they are on disk when the call returns."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from k3sfw_engine.host.live_connections import parse_socket_address
 
 
 def resolve_masters(names: Iterable[str]) -> tuple[netaddr.IPAddress, ...]:
-    """Look up names or addresses of masters, all families.
+    """Look up the names or addresses of masters, in every address family.
 
-    Raises ``EngineError`` that names each one that does not resolve.
+    Raises ``EngineError`` that names each master that does not resolve.
     """
     found: set[netaddr.IPAddress] = set()
     unknown: list[Problem] = []

@@ -1,4 +1,4 @@
-"""Interfaces, routes and neighbors of the kernel, read with one ``ip`` and one ``bridge``.
+"""Interfaces, routes and neighbours of the kernel, read with one ``ip`` and one ``bridge``.
 
 It judges nothing. ``ip -j -batch`` rather than pyroute2: importing that takes 280 ms and adds a
 package to every minion's Python, while one batch takes 5 ms and needs what every host has.

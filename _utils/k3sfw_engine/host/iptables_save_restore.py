@@ -1,4 +1,4 @@
-"""iptables rules, saved before a reload and restored after it by iptables-save and -restore.
+"""Save iptables rules before a reload and restore them after it, by iptables-save and -restore.
 
 firewalld before 2.0 flushes all of them.
 """

@@ -1,4 +1,4 @@
-"""Processes that listen on this host, read from procfs without a subprocess."""
+"""Processes that listen on this host, and the ports of ssh servers, read from procfs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Destination NAT in the iptables-save format. Pure."""
+"""Read destination NAT from what iptables-save prints. Pure."""
 
 from __future__ import annotations
 

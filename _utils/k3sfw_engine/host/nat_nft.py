@@ -1,4 +1,4 @@
-"""Destination NAT in the JSON of nft. Pure."""
+"""Read destination NAT from what nft prints as JSON. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packets followed through NAT chains, from the prerouting hook to each DNAT. Pure.
+"""Follow packets through NAT chains, from the prerouting hook to each DNAT. Pure.
 
 kube-proxy (NodePort, addresses of LoadBalancer services) and the portmap plugin (hostPort, and so
 ServiceLB) use DNAT, in iptables' table nat or in tables of their own. Each path is followed with
@@ -47,7 +47,7 @@ NextHops = Callable[[ChainHop], Iterator[ChainHop]]
 
 
 def follow(start: Iterable[ChainHop], steps: NextHops) -> frozenset[Redirection]:
-    """Follow packets from chain to chain; the redirections that they end in."""
+    """Follow packets from chain to chain, and return the redirections in which they end."""
     found: set[Redirection] = set()
     seen: set[ChainHop] = set()
     ahead = list(start)

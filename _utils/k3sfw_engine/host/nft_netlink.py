@@ -1,4 +1,4 @@
-"""Single nf_tables tables, found and removed over netlink: microseconds, and no process.
+"""Find and remove single nf_tables tables over netlink: in microseconds, without a process.
 
 It does not know what a table is for. The constants are those of the kernel's
 linux/netfilter/nf_tables.h and nfnetlink.h.
@@ -94,7 +94,7 @@ class NftNetlink:
         return self._ask(_GET_CHAIN, names) is not None
 
     def delete(self, table: NftTable, generation: int) -> bool:
-        """Remove the table unless any rule has changed since that generation; whether it is gone.
+        """Remove the table, unless any rule has changed since that generation; tell if it is gone.
 
         So what was seen of the table still holds when it is removed, whatever runs meanwhile.
         """

@@ -1,4 +1,4 @@
-"""Other programs that manage packets here (flannel, ufw, nm-cloud-setup), from their files."""
+"""What files tell of other programs that manage packets here: flannel, ufw, nm-cloud-setup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs of the host: found, started with a fixed environment, and ended at a deadline.
+"""Find a program of the host, start it with a fixed environment, and end it at a deadline.
 
 It does not know what a program is for: callers say what a missing, failed or hanging one means.
 """
