@@ -115,13 +115,11 @@ def pods_off(pillar):
     "change",
     [
         row,
-        row_off,
         new_group,
         node_left,
-        pods_off,
-        *(
-            exhaustive(change)
-            for change in (port, narrower_clients, node_joined, role_changed, backend)
+        *map(
+            exhaustive,
+            (port, row_off, narrower_clients, node_joined, role_changed, backend, pods_off),
         ),
     ],
 )

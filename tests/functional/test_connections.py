@@ -6,7 +6,7 @@ from lab.connection_stream import stream
 def test_no_new_connection_is_lost_while_nodes_rows_and_groups_change(node, outsider, pillar):
     node.call("apply", pillar)
     with stream(outsider, node.host, 6379) as connections:
-        for change in range(5):
+        for change in range(4):
             pillar["nodes"][f"n{change}"] = {
                 "role": "agent",
                 "addresses": [f"198.51.100.{change + 1}"],

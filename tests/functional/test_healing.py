@@ -18,6 +18,7 @@ from tests.firewalld_damage import (
     kill_firewalld_in_a_reload,
     make_reloads_long,
 )
+from tests.functional.listeners import PYTHON, listening
 from tests.selection import exhaustive
 
 UTILS = Path(__file__).parents[2] / "_utils"
@@ -34,18 +35,8 @@ NOT_STARTED = '<ipset type="hash:net"><entry>10.0.0.0/8</entry><entry>10.1.0.0/1
 def served(node, pillar):
     """A node with its rules, and listeners on the ports of ssh and redis."""
     node.call("apply", pillar)
-    listeners = [
-        node.host.popen(["python3", "-m", "http.server", str(port)], stdout=-3, stderr=-3)
-        for port in (SSH, REDIS)
-    ]
-    try:
-        for port in (SSH, REDIS):
-            node.run("sh", "-c", f"until ss -ltn | grep -q :{port}; do sleep 0.05; done")
+    with listening(node.host, SSH, REDIS):
         yield node
-    finally:
-        for listener in listeners:
-            listener.kill()
-            listener.wait()
 
 
 def answer(outsider, node, port=REDIS):
@@ -60,7 +51,7 @@ def answer(outsider, node, port=REDIS):
         "except OSError:\n"
         "    print('refused')\n"
     )
-    return outsider.run(["python3", "-c", ask]).stdout.strip()
+    return outsider.run([*PYTHON, "-c", ask]).stdout.strip()
 
 
 def start_failed(node):

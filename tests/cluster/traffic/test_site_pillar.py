@@ -54,12 +54,15 @@ def test_disabling_http_closes_port_80_and_nothing_else(applied, packets):
         packets.check(opened_by([row for row in ROWS if row[1] != "80"]))
 
 
+# Of the other backends' rows the tests of WireGuard and of the paths show that they are in force.
+@pytest.mark.exhaustive
 def test_the_wireguard_backend_opens_its_ports_instead_of_vxlan(applied, packets):
     wireguard = ("UDP", "51820-51821", "Any", "Any")
     with applied_with(applied, {"flannel_backend": "wireguard-native"}):
         packets.check(opened_by([*WITHOUT_VXLAN, wireguard]))
 
 
+@pytest.mark.exhaustive
 def test_the_host_gw_backend_has_no_port_of_its_own(applied, packets):
     with applied_with(applied, {"flannel_backend": "host-gw"}):
         packets.check(opened_by(WITHOUT_VXLAN))
