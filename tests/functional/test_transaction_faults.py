@@ -73,7 +73,7 @@ def test_a_run_that_is_at_work_is_not_reported_as_interrupted(node, new_row):
     folder = node.path("/var/lib/k3sfw/transaction")
     wait_until(folder.exists, "No change has begun", timeout=20)
     assert node.call("history", new_row)[0]["outcome"] == "under way"
-    assert "is under way" in node.call("apply", new_row, test=True)["notices"][0]
+    assert "is still running" in node.call("apply", new_row, test=True)["notices"][0]
     (refused,) = node.try_call("rollback", new_row, test=True)["refused"]
     assert "is still running, so the result of a rollback cannot be predicted" in refused
     frozen.join(60)
