@@ -1,25 +1,25 @@
-"""The data that all packages share, and arithmetic on it. Pure: no files, no D-Bus, no clock.
+"""The data that all packages share, and calculations with it. Pure: no files, D-Bus or clock.
 
 rows                   rows, roles, sources, nodes and tables, as the pillar names them
 row_sources            which networks and ipsets the source column of a row names
 addresses              networks and addresses, read strictly
 port_ranges            ranges of ports, compared and subtracted
 source_script          what the example script of the source document opens
-firewall_objects       ipsets, zones and policies, as firewalld's D-Bus interface has them
+firewall_objects       ipsets, zones and policies as D-Bus has them; the names and mark of ours
 rich_rules             rich rules, ours and those of others
 difference             a difference of an object in one layer, and its public form
 zone_bindings          the interfaces and sources that firewalld's zones are bound to
-zones                  zones and services as they were read
+zones                  zones, services and the rules of others, as they were read
 rule_matches_packet    whether a rich rule of ours accepts a packet
-interfaces_and_routes  interfaces, routes, neighbors and forwarding entries of the kernel
-kubernetes_names       the names of Kubernetes' interfaces, overlay devices and ports
+interfaces_and_routes  interfaces, routes, neighbours and forwarding entries of the kernel
+kubernetes_names       the interface names, overlay devices and ports of Kubernetes
 sysctl_names           the sysctls that decide about forwarded packets
-host_facts             other facts about a host: zones of interfaces, base chains, managers
+host_facts             other facts about a host: sysctls, base chains, ufw, NetworkManager
 listeners              listening sockets
 critical_services      ssh, Salt master, etcd, API server: processes and ports
 live_connections       connections that an apply must not close
 nat                    ports that destination NAT redirects
-packet_question        a packet to send, and what came back
+packet_question        a packet to send, what came back, and packets that were recorded
 echo                   ICMP echoes, and what came back
-run_result             what a run changed, for the operator
+run_result             what a run changed, and the sentences about it for the operator
 """

@@ -1,7 +1,7 @@
 """A difference between what is wanted and what a layer has, and its public form, ``changes``.
 
-``plan/difference.py`` finds differences, and code judges by them. Only results, the record of a
-transaction and the history have the form of ``changes``. Pure.
+``plan/difference.py`` finds differences, and code works with these. ``changes`` is for the edge
+only: results, the record of a transaction and the history. Pure.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _items(side: Side) -> tuple[object, ...]:
 
 
 def joined(one: Differences, other: Differences) -> Differences:
-    """Return both; of an object in both, only the other ones."""
+    """Return both; for an object in both, only what ``other`` has."""
     told = {(each.layer, each.subject) for each in other}
     return (*(each for each in one if (each.layer, each.subject) not in told), *other)
 

@@ -1,7 +1,7 @@
-"""The shape that desired and observed firewalld objects share, so that they compare directly.
+"""An ipset, zone or policy of firewalld, as data; the names of ours, and the mark that shows it.
 
-An object is its kind, its name and its settings, and the settings are those of firewalld's D-Bus
-interface. Pure.
+Desired and observed objects have the same shape, so that they compare directly: kind, name and
+settings, and the settings are those of firewalld's D-Bus interface. Pure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What was read on a host beside its routes: sysctls, other firewalls, managers. Pure data."""
+"""What was read on a host besides its routes: sysctls, base chains, ufw, NetworkManager. Pure."""
 
 from __future__ import annotations
 

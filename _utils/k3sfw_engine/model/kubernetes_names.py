@@ -1,4 +1,4 @@
-"""The names and ports that Kubernetes and flannel use: interfaces, overlays, overheads. Pure.
+"""What Kubernetes and flannel use: interface names, ports, overlays and their overhead. Pure.
 
 The one home of interface names in the engine. The grains and the SLS k3s.routes import nothing and
 list the prefixes themselves; a test compares the lists.

@@ -1,9 +1,9 @@
-"""A packet to one port of one address, and what its answer means: errno and ICMP error. Pure.
+"""A packet that asks one port of one address, and what the answer (errno, ICMP error) means.
 
 The meaning was measured for every cause (a rejecting zone, a rich rule, a host that is down, each
 type of dead route, a rule of this host). The errno alone is not enough: a refused connection means
 that nothing listens if the socket's error queue is empty, and that a rule rejects if the queue
-holds an ICMP error.
+holds an ICMP error. Packets that a recorder saw are here too. Pure.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def in_common(ones: Iterable[PortRange], others: Iterable[PortRange]) -> tuple[P
 
 
 def without(span: PortRange, taken: Iterable[PortRange]) -> tuple[PortRange, ...]:
-    """What is left of a range without others."""
+    """What is left of a range without those taken."""
     left = []
     low = span.low
     for each in sorted(taken):
@@ -43,7 +43,7 @@ def without(span: PortRange, taken: Iterable[PortRange]) -> tuple[PortRange, ...
 def parse_span(text: str, dash: str = "-") -> PortRange:
     """Read ``443`` or ``2379-2380``. Raises ``ValueError`` for anything else.
 
-    The only place that reads it: pillar, firewalld, nft and iptables all write it so.
+    The only reader of this form, which pillar, firewalld, nft and iptables all use.
     """
     low, found, high = text.partition(dash)
     if not all(_PORT.match(each) for each in ((low, high) if found else (low,))):

@@ -1,7 +1,7 @@
 """Rich rules: one type for the rules that we create, one for all others, and their one reader.
 
-Rules are texts only at the edges: on D-Bus, in the record of a transaction and in messages. The
-meaning of a part is not known here. Pure.
+A rule is text only at the edges: on D-Bus, in the record of a transaction and in messages. What a
+part of a rule means is not known here. Pure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The source column of a row: which networks and ipsets it names. The only place that knows."""
+"""Which networks and ipsets the source column of a row names. Nothing else knows this. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The vocabulary of the port tables: rows, roles, sources, nodes. Checked by ``port_tables``."""
+"""The vocabulary of the port tables: rows, roles, sources, nodes. Pure data.
+
+``port_tables`` reads and checks it; behind that, it is taken as right.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +119,7 @@ class Node:
 
     pod_cidrs
         The network of its pods in each family, if known. A minion claims it itself, so checks may
-        use it, but no firewall rule may ever come of it.
+        use it, but no firewall rule may ever be made from it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The result of a command that changes the firewall: the differences, and what is told of them.
+"""The result of a command that changes the firewall: the differences and sentences about them.
 
 Pure.
 """

@@ -23,13 +23,13 @@ class Bindings:
         return tuple(sorted(name for name, owner in self.interfaces.items() if owner == zone))
 
     def is_active(self, zone: str) -> bool:
-        """Whether the zone is active: firewalld creates chains only for policies between such."""
+        """Whether the zone is active; a policy has chains only while its zones are active."""
         return zone in self.interfaces.values() or zone in self.sources.values()
 
     def elsewhere(
         self, zone: str, interfaces: Iterable[str], networks: Iterable[netaddr.IPNetwork]
     ) -> Bindings:
-        """Return the bindings of these interfaces, and of sources here, to other zones."""
+        """Return which of these interfaces, and sources in these networks, other zones have."""
         wanted = set(interfaces)
         networks = tuple(networks)
         return Bindings(
@@ -46,7 +46,7 @@ class Bindings:
         )
 
     def __or__(self, other: Bindings) -> Bindings:
-        """Return both together; where they differ, those on the left."""
+        """Return both together; where they differ, the left one counts."""
         return Bindings({**other.interfaces, **self.interfaces}, {**other.sources, **self.sources})
 
     @property

@@ -2,14 +2,14 @@
 
 desired/          the ipsets, policies and the zone that a node must have
 observed          what firewalld and the kernel have now
-difference        compare the two, layer by layer
+difference        the differences between the two, layer by layer
 kernel_drift      compare the kernel's rules with what firewalld believes
 make_plan         the steps from what is observed to what is wanted, or to nothing of ours
 steps             the kinds of steps, each with its sentence
-policy_steps      the steps that change a policy or a zone without a gap
+policy_steps      the steps that change a policy or a zone; nothing that stays open closes
 ipset_steps       the steps that change the entries of an ipset
 needs_trial       whether a plan is worth a trial start of firewalld
-superseded_script_rules   what the tables replace of the source document's example script
-defaults          the priority of our policies, and other figures
+superseded_script_rules   what of the source document's example script the tables replace
+defaults          the figures: the priority of our policies, limits
 messages          what an operator is told about a plan
 """

@@ -1,6 +1,6 @@
-"""Finds how what is observed differs from what is wanted.
+"""Find the differences between what is wanted and what is observed, layer by layer. Pure.
 
-Status, plan, test mode and apply are this one comparison read four ways. Pure.
+Status, plan, test mode and apply are this one comparison, read in four ways.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ def differences_by_layer(
 def _differences(
     layer: str, wanted: Objects, observed: Objects, *, lingering: bool = False
 ) -> Iterator[Difference]:
-    """Compare one layer; an unneeded ipset that remains until a reload does not differ if empty."""
+    """Compare one layer.
+
+    lingering
+        Whether an ipset that is no longer needed may remain, empty, until the next reload.
+    """
     gone = obsolete(wanted, observed)
     for key in sorted({*wanted, *gone}, key=title):
         want, have = wanted.get(key), observed.get(key)

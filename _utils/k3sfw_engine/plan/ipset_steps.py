@@ -1,4 +1,4 @@
-"""The steps that change the entries of a runtime ipset, lost or outdated ones too. Pure."""
+"""The steps that change the entries of a runtime ipset: one by one, or all by a refill. Pure."""
 
 from __future__ import annotations
 

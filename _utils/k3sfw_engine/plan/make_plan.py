@@ -133,7 +133,7 @@ def _refuse_foreign(wanted: Objects, observed: Observed) -> None:
 
 
 def _refuse_used(going: Iterable[Key], observed: Observed) -> None:
-    """Refuse to remove an object to which one of others refers: no reload would succeed again."""
+    """Refuse to remove an object to which others refer: no reload would succeed any more."""
     problems = [
         messages.used_object(title(key), user)
         for key in going
@@ -166,7 +166,7 @@ def _bound_notices(bound: Bindings, observed: Observed) -> Iterator[str]:
 
 
 def _runtime_wanted(wanted: Objects, runtime: Objects) -> Objects:
-    """What runtime is to have: all that is wanted, with addresses for ipsets that are new to it."""
+    """What runtime must have: all that is wanted, but addresses in place of ipsets new to it."""
     missing = {key for key in wanted if key not in runtime}
     if not missing or any(kind is not Kind.IPSET for kind, _name in missing):
         return wanted
@@ -220,7 +220,7 @@ def _permanent_steps(wanted: Objects, permanent: Objects) -> Iterator[Step]:
 
 
 def _runtime_steps(wanted: Objects, observed: Observed) -> Iterator[Step]:
-    """First all that opens, then all that closes: a row that changes is never closed between."""
+    """First all that opens, then all that closes, so that a changing row is never closed."""
     runtime = observed.runtime
     lost_entries = observed.drift.ipsets
     closing: list[Step] = []

@@ -1,6 +1,6 @@
-"""The steps that change a runtime policy or zone without closing in between what stays open.
+"""The steps that change a runtime policy or zone, so that nothing that stays open is ever closed.
 
-First everything that opens, in a step of its own; what closes comes later in the plan. Pure.
+First comes everything that opens, in a step of its own; what closes comes later in the plan. Pure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Which ports and rich rules of the source document's script the tables have superseded. Pure.
 
-The document that the port tables are from has an example script. It opens every port of both tables
-in the default zone, to every source, and accepts everything from pods and services.
+The document from which the port tables come has an example script. It opens every port of both
+tables in the default zone, to every source, and accepts everything from pods and services. The
+command adopt removes what is found here.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ _Judgement = tuple[str, Item, "_KeepReason | None"]
 
 
 def _judged(zone: FirewalldObject, context: AdoptionContext) -> Iterator[_Judgement]:
-    """Everything of the script in one layer of the zone; without a reason to stay, it goes."""
+    """Each part of the script in one layer of the zone, with the reason to keep it, or None."""
     ports = _ports(zone.items(PORTS))
     wider = {
         text: port

@@ -3,9 +3,9 @@
 read_pillar    the entry: the whole tree below the key ``k3s``
 read_rows      the rows of both tables, and the operator's groups of addresses
 read_columns   single values: ports such as 2379-2380, networks, addresses, names, choices
-read_nodes     the nodes of the cluster, and which of a minion's own claims are believed
+read_nodes     the nodes of the cluster, which of a minion's claims are believed, its role
 read_pod_networks   the pod network of each node
-findings       faults, notices and doubts, collected while reading
+findings       faults, notices and doubts, collected while reading; values made legible
 defaults       K3s's default networks, and the limits of what is accepted
 
 This is the edge: behind it nothing is checked again. Pure.

@@ -1,4 +1,4 @@
-"""Faults, notices and doubts, collected while a pillar is read."""
+"""Faults, notices and doubts, collected while a pillar is read; and values made legible."""
 
 from __future__ import annotations
 

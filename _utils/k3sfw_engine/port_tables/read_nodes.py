@@ -2,7 +2,7 @@
 
 An entry is written by hand or claimed by the minion itself through its grains. A fault in a claim
 is reported without refusing the pillar: one broken minion must not take the firewall away from all
-the others. Nor is its node dropped if it was a member before.
+the others. Nor does its node lose its access if it was a member before.
 """
 
 from __future__ import annotations

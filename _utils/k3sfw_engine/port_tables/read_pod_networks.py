@@ -1,7 +1,7 @@
 """The pod network of each node, as far as it can be believed.
 
-Only the checks go by these networks, and no firewall rule ever comes of them. So a claim that
-cannot be believed is reported, and the node list is as sure as before.
+Only the checks use these networks; no firewall rule is ever made from them. So a claim that cannot
+be believed is reported, and casts no doubt on the node list.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _shared(
 ) -> frozenset[netaddr.IPNetwork]:
     """The claimed networks that are not believed, as another node has a part of them.
 
-    An entry by hand wins over a claim, and contradicts another entry by hand.
+    An entry by hand takes precedence over a claim; two entries by hand contradict each other.
     """
     owned = [(one, name) for name, each_ in networks.items() for one in each_]
     for group in _overlapping([one for one in owned if one[1] not in claims]):

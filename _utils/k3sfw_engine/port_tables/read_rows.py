@@ -75,7 +75,7 @@ def read_groups(found: Findings, value: object) -> Groups:
 def read_ports(
     found: Findings, tree: Mapping[object, object], groups: Groups, backend: FlannelBackend | None
 ) -> tuple[Row, ...]:
-    """Read ``k3s:ports``; both tables must be there, for a missing one is never an empty one."""
+    """Read ``k3s:ports``; both tables must be there: a missing one does not count as empty."""
     path = f"{ROOT}:ports"
     include = "include k3s.ports in the pillar of this minion"
     if "ports" not in tree:

@@ -1,6 +1,6 @@
-"""Ask packet questions over new connections and datagrams, many at once; never bind a port.
+"""Ask ports of peers by new connections and datagrams, many at once; never bind a port.
 
-Independent of why a question is asked. A host that rejects sends six ICMP errors at once and then
+It does not know why a question is asked. A host that rejects sends six ICMP errors at once and then
 one a second to each peer (icmp_ratelimit; ICMPv6 scales it with the prefix of the route), so most
 of a burst of rejections look like silence. A host that rejected something is therefore asked again
 about what it was silent on, one question after the other, at the pace at which it can answer.
@@ -189,7 +189,7 @@ class _Asking:
         )
 
     def wait(self, until: float) -> None:
-        """Take what comes back, until something did or the time is over."""
+        """Wait until something comes back or the time is over, and take it."""
         if self._alarms:
             until = min(until, self._alarms[0][0])
         for descriptor, event in self._poll.poll(max(0.0, until - time.monotonic())):

@@ -1,4 +1,4 @@
-"""Interfaces of pods that the operator bound to another zone: they stay there. Pure."""
+"""Leave pods' interfaces in the zones to which the operator bound them; accept pods there. Pure."""
 
 from __future__ import annotations
 

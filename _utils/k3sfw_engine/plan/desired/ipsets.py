@@ -1,4 +1,4 @@
-"""The ipsets that a node must have, with their entries. Pure."""
+"""The ipsets that a node must have, with their entries; in doubt, no node is removed. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from k3sfw_engine.plan.desired.desired_objects import Desired
 
 
 def keep_members(wanted: Desired, *observed: Objects) -> Desired:
-    """Keep the present entries of the ipsets of nodes beside the wanted ones.
+    """Keep the present entries of the ipsets of nodes as well as the wanted ones.
 
     For a list of nodes that may be incomplete.
     """

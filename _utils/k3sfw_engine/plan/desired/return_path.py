@@ -1,4 +1,4 @@
-"""The policy that keeps the Salt master's connection over firewalld's first start. Pure."""
+"""The policy that keeps the connection to the Salt master when firewalld first starts. Pure."""
 
 from __future__ import annotations
 
