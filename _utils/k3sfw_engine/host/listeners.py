@@ -6,7 +6,7 @@ import socket
 
 import psutil
 
-from k3sfw_engine.model.critical_services import is_ssh
+from k3sfw_engine.model.critical_processes import is_ssh
 from k3sfw_engine.model.listeners import Listener
 from k3sfw_engine.model.rows import Protocol
 

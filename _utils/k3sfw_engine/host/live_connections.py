@@ -10,7 +10,7 @@ import psutil
 
 from k3sfw_engine.errors import NetworkUnreadable
 from k3sfw_engine.host.iproute import look_up
-from k3sfw_engine.model.critical_services import (
+from k3sfw_engine.model.critical_processes import (
     SALT_MASTER,
     CriticalService,
     is_ssh,

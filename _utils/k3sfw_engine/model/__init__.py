@@ -16,7 +16,7 @@ kubernetes_names       the interface names, overlay devices and ports of Kuberne
 sysctl_names           the sysctls that decide about forwarded packets
 host_facts             other facts about a host: sysctls, base chains, ufw, NetworkManager
 listeners              listening sockets
-critical_services      ssh, Salt master, etcd, API server: processes and ports
+critical_processes     names and ports of ssh, Salt master, etcd, API server: never to be cut off
 live_connections       connections that an apply must not close
 nat                    ports that destination NAT redirects
 packet_question        a packet to send, what came back, and packets that were recorded

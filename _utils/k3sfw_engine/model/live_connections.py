@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import netaddr
 
-from k3sfw_engine.model.critical_services import CriticalService
+from k3sfw_engine.model.critical_processes import CriticalService
 from k3sfw_engine.model.rows import Role
 
 

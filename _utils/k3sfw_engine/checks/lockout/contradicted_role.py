@@ -9,7 +9,7 @@ from k3sfw_engine.checks.lockout import messages
 from k3sfw_engine.checks.lockout.lockout_check import must_stay_open
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.addresses import entry
-from k3sfw_engine.model.critical_services import CriticalService
+from k3sfw_engine.model.critical_processes import CriticalService
 from k3sfw_engine.model.live_connections import HostActivity
 from k3sfw_engine.model.rows import Role, Tables
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import netaddr
 
 from k3sfw_engine.checks.lockout.messages import MGMT
-from k3sfw_engine.model.critical_services import CriticalService
+from k3sfw_engine.model.critical_processes import CriticalService
 from k3sfw_engine.model.firewall_objects import PODS_TO_HOST, ZONE, FirewalldObject, Kind, Objects
 from k3sfw_engine.model.live_connections import HostActivity, LiveConnection
 from k3sfw_engine.model.rich_rules import RichRule

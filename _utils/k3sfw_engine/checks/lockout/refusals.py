@@ -10,7 +10,7 @@ from k3sfw_engine.checks.lockout import messages
 from k3sfw_engine.checks.lockout.lockout_check import rules_to_host
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.addresses import FAMILIES, entry
-from k3sfw_engine.model.critical_services import CriticalService
+from k3sfw_engine.model.critical_processes import CriticalService
 from k3sfw_engine.model.firewall_objects import FirewalldObject, Objects, set_name
 from k3sfw_engine.model.live_connections import LiveConnection
 from k3sfw_engine.model.rich_rules import RichRule

@@ -13,7 +13,7 @@ from k3sfw_engine.checks.lockout.lockout_check import must_stay_open, never_allo
 from k3sfw_engine.checks.lockout.messages import allowed, or_allow
 from k3sfw_engine.checks.lockout.refusals import refusals, refusals_of_a_first_start
 from k3sfw_engine.checks.lockout.shrunken_node_list import suspected_loss
-from k3sfw_engine.model.critical_services import CriticalService
+from k3sfw_engine.model.critical_processes import CriticalService
 from k3sfw_engine.model.firewall_objects import Kind
 from k3sfw_engine.model.live_connections import HostActivity, LiveConnection
 from k3sfw_engine.model.rows import Protocol, Role

@@ -1,4 +1,4 @@
-"""Services that an apply must not cut off: ssh, the Salt master, etcd, the API server. Pure.
+"""Processes that an apply must not cut off: ssh, the Salt master, etcd, the API server. Pure.
 
 The processes and ports by which they are recognised are here and only here.
 """
