@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import netaddr
 
+from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.addresses import Networks, parse_address
 from k3sfw_engine.model.rows import ROOT, Node, Role
 from k3sfw_engine.port_tables.defaults import MINION_ID
@@ -131,9 +132,13 @@ def _claimed_outside(
         if each in claimed and not any(each in network for network in node_cidrs)
     ]
     found.notices += [
-        f"{path}: {entry.name} claims {each}, which is in none of {ROOT}:node_cidrs "
-        f"({', '.join(map(str, node_cidrs))}); it is not let in. Fix: add its "
-        "network there, or correct node-ip on that node"
+        str(
+            Problem(
+                f"{path}: {entry.name} claims {each}, which is in none of {ROOT}:node_cidrs "
+                f"({', '.join(map(str, node_cidrs))}); it is not let in",
+                "add its network there, or correct node-ip on that node",
+            )
+        )
         for each in outside
     ]
     return frozenset(outside)

@@ -12,12 +12,14 @@ from dataclasses import replace
 
 import netaddr
 
+from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.addresses import Networks
 from k3sfw_engine.model.rows import ROOT, Node
 from k3sfw_engine.port_tables.findings import Findings
 from k3sfw_engine.port_tables.read_columns import each, mapping, network
 
 _MISSING = object()
+_CLAIM = "minion {} claims so itself, and the checks ignore it"
 
 
 def read_pod_networks(
@@ -46,9 +48,7 @@ def read_pod_networks(
         if own.faults:
             networks[node.name] = ()
             found.notices += [
-                f"{fault}; minion {node.name} claims so itself, and the checks ignore it. "
-                f"Fix: {_refresh([node.name])}"
-                for fault in own.faults
+                _notice(f"{fault}; {_CLAIM.format(node.name)}", [node.name]) for fault in own.faults
             ]
     refused = _shared(found, networks, claims)
     return tuple(
@@ -93,10 +93,11 @@ def _shared(
         if claimants:
             refused.update(one for one, name in group if name in claims)
             shared = ", ".join(f"{one} of {name}" for one, name in group)
-            found.notices.append(
+            text = (
                 f"{ROOT}:nodes: {shared} have addresses in common; the checks ignore what "
-                f"{', '.join(claimants)} claim. Fix: {_refresh(claimants)}"
+                f"{', '.join(claimants)} claim"
             )
+            found.notices.append(_notice(text, claimants))
     return frozenset(refused)
 
 
@@ -117,6 +118,8 @@ def _overlapping(
         yield group
 
 
-def _refresh(minions: Iterable[str]) -> str:
+def _notice(text: str, minions: Iterable[str]) -> str:
+    """A notice about claims of these minions, with the command that has them claim anew."""
     names = shlex.quote(",".join(minions))
-    return f"salt -L {names} saltutil.refresh_grains, or enter them into {ROOT}:nodes by hand"
+    fix = f"salt -L {names} saltutil.refresh_grains, or enter them into {ROOT}:nodes by hand"
+    return str(Problem(text, fix))
