@@ -180,7 +180,8 @@ def wait_for_minions(
         )
 
     def answer() -> bool:
-        command = [salt_program("salt", programs), "--static", "--out=json", "--timeout=10"]
+        # For a minion that is not connected yet salt itself would wait for two minutes.
+        command = ["timeout", "25", salt_program("salt", programs), "--static", "--out=json"]
         result = master.run([*command, "-L", ",".join(names), "test.ping"], check=False)
         try:
             return set(names) == {n for n, v in json.loads(result.stdout).items() if v}

@@ -180,7 +180,7 @@ class Cluster:
     def start_minion(self, host, **config):
         """Start the minion of a host and wait until it answers."""
         self._begin_minion(host, config)
-        daemons.wait_for_minions(self.lab.master, [host], timeout=60)
+        daemons.wait_for_minions(self.lab.master, [host], timeout=120)
 
     def stop_minion(self, host):
         """Stop the minion of a host, or of a destroyed host by its name."""

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -69,8 +70,12 @@ def write_unit(host: BootedHost, name: str, text: str) -> None:
 
 def handles(host: BootedHost) -> list[int]:
     """Handles of the keeper and of every process of the host; those of ended ones are readable."""
-    pids = [host.neighbour.pid, *(process.pid for process in host.processes())]
-    return [os.pidfd_open(pid) for pid in pids]
+    opened = []
+    for pid in [host.neighbour.pid, *(process.pid for process in host.processes())]:
+        # One of them may have ended since it was listed.
+        with suppress(ProcessLookupError):
+            opened.append(os.pidfd_open(pid))
+    return opened
 
 
 def have_ended(processes: list[int], within: float) -> bool:

@@ -163,7 +163,7 @@ def test_a_live_etcd_member_is_not_removed(node, peer, tables):
         # An outdated role would close the port to every peer.
         tables["nodes"]["s1"]["role"] = "agent"
         sentences = refused(node, "apply", tables, role="agent")
-        assert any("is an agent, and etcd with live connections" in each for each in sentences)
+        assert any("is an agent, but etcd with live connections" in each for each in sentences)
         assert any("tcp/2379 to 192.0.2.13 (s3, server)" in each for each in sentences)
         assert len(sentences) == 2
 
@@ -175,7 +175,7 @@ def test_a_server_that_runs_the_k3s_agent_is_refused(node, tables):
     with ended(node.host.popen(command, stdout=DEVNULL, stderr=DEVNULL)):
         wait_until(lambda: ":10250" in node.run("ss", "-Hltn"), "it does not listen", timeout=10)
         (sentence,) = refused(node, "apply", tables)
-        assert sentence.startswith("the tables say that this node is a server, and k3s-agent runs")
+        assert sentence.startswith("the tables say that this node is a server, but k3s-agent runs")
         tables["nodes"]["s1"]["role"] = "agent"
         assert node.call("apply", tables, role="agent")["notices"] == []
 
@@ -263,7 +263,7 @@ def test_a_peer_list_that_suddenly_shrinks_removes_no_node(node, pillar):
     kept = node.firewall_cmd("--ipset=k3s-node-4", "--get-entries")
     assert {*kept.split()} == {*entries.split(), "192.0.2.29"}
     (notice,) = done["notices"]
-    assert "k3s:nodes has 3 addresses, and 10 are let in as nodes' now" in notice
+    assert "k3s:nodes has 3 addresses, and 10 are allowed as nodes now" in notice
     assert "set k3s:firewall:expected_nodes to the true number of nodes" in notice
     assert node.call("apply", pillar)["changes"] == {}
 
