@@ -200,7 +200,7 @@ class Cluster:
         self._begin(Master, "salt-master", master, known)
         for host in self.nodes.values():
             self._begin_minion(host, {})
-        daemons.wait_for_minions(master, list(self.nodes.values()), timeout=90)
+        daemons.wait_for_minions(master, list(self.nodes.values()), timeout=180)
 
     def end(self):
         # The lab first: the factories then do not wait for daemons that are gone with their hosts.
@@ -292,7 +292,7 @@ class Cluster:
             host=host,
             config=known,
             script_name=daemons.salt_program(program),
-            start_timeout=60,
+            start_timeout=180,
             # There is nothing to save, and a graceful end takes seconds.
             slow_stop=False,
         )
