@@ -196,8 +196,8 @@ def test_after_a_killed_up_down_leaves_nothing(seconds: float, before: dict[str,
     assert cli("down", name=KILLED).returncode == 0
     assert not lab_folder.folder_of(KILLED).path.exists()
     assert not lab_folder.folder_of(KILLED).alive()
-    # With the process that raised them, the hosts end by themselves: a first process that is about to
-    # end has no command line any more, by which down would find it and wait for it.
+    # With the process that raised them, the hosts end by themselves: a first process that is about
+    # to end has no command line any more, by which down would find it and wait for it.
     wait_until(lambda: not inhabitants(namespaces), "Something is left", timeout=30)
     assert machine() == before
 
