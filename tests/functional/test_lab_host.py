@@ -19,6 +19,7 @@ from lab.cluster import Lab
 from lab.errors import CommandFailed, LabError
 from lab.host import Host
 from lab.spec import HostSpec
+from lab.wait import wait_until
 
 pytestmark = [
     pytest.mark.functional,
@@ -215,6 +216,26 @@ def test_a_firewalld_in_trouble_is_waited_for_by_name(node: Host) -> None:
     node.restart_firewalld(state="FAILED")
     zone.unlink()
     node.restart_firewalld()
+
+
+def test_a_host_ends_though_a_command_on_it_was_stopped(lab: Lab) -> None:
+    host = lab.host("p2")
+    with host.popen(["sleep", "985"]) as entering:
+        comes(host, "sleep")
+        host.kill("sleep", signal.SIGSTOP)
+        # nsenter stops with its child, and would never reap it.
+        wait_until(lambda: "T (stopped)" in _status_of(entering.pid), "nsenter runs", timeout=5)
+        try:
+            host.kill_host()
+        finally:
+            if entering.poll() is None:
+                os.kill(entering.pid, signal.SIGCONT)
+    lab.remove_host("p2")
+    lab.add_host(OTHER)
+
+
+def _status_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/status").read_text()
 
 
 def test_a_dead_host_is_named_and_can_be_replaced(lab: Lab) -> None:
