@@ -1,0 +1,70 @@
+"""Networks and routes that meet the networks of pods and services."""
+
+from __future__ import annotations
+
+import netaddr
+import pytest
+
+from k3sfw_engine.checks.verdicts import Status
+from tests.unit.checks.routes.node_situations import (
+    linked,
+    network,
+    only,
+    problems,
+    route,
+    situation,
+    with_routes,
+)
+
+
+def test_pods_and_services_in_one_network_overlap():
+    at = situation(service_cidrs=["10.42.128.0/17"])
+    assert ("overlap", "s1", "overlap") in problems(at)
+
+
+def test_a_node_in_the_network_of_pods_overlaps():
+    net = linked(
+        network(),
+        "eth0",
+        addresses=(*network().interfaces["eth0"].addresses, netaddr.IPNetwork("10.42.200.5/24")),
+    )
+    net = with_routes(net, route("10.42.200.0/24", "eth0"))
+    check = only(situation(net))
+    assert check.status is Status.OVERLAP
+    assert check.evidence.startswith("eth0 of this node is in 10.42.200.0/24")
+
+
+@pytest.mark.parametrize("destination", ["10.42.77.0/24", "10.43.7.0/24"])
+def test_a_route_into_the_cluster_that_leads_out_of_it_overlaps(destination):
+    net = with_routes(network(), route(destination, "eth0", "192.0.2.10"))
+    check = only(situation(net))
+    assert check.status is Status.OVERLAP
+    assert check.hint == f"salt s1 cmd.run 'ip route del {destination} via 192.0.2.10 dev eth0'"
+
+
+def test_a_wider_route_is_a_warning_and_a_default_route_in_parts_is_none():
+    wider = with_routes(network(), route("10.0.0.0/8", "eth0", "192.0.2.10"))
+    assert {status for status, *_ in problems(situation(wider))} == {"conflict"}
+    halves = with_routes(network(), route("0.0.0.0/1", "tun0"), route("128.0.0.0/1", "tun0"))
+    assert problems(situation(halves)) == []
+
+
+def test_a_route_to_all_services_is_no_overlap():
+    net = with_routes(network(), route("10.43.0.0/16", "eth0"))
+    assert problems(situation(net)) == []
+
+
+@pytest.mark.parametrize(
+    ("destination", "refused"),
+    [
+        ("10.42.0.0/16", False),
+        ("10.0.0.0/8", False),
+        ("10.42.77.0/24", True),
+        ("10.43.0.0/16", True),
+        ("10.43.0.10/32", True),
+    ],
+)
+def test_a_route_that_refuses_a_part_of_the_cluster_is_reported(destination, refused):
+    net = with_routes(network(), route(destination, kind="blackhole"))
+    expected = [("no_route", "s1", "refusing routes")] if refused else []
+    assert problems(situation(net)) == expected

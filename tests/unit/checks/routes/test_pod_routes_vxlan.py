@@ -1,0 +1,204 @@
+"""A lost or wrong route, neighbour or forwarding entry of VXLAN is named and set right."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+
+import pytest
+
+from k3sfw_engine.checks.routes.route_check import judge_routes
+from k3sfw_engine.checks.suggested_commands import restart_k3s
+from k3sfw_engine.checks.verdicts import Status
+from k3sfw_engine.model.echo import Echo, EchoResult, PathEchoes
+from k3sfw_engine.model.interfaces_and_routes import Forwarding, Neighbour
+from k3sfw_engine.port_tables.read_pillar import parse_tables
+from tests.unit.checks.routes.node_situations import (
+    NODES,
+    SMALL,
+    answering,
+    by,
+    linked,
+    network,
+    only,
+    problems,
+    route,
+    situation,
+    with_routes,
+    without_forwarding,
+    without_neighbours,
+    without_overlay_entries,
+    without_routes,
+)
+
+
+def test_a_lost_route_is_known_by_the_entries_behind_it():
+    check = only(situation(without_routes(network(), "10.42.3.0/24")))
+    assert (check.status, check.to, check.address) == (Status.NO_ROUTE, "a1", "10.42.3.0/24")
+    assert check.hint == (
+        "salt s1 cmd.run 'ip route replace 10.42.3.0/24 via 10.42.3.0 dev flannel.1 onlink'"
+    )
+
+
+def test_a_lost_route_of_ipv6_has_its_own_prefix_length():
+    check = only(situation(without_routes(network(), "fd42::3:0/112")))
+    assert check.hint == (
+        "salt s1 cmd.run 'ip -6 route replace fd42::3:0/112 via fd42::3:0 dev flannel-v6.1 onlink'"
+    )
+
+
+def test_a_lost_neighbour_is_known_by_the_route_and_the_forwarding_entry_that_are_left():
+    check = only(situation(without_neighbours(network(), "10.42.3.0")))
+    assert (check.status, check.to) == (Status.NO_NEIGHBOUR, "a1")
+    assert check.hint == (
+        "salt s1 cmd.run 'ip neigh replace 10.42.3.0 lladdr 02:00:00:00:00:03 dev flannel.1 "
+        "nud permanent'"
+    )
+
+
+def test_a_lost_forwarding_entry_is_known_by_the_neighbour_that_is_left():
+    check = only(situation(without_forwarding(network(), "192.0.2.21")))
+    assert (check.status, check.to, check.address) == (Status.NO_NEIGHBOUR, "a1", "10.42.3.0/24")
+    assert check.hint == (
+        "salt s1 cmd.run 'bridge fdb replace 02:00:00:00:00:03 dev flannel.1 dst 192.0.2.21'"
+    )
+
+
+def test_a_forwarding_entry_to_a_stranger_is_left_to_flannel():
+    # It may be the peer's gone wrong, or that of a node which pillar does not know.
+    net = without_forwarding(network(), "192.0.2.21")
+    wrong = Forwarding("02:00:00:00:00:03", "flannel.1", "192.0.2.99")
+    check = only(situation(replace(net, forwarding=(*net.forwarding, wrong))))
+    assert (check.status, check.to) == (Status.NO_NEIGHBOUR, "a1")
+    assert "go to 192.0.2.99, which is not a node in pillar" in check.evidence
+    assert check.hint == (
+        "salt s1 cmd.run 'systemctl restart k3s'; if it stays so, enter 192.0.2.99 into k3s:nodes"
+    )
+
+
+def test_a_route_without_entries_belongs_to_no_peer():
+    net = without_forwarding(without_neighbours(network(), "10.42.3.0"), "192.0.2.21")
+    check = only(situation(net))
+    assert (check.status, check.to) == (Status.NO_NEIGHBOUR, "a1")
+    assert "belong to no known peer: 10.42.3.0" in check.evidence
+    assert check.hint == "salt s1 cmd.run 'systemctl restart k3s'"
+
+
+def test_a_name_cannot_get_out_of_the_command_that_it_is_put_into():
+    nodes = {**NODES, "a';reboot;'1": NODES["a1"]}
+    del nodes["a1"]
+    at = situation(nodes=nodes, peers=("a';reboot;'1",))
+    silent = PathEchoes(SMALL, Echo(1480, EchoResult.SILENT), 1400)
+    check = only(at, {"192.0.2.21": silent})
+    words = shlex.split(check.hint)
+    assert words[:3] == ["salt", "a';reboot;'1", "cmd.run"]
+    assert len(words) == 4
+
+
+def test_a_neighbour_with_anothers_mac_is_set_right():
+    net = without_neighbours(network(), "10.42.3.0")
+    wrong = Neighbour("10.42.3.0", "flannel.1", "02:00:00:00:00:77")
+    check = only(situation(replace(net, neighbours=(*net.neighbours, wrong))))
+    assert "has the MAC 02:00:00:00:00:77, not 02:00:00:00:00:03" in check.evidence
+    assert "lladdr 02:00:00:00:00:03" in check.hint
+
+
+def test_two_different_losses_are_told_apart():
+    net = without_forwarding(without_neighbours(network(), "10.42.2.0"), "192.0.2.21")
+    checks = [c for c in judge_routes(situation(net), {}) if c.status is not Status.OK]
+    assert {(c.to, c.hint.split("'")[1].split()[0]) for c in checks} == {
+        ("s2", "ip"),
+        ("a1", "bridge"),
+    }
+
+
+def test_two_unpaired_entries_are_not_guessed_and_flannel_is_restarted():
+    net = without_forwarding(network(), "192.0.2.12", "192.0.2.21")
+    checks = [c for c in judge_routes(situation(net), {}) if c.status is not Status.OK]
+    assert {(c.status, c.to) for c in checks} == {
+        (Status.NO_NEIGHBOUR, "s2"),
+        (Status.NO_NEIGHBOUR, "a1"),
+    }
+    assert {c.hint for c in checks} == {"salt s1 cmd.run 'systemctl restart k3s'"}
+
+
+def test_a_peer_without_any_entry_is_unproven():
+    net = without_forwarding(without_neighbours(network(), "10.42.3.0"), "192.0.2.21")
+    check = only(situation(without_routes(net, "10.42.3.0/24")))
+    assert (check.status, check.to, check.by) == (Status.UNPROVEN, "a1", "a1")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [
+        (route("10.42.3.0/24", kind="blackhole", metric=5), Status.NO_ROUTE),
+        (route("10.42.3.128/25", kind="prohibit"), Status.NO_ROUTE),
+        (route("10.42.3.64/26", "eth0", "192.0.2.10"), Status.WRONG_ROUTE),
+    ],
+)
+def test_a_route_beside_flannels_is_removed(wrong, status):
+    check = only(situation(with_routes(network(), wrong)))
+    assert (check.status, check.to) == (status, "a1")
+    assert check.hint.startswith("salt s1 cmd.run 'ip route del ")
+    assert str(wrong.destination) in check.hint
+
+
+def test_a_route_in_the_place_of_flannels_is_replaced_in_one_problem():
+    net = without_routes(network(), "10.42.3.0/24")
+    check = only(situation(with_routes(net, route("10.42.3.0/24", kind="blackhole"))))
+    assert "instead there is blackhole 10.42.3.0/24" in check.evidence
+    assert " && ip route replace 10.42.3.0/24 via 10.42.3.0 dev flannel.1 onlink" in check.hint
+
+
+def test_a_routing_rule_that_wins_over_the_main_table_is_seen_by_the_kernels_answer():
+    elsewhere = replace(by("tailscale0", "100.64.0.1"), table="52")
+    check = only(situation(answering(network(), **{"10.42.3.1": elsewhere})))
+    assert (check.status, check.to) == (Status.WRONG_ROUTE, "a1")
+    assert "by tailscale0 (table 52)" in check.evidence
+
+
+def test_an_overlay_that_sends_from_another_address_is_a_mismatch():
+    overlay = network().interfaces["flannel.1"]
+    details = {**overlay.details, "local": "192.0.2.199"}
+    check = only(situation(linked(network(), "flannel.1", details=details)))
+    assert (check.status, check.description) == (Status.SRC_MISMATCH, "overlay")
+    assert check.hint == (
+        "salt s1 cmd.run 'ip link set flannel.1 type vxlan id 1 local 192.0.2.11'"
+    )
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_an_overlay_that_is_down_or_gone_is_one_problem(gone):
+    net = linked(network(), "flannel.1", up=False)
+    if gone:
+        others = {n: link for n, link in net.interfaces.items() if n != "flannel.1"}
+        net = replace(net, interfaces=others)
+    net = without_routes(net, "10.42.2.0/24", "10.42.3.0/24")
+    check = only(situation(net))
+    assert (check.status, check.hint) == (
+        Status.LINK_DOWN,
+        "salt s1 cmd.run 'systemctl restart k3s'",
+    )
+
+
+def test_on_an_agent_the_unit_is_that_of_an_agent():
+    nodes = {**NODES, "s1": {**NODES["s1"], "role": "agent"}}
+    parsed_tables = parse_tables(
+        {"ports": {"cluster": {}, "manager": {}}, "nodes": nodes}, minion_id="s1", role="agent"
+    )
+    (node,) = (each for each in parsed_tables.nodes if each.name == "s1")
+    at = replace(situation(), node=node, tables=parsed_tables)
+    assert restart_k3s(at.node) == "salt s1 cmd.run 'systemctl restart k3s-agent'"
+
+
+def test_pods_behind_a_node_that_pillar_does_not_know_are_a_conflict():
+    nodes = {name: NODES[name] for name in ("s1", "s2")}
+    found = problems(situation(nodes=nodes, peers=("s2",)))
+    assert found == [("conflict", "s1", "overlay")] * 2
+
+
+def test_without_k3s_the_overlay_is_neither_fine_nor_broken():
+    net = without_overlay_entries(network())
+    kept = {name: net.interfaces[name] for name in ("lo", "eth0")}
+    check = only(situation(replace(net, interfaces=kept)))
+    assert (check.status, check.description) == (Status.UNPROVEN, "overlay")
