@@ -1,9 +1,14 @@
 """What a firewalld leaves behind that is killed, most of all in the middle of a reload."""
 
 import signal
-import time
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 from lab.wait import wait_until
+
+STOPPER = Path(__file__).with_name("stop_at_table_removal.py")
 
 DROP_TABLE = "firewalld_policy_drop"
 MANY = "/etc/firewalld/ipsets/many.xml"
@@ -37,10 +42,8 @@ def kill_firewalld(host):
 
 def kill_firewalld_in_a_reload(host):
     """Kill firewalld while its own rules are gone and every new connection is dropped."""
-    make_reloads_long(host)
-    deadline = time.monotonic() + 20
-    while not _is_frozen_in_a_reload(host):
-        assert time.monotonic() < deadline, "no reload was seen"
+    # One that was not stopped in time goes on, and is waited for.
+    assert any(_is_frozen_in_a_reload(host) for _attempt in range(10)), "each reload was too quick"
     kill_firewalld(host)
     assert has_drop_table(host)
     assert not has_own_rules(host)
@@ -48,29 +51,33 @@ def kill_firewalld_in_a_reload(host):
 
 def kill_firewalld_in_the_next_reload(host):
     """Kill firewalld while its own rules are gone, in a reload that another program asks for."""
-    deadline = time.monotonic() + 20
-    while not _is_frozen_without_rules(host):
-        assert time.monotonic() < deadline, "no reload was seen"
-        time.sleep(0.03)
+    with _stopping_without_rules(host):
+        pass
+    assert not has_own_rules(host), "the reload was too quick"
     kill_firewalld(host)
 
 
 def _is_frozen_in_a_reload(host):
     """Begin a reload and stop firewalld in it; one that was quicker goes on."""
-    reload = host.popen(["firewall-cmd", "--reload"], stdout=-3, stderr=-3)
-    while reload.poll() is None:
-        if has_drop_table(host) and _is_frozen_without_rules(host):
-            # What asked for the reload waits for an answer.
-            reload.kill()
-            reload.wait(20)
-            return True
-    return False
-
-
-def _is_frozen_without_rules(host):
-    """Stop firewalld to look: what is seen stays so. It goes on if its rules are there."""
-    host.kill("firewalld", signal.SIGSTOP)
-    if has_own_rules(host):
+    with _stopping_without_rules(host):
+        reload = host.popen(["firewall-cmd", "--reload"], stdout=-3, stderr=-3)
+    frozen = has_drop_table(host) and not has_own_rules(host)
+    if frozen:
+        # It waits for an answer.
+        reload.kill()
+    else:
         host.kill("firewalld", signal.SIGCONT)
-        return False
-    return True
+    reload.wait(20)
+    return frozen
+
+
+@contextmanager
+def _stopping_without_rules(host):
+    """Stop firewalld as soon as it has removed its table; the block may begin the reload."""
+    (firewalld,) = [process.pid for process in host.processes() if process.name == "firewalld"]
+    enter = ["nsenter", f"--target={host.pid}", "--net", "--"]
+    stopper = [*enter, sys.executable, str(STOPPER), str(firewalld), "firewalld"]
+    with subprocess.Popen(stopper, stdout=subprocess.PIPE) as stopping:
+        assert stopping.stdout.readline() == b"listening\n"
+        yield
+        assert stopping.wait(30) == 0, "no reload was seen"

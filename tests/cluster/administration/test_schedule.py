@@ -8,11 +8,7 @@ import pytest
 
 from lab.wait import wait_until
 from tests.cluster.salt_views import Callers, Events, MinionLog, has_redis_rule, take_redis_rule
-from tests.firewalld_damage import (
-    MANY,
-    has_drop_table,
-    kill_firewalld_in_a_reload,
-)
+from tests.firewalld_damage import has_drop_table, kill_firewalld_in_a_reload
 
 pytestmark = [
     pytest.mark.cluster,
@@ -204,17 +200,7 @@ def cut_off(host, master):
         host.run(["nft", "delete", "table", "inet", "cut"])
 
 
-@pytest.fixture
-def long_reloads(node):
-    """A node whose reloads can be slowed down; they are fast again at the end."""
-    yield node
-    node.path(MANY).unlink()
-    node.run(["firewall-cmd", "--reload"])
-
-
-def test_a_node_whose_reload_died_is_healed_by_its_schedule_without_the_master(
-    applied, long_reloads, healing
-):
+def test_a_node_whose_reload_died_is_healed_by_its_schedule_without_the_master(applied, healing):
     with Events(applied.lab.master) as events:
         with cut_off(healing, applied.lab.master.ipv4):
             kill_firewalld_in_a_reload(healing)
