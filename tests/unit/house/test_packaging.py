@@ -15,6 +15,7 @@ import sys
 import pytest
 
 from tests.paths import ROOT
+from tests.selection import exhaustive
 from tests.unit.masterless import configure, salt_call
 
 SHIPPED = ("_grains", "_modules", "_states", "_utils", "saltext_k3sfw")
@@ -53,7 +54,7 @@ def installed(arguments, folder):
     return python
 
 
-@pytest.mark.parametrize("way", ["wheel", "editable"])
+@pytest.mark.parametrize("way", ["wheel", exhaustive("editable")])
 def test_salt_loads_what_pip_installed(way, checkout, tmp_path):
     wheel = build("build_wheel", checkout, tmp_path)
     arguments = [wheel] if way == "wheel" else ["--editable", checkout]

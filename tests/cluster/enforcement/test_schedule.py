@@ -170,7 +170,7 @@ def test_a_scheduled_run_yields_to_a_state_run_and_catches_up_later(applied, nod
 
 
 def test_five_concurrent_applies_run_one_after_another_and_all_succeed(applied):
-    host = applied.host("s2")
+    host = applied.host("s1")
     take_redis_rule(host)
     with Callers(host) as callers:
         calls = [

@@ -1,0 +1,23 @@
+"""The cluster for the tests of enforcement: minions with synced modules."""
+
+import pytest
+
+from lab.spec import DEFAULT_HOSTS
+from tests.cluster.salt_cluster import SYNCED, standing
+
+# A server and an agent; more nodes would prove nothing more.
+HOSTS = tuple(spec for spec in DEFAULT_HOSTS if spec.name in ("m", "s1", "a1"))
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """The cluster, with nothing of ours applied."""
+    with standing("enforcement", SYNCED, HOSTS) as raised:
+        yield raised
+
+
+@pytest.fixture(scope="session")
+def applied(cluster):
+    """The cluster with ``k3s.firewall`` applied on every node."""
+    cluster.apply_first()
+    return cluster
