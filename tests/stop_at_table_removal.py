@@ -1,7 +1,7 @@
 """Stops a process as soon as a table of nftables is removed in this network namespace.
 
 ``stop_at_table_removal.py PID TABLE`` prints a line once it listens, and ends when it has stopped
-the process. Whoever asks nft again and again what is there may miss a table that comes back soon.
+the process. Asking nft again and again would miss a table that is back after some milliseconds.
 """
 
 import os
@@ -33,7 +33,7 @@ def main(pid, table):
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as events:
         events.bind((0, 0))
         events.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
-        # No event may be lost while nobody reads; the default is for as many as a reload sends.
+        # A reload sends more events at once than the default holds.
         events.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
         events.settimeout(20)
         print("listening", flush=True)
