@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install the Debian packages that the lab needs; those that are installed already stay as they are.
+# Install the Debian packages that the lab and its Salt need; those that are installed already stay as they are.
 #
 # Their services run only inside the lab's hosts: none of them is started or enabled on this
 # machine, so its own firewall does not change.
@@ -8,6 +8,8 @@ set -eu
 packages="containernetworking-plugins dbus etcd-client etcd-server firewalld iproute2 ipset \
 iptables network-manager nftables openssh-client openssh-server openssl procps python3-venv \
 redis-server systemd ufw util-linux wireguard-go wireguard-tools"
+# Salt needs a Python package that is distributed only as source.
+packages="$packages gcc libc6-dev python3-dev"
 
 missing=""
 for package in $packages; do
