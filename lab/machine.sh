@@ -1,5 +1,6 @@
 #!/bin/sh
-# Install the Debian packages that the lab and its Salt need; those that are installed already stay as they are.
+# Install the Debian packages that the lab and its Salt need; those that are there already stay as
+# they are.
 #
 # Their services run only inside the lab's hosts: none of them is started or enabled on this
 # machine, so its own firewall does not change.
