@@ -2,7 +2,7 @@
 
 read_pillar    the entry: the whole tree below the key ``k3s``
 read_rows      the rows of both tables, and the operator's groups of addresses
-read_columns   single values: ports such as 2379-2380, networks, addresses, names, choices
+single_values  any single value: ports such as 2379-2380, networks, addresses, names, choices
 read_nodes     the nodes of the cluster, which of a minion's claims are believed, its role
 read_pod_networks   the pod network of each node
 findings       faults, notices and doubts, collected while reading; values made legible

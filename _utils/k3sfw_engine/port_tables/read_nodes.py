@@ -17,7 +17,7 @@ from k3sfw_engine.model.addresses import Networks, parse_address
 from k3sfw_engine.model.rows import ROOT, Node, Role
 from k3sfw_engine.port_tables.defaults import MINION_ID
 from k3sfw_engine.port_tables.findings import Findings, below, legible, printable, short
-from k3sfw_engine.port_tables.read_columns import (
+from k3sfw_engine.port_tables.single_values import (
     address,
     choice,
     each,

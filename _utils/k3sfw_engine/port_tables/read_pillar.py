@@ -13,14 +13,6 @@ from k3sfw_engine.model.addresses import Networks
 from k3sfw_engine.model.rows import ROOT, FlannelBackend, Node, PodsFrom, Tables
 from k3sfw_engine.port_tables.defaults import POD_CIDRS, SERVICE_CIDRS
 from k3sfw_engine.port_tables.findings import Findings, short
-from k3sfw_engine.port_tables.read_columns import (
-    boolean,
-    choice,
-    mapping,
-    networks,
-    refuse_unknown_keys,
-    text,
-)
 from k3sfw_engine.port_tables.read_nodes import (
     note_unheard_minions,
     read_nodes,
@@ -28,6 +20,14 @@ from k3sfw_engine.port_tables.read_nodes import (
 )
 from k3sfw_engine.port_tables.read_pod_networks import read_pod_networks
 from k3sfw_engine.port_tables.read_rows import read_groups, read_ports, read_tables
+from k3sfw_engine.port_tables.single_values import (
+    boolean,
+    choice,
+    mapping,
+    networks,
+    refuse_unknown_keys,
+    text,
+)
 
 _KEYS = {
     *("cluster", "flannel_backend", "pod_cidrs", "service_cidrs", "ports", "peer_ports"),

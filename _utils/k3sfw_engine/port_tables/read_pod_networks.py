@@ -16,7 +16,7 @@ from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.addresses import Networks
 from k3sfw_engine.model.rows import ROOT, Node
 from k3sfw_engine.port_tables.findings import Findings
-from k3sfw_engine.port_tables.read_columns import each, mapping, network
+from k3sfw_engine.port_tables.single_values import each, mapping, network
 
 _MISSING = object()
 _CLAIM = "minion {} claims so itself, and the checks ignore it"

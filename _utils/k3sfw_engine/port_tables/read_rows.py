@@ -26,7 +26,7 @@ from k3sfw_engine.port_tables.defaults import (
     TABLE_NAMES,
 )
 from k3sfw_engine.port_tables.findings import Findings, below, legible, short
-from k3sfw_engine.port_tables.read_columns import (
+from k3sfw_engine.port_tables.single_values import (
     boolean,
     choice,
     each,
