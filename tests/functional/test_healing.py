@@ -159,13 +159,16 @@ def test_a_panic_that_a_new_firewalld_does_not_know_is_reported_and_stays(served
     assert answer(outsider, served) == "dropped"
 
 
+RELOADS = 5
+
+
 def test_the_table_of_a_running_reload_is_never_removed(served, pillar):
     make_reloads_long(served.host)
     log = served.host.path("/run/rules-changed")
     with log.open("w") as output:
         monitor = served.host.popen(["nft", "monitor", "tables"], stdout=output)
     try:
-        for _ in range(10):
+        for _ in range(RELOADS):
             reload = served.host.popen(["firewall-cmd", "--reload"], stdout=-3, stderr=-3)
             while not has_drop_table(served.host):
                 assert reload.poll() is None
@@ -176,7 +179,7 @@ def test_the_table_of_a_running_reload_is_never_removed(served, pillar):
         monitor.kill()
         monitor.wait()
     # One removal for each reload, its own: a second one would be reported, or fail the reload.
-    assert log.read_text().count(f"delete table inet {DROP_TABLE}\n") == 10
+    assert log.read_text().count(f"delete table inet {DROP_TABLE}\n") == RELOADS
     assert served.call("compare", pillar)["changes"] == {}
 
 

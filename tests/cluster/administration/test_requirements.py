@@ -30,7 +30,8 @@ def lacking(applied):
     host = applied.host(NODE)
     host.run([sys.executable, "-m", "venv", "--without-pip", ENVIRONMENT])
     (packages,) = host.path(ENVIRONMENT).glob("lib/python*/site-packages")
-    for folder in map(Path, site.getsitepackages()):
+    # Debian's Python names folders that it does not have.
+    for folder in filter(Path.is_dir, map(Path, site.getsitepackages())):
         for entry in folder.iterdir():
             if not entry.name.startswith(LACKING):
                 (packages / entry.name).symlink_to(entry)
