@@ -10,7 +10,8 @@ import socket
 import struct
 import sys
 
-# linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h
+# asm-generic/socket.h, linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h
+SO_RCVBUFFORCE = 33
 NETLINK_NETFILTER = 12
 SOL_NETLINK = 270
 NETLINK_ADD_MEMBERSHIP = 1
@@ -34,7 +35,7 @@ def main(pid, table):
         events.bind((0, 0))
         events.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
         # A reload sends more events at once than the default holds.
-        events.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
+        events.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
         events.settimeout(20)
         print("listening", flush=True)
         while True:
