@@ -130,6 +130,12 @@ def addresses(family: int | None = None) -> st.SearchStrategy[str]:
     return {4: v4, 6: v6, None: st.one_of(v4, v6)}[family]
 
 
+def free_addresses() -> st.SearchStrategy[str]:
+    """Addresses that none of the sample's nodes has: two pins of one address are refused."""
+    taken = {each for node in NODES.values() for each in node["addresses"]}
+    return addresses().filter(lambda address: address not in taken)
+
+
 def networks() -> st.SearchStrategy[str]:
     """Networks in all lengths, crowded enough to overlap, contain and touch each other."""
 
@@ -174,10 +180,11 @@ def pillars(draw: Any) -> dict[str, Any]:
     tree["flannel_backend"] = draw(
         st.sampled_from(["vxlan", "wireguard-native", "host-gw", "none"])
     )
-    for number in range(draw(st.integers(0, 3))):
+    free = draw(st.lists(free_addresses(), max_size=6, unique=True))
+    for number in range(0, len(free), 2):
         tree["nodes"][f"n{number}"] = {
             "role": draw(st.sampled_from(["server", "agent"])),
-            "addresses": draw(st.lists(addresses(), min_size=1, max_size=2)),
+            "addresses": free[number : number + 2],
         }
     for name in draw(st.sets(st.sampled_from(["s2", "s3", "a2"]))):
         del tree["nodes"][name]

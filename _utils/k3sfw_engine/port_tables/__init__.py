@@ -3,8 +3,10 @@
 read_pillar    the entry: the whole tree below the key ``k3s``
 read_rows      the rows of both tables, and the operator's groups of addresses
 single_values  any single value: ports such as 2379-2380, networks, addresses, names, choices
-read_nodes     the nodes of the cluster, which of a minion's claims are believed, its role
+read_nodes     the nodes of the cluster with their roles, pinned by hand or claimed
+believed_addresses   which claimed addresses of nodes are believed: each identifies one node
 read_pod_networks   the pod network of each node
+messages       the sentences about claims
 findings       faults, notices and doubts, collected while reading; values made legible
 defaults       K3s's default networks, and the limits of what is accepted
 

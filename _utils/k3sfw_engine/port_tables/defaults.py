@@ -20,6 +20,8 @@ MINION_ID = re.compile(r"[^\s/\x00-\x1f\x7f]{1,255}\Z")
 LONGEST_TEXT = 200
 # A value in a message; the rest is cut off.
 LONGEST_VALUE = 60
+# Nodes or addresses that one sentence names: it is read by a person, on every node.
+MOST_NAMED = 5
 
 # A reload takes 1.2 seconds with 10,000 ipset entries and more than 25 with 100,000 (measured), and
 # blocks new connections meanwhile.

@@ -1,4 +1,4 @@
-"""The nodes of the cluster, and which of a minion's own claims are believed.
+"""The nodes of the cluster with their roles, pinned by hand or claimed.
 
 An entry is written by hand or claimed by the minion itself through its grains. A fault in a claim
 is reported without refusing the pillar: one broken minion must not take the firewall away from all
@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-import netaddr
-
-from k3sfw_engine.errors import Problem
-from k3sfw_engine.model.addresses import Networks, parse_address
 from k3sfw_engine.model.rows import ROOT, Node, Role
+from k3sfw_engine.port_tables import messages
+from k3sfw_engine.port_tables.believed_addresses import ListedNode, Trust, believe_addresses
 from k3sfw_engine.port_tables.defaults import MINION_ID
 from k3sfw_engine.port_tables.findings import Findings, below, legible, printable, short
 from k3sfw_engine.port_tables.single_values import (
@@ -26,7 +24,7 @@ from k3sfw_engine.port_tables.single_values import (
     text,
 )
 
-_PATH = f"{ROOT}:nodes"
+_PATH = messages.NODES
 _Value = TypeVar("_Value")
 
 
@@ -38,14 +36,8 @@ class _NodeEntry(NamedTuple):
     claimed: Mapping[Any, Any]
 
 
-def read_nodes(
-    found: Findings, tree: Mapping[object, object], node_cidrs: Networks
-) -> tuple[Node, ...]:
-    """Read ``k3s:nodes``.
-
-    node_cidrs
-        A claimed address outside these networks is left out; without any, all are believed.
-    """
+def read_nodes(found: Findings, tree: Mapping[object, object], trust: Trust) -> tuple[Node, ...]:
+    """Read ``k3s:nodes``; claimed addresses that are not believed are left out."""
     fix = (
         "include k3s.nodes in the pillar of this minion (it reads the grains cache of the "
         "master), or list the nodes by hand"
@@ -56,11 +48,11 @@ def read_nodes(
     entries = mapping(found, _PATH, tree["nodes"])
     if isinstance(tree["nodes"], Mapping) and not entries:
         found.fault(_PATH, "no node is known, not even this one", fix)
-    nodes = (_node(found, name, entries[name], node_cidrs) for name in sorted(entries, key=legible))
-    return tuple(node for node in nodes if node is not None)
+    listed = (_node(found, name, entries[name]) for name in sorted(entries, key=legible))
+    return believe_addresses(found, [each for each in listed if each is not None], trust)
 
 
-def _node(found: Findings, name: object, value: object, node_cidrs: Networks) -> Node | None:
+def _node(found: Findings, name: object, value: object) -> ListedNode | None:
     path = below(_PATH, name)
     entry = _entry(found, path, name, value)
     if entry is None:
@@ -79,8 +71,18 @@ def _node(found: Findings, name: object, value: object, node_cidrs: Networks) ->
     )
     if role is None or not (role_read and addresses_read):
         return None
-    outside = _claimed_outside(found, path, entry, addresses, node_cidrs)
-    return Node(entry.name, role, tuple(sorted(set(addresses) - outside)))
+    node = Node(entry.name, _lesser(found, entry, role), tuple(sorted(set(addresses))))
+    return ListedNode(node, pinned=not _is_claimed(entry, "addresses"))
+
+
+def _lesser(found: Findings, entry: _NodeEntry, role: Role) -> Role:
+    """The role with the lesser right, if pin and claim contradict each other."""
+    claimed = entry.claimed.get("role", role.value)
+    if _is_claimed(entry, "role") or _role_named(claimed) is role:
+        return role
+    problem = messages.pin_against_claim(entry.name, role, short(claimed))
+    found.notices.append(str(problem))
+    return Role.AGENT
 
 
 def _entry(found: Findings, path: str, name: object, value: object) -> _NodeEntry | None:
@@ -106,8 +108,7 @@ def _unless_claimed(
     """
     own = Findings()
     value = read(own)
-    claimed = column in entry.claimed and entry.columns.get(column) == entry.claimed[column]
-    if own.faults and claimed:
+    if own.faults and _is_claimed(entry, column):
         found.notices += [f"{fault}; minion {entry.name} claims so itself" for fault in own.faults]
         found.unsure.append(f"what minion {entry.name} claims as its {column} cannot be read")
     else:
@@ -115,44 +116,8 @@ def _unless_claimed(
     return not own.faults, value
 
 
-def _claimed_outside(
-    found: Findings,
-    path: str,
-    entry: _NodeEntry,
-    addresses: list[netaddr.IPAddress],
-    node_cidrs: Networks,
-) -> frozenset[netaddr.IPAddress]:
-    """The claimed addresses that are in none of the site's node networks."""
-    if not node_cidrs:
-        return frozenset()
-    claimed = _legible_addresses(entry.claimed.get("addresses"))
-    outside = [
-        each
-        for each in addresses
-        if each in claimed and not any(each in network for network in node_cidrs)
-    ]
-    found.notices += [
-        str(
-            Problem(
-                f"{path}: {entry.name} claims {each}, which is in none of {ROOT}:node_cidrs "
-                f"({', '.join(map(str, node_cidrs))}); it is not let in",
-                "add its network there, or correct node-ip on that node",
-            )
-        )
-        for each in outside
-    ]
-    return frozenset(outside)
-
-
-def _legible_addresses(value: object) -> frozenset[netaddr.IPAddress]:
-    """What can be read of a list of addresses, however they are spelled."""
-    read = set()
-    for item in value if isinstance(value, (list, tuple)) else ():
-        try:
-            read.add(parse_address(item))
-        except ValueError:
-            continue  # It cannot be in force, so it need not be judged.
-    return frozenset(read)
+def _is_claimed(entry: _NodeEntry, column: str) -> bool:
+    return column in entry.claimed and entry.columns.get(column) == entry.claimed[column]
 
 
 def note_unheard_minions(found: Findings, value: object, nodes: tuple[Node, ...]) -> None:
@@ -170,26 +135,25 @@ def note_unheard_minions(found: Findings, value: object, nodes: tuple[Node, ...]
         )
 
 
-def refuse_wrong_role(
-    found: Findings, minion_id: str, role: str | None, entries: object, nodes: tuple[Node, ...]
-) -> None:
+def refuse_wrong_role(found: Findings, minion_id: str, role: str | None, entries: object) -> None:
     """Note that this node is not listed, or that its grain and the pillar contradict each other."""
     own_role = _role_of_grain(found, minion_id, role)
     if own_role is None or not isinstance(entries, Mapping) or not entries:
         return
     path = f"{_PATH}:{minion_id}"
-    own = next((node for node in nodes if node.name == minion_id), None)
     if minion_id not in entries:
         found.fault(
             path,
             f"this node is not among the nodes ({', '.join(sorted(map(printable, entries)))})",
             "add it, with its role and addresses",
         )
-    elif own is not None and own.role is not own_role:
+        return
+    listed = entries[minion_id]
+    pinned = _role_named(listed.get("role")) if isinstance(listed, Mapping) else None
+    if pinned not in (None, own_role):
         found.fault(
             f"{path}:role",
-            f"pillar says {own.role.value} and the grain k3s_role of the node says "
-            f"{own_role.value}",
+            f"pillar says {pinned.value} and the grain k3s_role of the node says {own_role.value}",
             "correct the pin in pillar, or the grain on the node and then run "
             "saltutil.refresh_grains",
         )
@@ -204,7 +168,7 @@ def _role_of_grain(found: Findings, minion_id: str, role: str | None) -> Role | 
             "configuration, then run saltutil.refresh_grains",
         )
         return None
-    own_role = next((each for each in Role if each.value == str(role).lower()), None)
+    own_role = _role_named(role)
     if own_role is None:
         found.fault(
             ROOT,
@@ -212,3 +176,9 @@ def _role_of_grain(found: Findings, minion_id: str, role: str | None) -> Role | 
             "set it to server or agent, then run saltutil.refresh_grains",
         )
     return own_role
+
+
+def _role_named(value: object) -> Role | None:
+    if not isinstance(value, str):
+        return None
+    return next((each for each in Role if each.value == value.lower()), None)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from k3sfw_engine.errors import BadTables, Fault
 from k3sfw_engine.model.addresses import Networks
 from k3sfw_engine.model.rows import ROOT, FlannelBackend, Node, PodsFrom, Tables
+from k3sfw_engine.port_tables.believed_addresses import Trust
 from k3sfw_engine.port_tables.defaults import POD_CIDRS, SERVICE_CIDRS
 from k3sfw_engine.port_tables.findings import Findings, short
 from k3sfw_engine.port_tables.read_nodes import (
@@ -74,9 +75,9 @@ def parse_tables(pillar: object, *, minion_id: str, role: str | None) -> Tables:
     peer_rows = None
     if "peer_ports" in tree:
         peer_rows = read_tables(found, f"{ROOT}:peer_ports", tree["peer_ports"], groups, backend)
-    nodes = _nodes(found, tree, () if own.faults else pod_cidrs)
+    nodes = _nodes(found, tree, minion_id, () if own.faults else pod_cidrs, service_cidrs)
     firewall = _firewall(found, tree.get("firewall", {}), nodes)
-    refuse_wrong_role(found, minion_id, role, tree.get("nodes"), nodes)
+    refuse_wrong_role(found, minion_id, role, tree.get("nodes"))
     if found.faults or backend is None:
         raise BadTables(found.faults)
     return Tables(
@@ -105,11 +106,17 @@ def _no_pillar(minion_id: str) -> Fault:
     )
 
 
-def _nodes(found: Findings, tree: Mapping[Any, Any], pod_cidrs: Networks) -> tuple[Node, ...]:
+def _nodes(
+    found: Findings,
+    tree: Mapping[Any, Any],
+    minion_id: str,
+    pod_cidrs: Networks,
+    service_cidrs: Networks,
+) -> tuple[Node, ...]:
     node_cidrs: Networks = ()
     if "node_cidrs" in tree:
         node_cidrs = networks(found, f"{ROOT}:node_cidrs", tree["node_cidrs"])
-    nodes = read_nodes(found, tree, node_cidrs)
+    nodes = read_nodes(found, tree, Trust(minion_id, node_cidrs, (*pod_cidrs, *service_cidrs)))
     nodes = read_pod_networks(found, nodes, tree.get("nodes"), pod_cidrs)
     note_unheard_minions(found, tree.get("unheard_minions", ()), nodes)
     return nodes

@@ -51,6 +51,8 @@ def unasked_peers(tables: Tables, own: Node, chosen: Iterable[Node]) -> Iterator
     """A verdict on each chosen peer that could be asked nothing at all."""
     families = {address.version for address in own.addresses}
     for peer in chosen:
+        if not peer.addresses:
+            continue  # a notice says why none of its addresses is believed
         if peer.role is not own.role and tables.peer_rows is None:
             problem = messages.rows_of_peer_unknown()
         elif not families & {address.version for address in peer.addresses}:

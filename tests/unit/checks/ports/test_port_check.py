@@ -59,6 +59,16 @@ def signs(questions):
     return signs
 
 
+def test_a_peer_of_which_no_address_is_believed_is_not_asked():
+    claimed = {"role": "agent", "addresses": ["10.0.2.15"]}
+    tree = pillar()
+    tree["nodes"] |= {name: {**claimed, "claimed": claimed} for name in ("x1", "x2")}
+    found = tables("agent", tree)
+    assert not list(asked(found, "a1", "x1", "x2"))
+    chosen = [own(found, "x1"), own(found, "x2")]
+    assert list(questions_to_peers.unasked_peers(found, own(found, "a1"), chosen)) == []
+
+
 MANAGER = dict.fromkeys(("tcp/3000", "tcp/9095", "tcp/9093", "tcp/9090", "tcp/6379"), "open")
 ANY = dict.fromkeys(("udp/8472", "tcp/10250", "tcp/9500", "tcp/8500", "tcp/80", "tcp/443"), "open")
 SERVERS = {"tcp/6443": "open", "tcp/5001": "open"}

@@ -1,0 +1,93 @@
+"""Sentences about what minions claim and what follows from it.
+
+A claim that is not believed never refuses the pillar: it becomes a notice, on every node that reads
+the list.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+import netaddr
+
+from k3sfw_engine.errors import Problem
+from k3sfw_engine.model.addresses import Networks
+from k3sfw_engine.model.rows import ROOT, Role
+from k3sfw_engine.port_tables.defaults import MOST_NAMED
+
+NODES = f"{ROOT}:nodes"
+_REFRESH = "salt '*' saltutil.refresh_grains"
+
+Claims = Sequence[tuple[str, netaddr.IPAddress]]
+
+
+def some(items: Sequence[str], what: str = "", separator: str = ", ") -> str:
+    """The first of many items, and how many more there are."""
+    more = len(items) - MOST_NAMED
+    shown = separator.join(items[:MOST_NAMED])
+    return f"{shown} and {more} more {what}".rstrip() if more > 0 else shown
+
+
+def outside_of_node_cidrs(claims: Claims, node_cidrs: Networks) -> Problem:
+    """Claimed addresses that the site's own networks of nodes exclude."""
+    return Problem(
+        f"{NODES}: {_claims(claims)}, which is in none of {ROOT}:node_cidrs "
+        f"({', '.join(map(str, node_cidrs))}); it is not let in",
+        "add its network there, or correct node-ip on that node",
+    )
+
+
+def inside_of_cluster_networks(claims: Claims, networks: Networks) -> Problem:
+    """Claimed addresses that belong to pods or services."""
+    return Problem(
+        f"{NODES}: {_claims(claims)}, which is an address of pods or services "
+        f"({', '.join(map(str, networks))}) and not of a node; it is not let in",
+        f"correct node-ip on that node, or {ROOT}:pod_cidrs and {ROOT}:service_cidrs",
+    )
+
+
+def claimed_by_several(shared: Mapping[netaddr.IPAddress, Sequence[str]]) -> Problem:
+    """Addresses with the nodes that claim each of them."""
+    each = [f"{address} is claimed by {some(names)}" for address, names in shared.items()]
+    example = next(iter(shared.values()))[0]
+    return Problem(
+        f"{NODES}: {some(each, 'addresses', '; ')}. An address of several "
+        "nodes identifies none of them: it is in no ipset, and no check asks it",
+        "set node-ip in the configuration of K3s on these nodes if it is not what K3s uses, then "
+        f"run {_REFRESH}; or pin what peers see, as {NODES}:{example}:addresses",
+    )
+
+
+def claimed_beside_pin(claims: Claims, pins: Mapping[netaddr.IPAddress, str]) -> Problem:
+    """Claimed addresses that are pinned to other nodes."""
+    each = [
+        f"{name} claims {address}, which is pinned to {pins[address]}" for name, address in claims
+    ]
+    return Problem(
+        f"{NODES}: {some(each, 'claims', '; ')}; the pin wins",
+        f"correct node-ip on that node, then run {_REFRESH}; or correct the pin",
+    )
+
+
+def without_address(names: Sequence[str]) -> Problem:
+    """Nodes of which no address is believed."""
+    return Problem(
+        f"{NODES}: no address is left of {some(names)}: no peer lets these nodes in, and no "
+        "check asks them",
+        f"pin what peers see, as {NODES}:{names[0]}:addresses",
+    )
+
+
+def pin_against_claim(name: str, pin: Role, claim: str) -> Problem:
+    """A pinned role that the minion itself contradicts."""
+    return Problem(
+        f"{NODES}:{name}: the pin says {pin.value} and the grain k3s_role says {claim}; in doubt "
+        f"{name} has the rights of an agent only",
+        f"correct {NODES}:{name}:role in pillar, or the grain on {name} and then run "
+        f"salt {shlex.quote(name)} saltutil.refresh_grains",
+    )
+
+
+def _claims(claims: Claims) -> str:
+    return some([f"{name} claims {address}" for name, address in claims], "claims")
