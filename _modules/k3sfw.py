@@ -457,10 +457,10 @@ def explain(source, port=None, protocol="tcp"):
         The source address of the packet.
 
     port
-        The destination port on this node; none with protocol ``any``.
+        The destination port on this node; none with a protocol that has no ports.
 
     protocol
-        ``tcp`` (default), ``udp``, ``sctp`` or ``any``.
+        ``tcp`` (default), ``udp``, ``sctp``, ``any``, or an IP protocol such as ``vrrp`` or 112.
 
     Returns ``{verdict, source, rows: [...], accepted_by: [...]}``. The verdict is ``open`` if a row
     allows the packet, and ``not in the tables`` if none does: then the firewalld zone of the
@@ -471,13 +471,15 @@ def explain(source, port=None, protocol="tcp"):
     .. code-block:: bash
 
         salt s1 k3sfw.explain source=192.0.2.21 port=2379
+        salt s1 k3sfw.explain source=192.0.2.12 protocol=vrrp
     """
     try:
         packet = _explain.parse_packet(source, port, protocol)
     except ValueError as error:
         raise SaltInvocationError(
             f"source={source!r} port={port!r} protocol={protocol!r}: {error}. Fix: give one "
-            "address, a port from 1 to 65535 and tcp, udp, sctp or any"
+            "address, a port from 1 to 65535 and tcp, udp or sctp; or an IP protocol, or any, "
+            "without a port"
         ) from error
     return _explain.explain(packet, *_node_tables()).as_dict()
 

@@ -18,8 +18,9 @@ from k3sfw_engine.model.firewall_objects import (
     make_object,
     read_plain,
 )
+from k3sfw_engine.model.protocol_names import protocol_of_number
 from k3sfw_engine.model.rich_rules import RichRule
-from k3sfw_engine.model.rows import PortRange, Protocol, Role, Tables
+from k3sfw_engine.model.rows import WHOLE_PROTOCOLS, PortRange, Protocol, Role, Tables
 from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.plan.desired.desired_objects import Desired
 from k3sfw_engine.port_tables.read_pillar import parse_tables
@@ -197,13 +198,14 @@ RICH_RULES = st.builds(
         family,
         ipset=f"k3s-node-{family}" if source == "ipset" else "",
         address={4: "192.0.2.0/24", 6: "2001:db8::/32"}[family] if source == "address" else "",
-        protocol=ports[0] if ports else Protocol.ANY,
-        port=PortRange(*sorted(ports[1])) if ports else None,
-        source_port=bool(ports) and source_port,
+        protocol=ports[0],
+        port=PortRange(*sorted(ports[1])) if ports[1:] else None,
+        source_port=bool(ports[1:]) and source_port,
     ),
     st.sampled_from([4, 6]),
     st.sampled_from(["ipset", "address", ""]),
-    st.none()
+    st.just((Protocol.ANY,))
+    | st.tuples(st.sampled_from(sorted(WHOLE_PROTOCOLS)).map(protocol_of_number))
     | st.tuples(
         st.sampled_from([Protocol.TCP, Protocol.UDP, Protocol.SCTP]),
         st.tuples(st.integers(1, 65535), st.integers(1, 65535)),

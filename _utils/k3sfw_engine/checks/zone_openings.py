@@ -13,30 +13,33 @@ import netaddr
 
 from k3sfw_engine.model.addresses import FAMILIES, Networks, networks_of_range
 from k3sfw_engine.model.firewall_objects import FirewalldObject
-from k3sfw_engine.model.port_ranges import EVERY_PORT, parse_span
+from k3sfw_engine.model.port_ranges import EVERY_PORT, parse_port
+from k3sfw_engine.model.protocol_names import protocol_of_number
 from k3sfw_engine.model.rich_rules import Parts, Rule, write_rule
 from k3sfw_engine.model.rows import PortRange, Protocol
 from k3sfw_engine.model.zones import IPSET, ServiceDefinition
 
-_TRANSPORTS = (Protocol.TCP, Protocol.UDP, Protocol.SCTP)
-_PROTOCOLS: Mapping[str, tuple[Protocol, ...]] = {
-    "tcp": (Protocol.TCP,),
-    "6": (Protocol.TCP,),
-    "udp": (Protocol.UDP,),
-    "17": (Protocol.UDP,),
-    "sctp": (Protocol.SCTP,),
-    "132": (Protocol.SCTP,),
+# ``any`` stands for all protocols that have no ports.
+_EVERY_PROTOCOL = (Protocol.TCP, Protocol.UDP, Protocol.SCTP, Protocol.ANY)
+# What /etc/protocols calls them on Debian or Fedora, where a row has another name or none.
+_OTHER_NAMES: Mapping[str, Protocol] = {
+    "ipencap": Protocol.IPIP,
+    "ipv4": Protocol.IPIP,
+    "ipv6": Protocol("41"),
+    "ospfigp": Protocol.OSPF,
 }
 _MAC = re.compile(r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}\Z")
 
 
 @dataclass(frozen=True)
 class Opening:
-    """Ports that one element of a zone opens.
+    """Ports that one element of a zone opens, or a protocol that has none.
 
     setting, value
         The element in firewall-cmd's words: ``port`` and ``22/tcp``, ``service`` and ``ssh``,
         ``rich-rule`` and its text; without a value what the zone's target allows.
+    protocol, ports
+        Every port, where the protocol has none; ``any`` is every protocol that has none.
     source
         An address, a network, ``ipset:NAME`` or a MAC; empty for every source of these families.
     inverted
@@ -58,6 +61,10 @@ class Opening:
         if self.ports == EVERY_PORT:
             return f"{self.setting} {self.value}".strip()
         return f"{self.ports}/{self.protocol.value}"
+
+    def is_of(self, protocol: Protocol) -> bool:
+        """Whether it opens this protocol, or a port of it."""
+        return self.protocol is protocol or (self.protocol is Protocol.ANY and protocol.is_whole)
 
 
 def is_mac(source: str) -> bool:
@@ -89,7 +96,7 @@ def _networks(text: str) -> Iterator[netaddr.IPNetwork]:
 
 
 def openings(zone: FirewalldObject, services: Mapping[str, ServiceDefinition]) -> Iterator[Opening]:
-    """Every port that the zone or policy opens, element by element.
+    """Everything that the zone or policy opens, element by element.
 
     A source port opens all ports, because the sender chooses it.
     """
@@ -107,7 +114,7 @@ def openings(zone: FirewalldObject, services: Mapping[str, ServiceDefinition]) -
 
 def everything() -> Iterator[Opening]:
     """What a zone with the target ACCEPT opens."""
-    yield from (Opening("", "", protocol, EVERY_PORT) for protocol in _TRANSPORTS)
+    yield from (Opening("", "", protocol, EVERY_PORT) for protocol in _EVERY_PROTOCOL)
 
 
 def rejects_the_rest(zone: FirewalldObject) -> bool:
@@ -141,17 +148,22 @@ def forward_ports(zone: FirewalldObject) -> Iterator[tuple[str, PortRange, Proto
 
 def _ports(setting: str, value: str, text: str) -> Iterator[Opening]:
     """What ``2379-2380/tcp`` opens; a port given by its name is skipped."""
-    span, _slash, protocol = text.partition("/")
-    for each in _PROTOCOLS.get(protocol, ()):
-        try:
-            yield Opening(setting, value, each, parse_span(span))
-        except ValueError:
-            continue
+    try:
+        port = parse_port(text)
+    except ValueError:
+        return
+    yield Opening(setting, value, port.protocol, port.ports)
 
 
 def _every_port(setting: str, value: str, protocol: str) -> Iterator[Opening]:
-    for each in _PROTOCOLS.get(protocol, ()):
-        yield Opening(setting, value, each, EVERY_PORT)
+    """What a protocol opens; one whose name is not known here is skipped."""
+    try:
+        numbered = protocol_of_number(int(protocol)) if protocol.isdecimal() else Protocol(protocol)
+    except ValueError:
+        if protocol not in _OTHER_NAMES:
+            return
+        numbered = _OTHER_NAMES[protocol]
+    yield Opening(setting, value, numbered, EVERY_PORT)
 
 
 def _of_service(setting: str, value: str, service: ServiceDefinition) -> Iterator[Opening]:
@@ -215,4 +227,4 @@ def _of_element(
             service = services.get(attributes.get("name", ""), ServiceDefinition())
             yield from _of_service(setting, value, service)
             return
-    yield from (Opening(setting, value, protocol, EVERY_PORT) for protocol in _TRANSPORTS)
+    yield from (Opening(setting, value, protocol, EVERY_PORT) for protocol in _EVERY_PROTOCOL)

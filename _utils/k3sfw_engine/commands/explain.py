@@ -9,6 +9,7 @@ from typing import Any
 import netaddr
 
 from k3sfw_engine.model.firewall_objects import PODS_TO_HOST, ROWS, ZONE, Kind
+from k3sfw_engine.model.protocol_names import parse_protocol
 from k3sfw_engine.model.row_sources import is_pod_row, networks_of_source
 from k3sfw_engine.model.rows import Protocol, Role, Row, Tables
 from k3sfw_engine.model.rule_matches_packet import Packet, rule_matches
@@ -40,18 +41,24 @@ class Explanation:
 def parse_packet(source: object, port: object, protocol: object) -> Packet:
     """Read what an operator typed.
 
-    Raises ``ValueError`` if it is not an address, a port and a protocol.
+    Raises ``ValueError`` if it is not an address, a protocol, and a port where that has ports.
     """
+    try:
+        known = parse_protocol(protocol)
+    except ValueError as error:
+        raise ValueError(f"the protocol {error}") from error
     try:
         packet = Packet(
             netaddr.IPAddress(str(source), flags=netaddr.INET_PTON),
-            Protocol(str(protocol).lower()),
+            known,
             None if port is None else int(str(port)),
         )
     except (netaddr.AddrFormatError, TypeError) as error:
         raise ValueError(str(error)) from error
-    if packet.protocol is not Protocol.ANY and packet.port not in range(1, 65536):
+    if packet.protocol.has_ports and packet.port not in range(1, 65536):
         raise ValueError("there is no such port")
+    if packet.protocol.is_whole and port is not None:
+        raise ValueError(f"{packet.protocol.value} has no ports")
     return packet
 
 
@@ -79,7 +86,9 @@ def explain(packet: Packet, tables: Tables, role: Role) -> Explanation:
 def _is_for_port(row: Row, packet: Packet) -> bool:
     if row.protocol is Protocol.ANY:
         return True
-    return row.protocol is packet.protocol and any(
+    if row.protocol is not packet.protocol:
+        return False
+    return not row.ports or any(
         packet.port is not None and packet.port in ports for ports in row.ports
     )
 

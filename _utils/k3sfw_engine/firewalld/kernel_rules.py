@@ -19,8 +19,9 @@ from typing import Any
 
 from k3sfw_engine.host.nft_command import finish_nft, nft_failure, start_nft
 from k3sfw_engine.model.firewall_objects import PREFIX, Item, Kind
+from k3sfw_engine.model.protocol_names import protocol_of_number
 from k3sfw_engine.model.rich_rules import RichRule
-from k3sfw_engine.model.rows import PortRange, Protocol
+from k3sfw_engine.model.rows import WHOLE_PROTOCOLS, PortRange, Protocol
 from k3sfw_engine.plan.kernel_drift import ANY, SOMETIMES, KernelFact, KernelRules
 
 # The chains that every version of firewalld makes for a policy and for a zone. How packets reach
@@ -36,7 +37,7 @@ _ZONE_CHAIN = re.compile(rf"filter_IN_({PREFIX}[^_]*)\Z")
 
 
 def parse_nft_listing(listing: str | bytes) -> KernelRules:
-    """Read ``nft -j list table inet firewalld`` into facts about our objects."""
+    """Read ``nft -j -p list table inet firewalld`` into facts about our objects."""
     items = json.loads(listing)["nftables"]
     rules = [item["rule"] for item in items if "rule" in item]
     chains = [item["chain"] for item in items if "chain" in item]
@@ -211,8 +212,11 @@ def _match_parts(left: Mapping[str, Any], right: Any) -> dict[str, Any]:
                 "port": PortRange(*ports),
                 "source_port": field == "sport",
             }
-    if left.get("meta", {}).get("key") == "nfproto":
+    meta = left.get("meta", {}).get("key")
+    if meta == "nfproto":
         return {"family": 4 if right == "ipv4" else 6}
+    if meta == "l4proto" and isinstance(right, int) and right in WHOLE_PROTOCOLS:
+        return {"protocol": protocol_of_number(right)}
     return {"other": True}
 
 
@@ -229,6 +233,8 @@ def _address(element: Any) -> str:
 
 
 _TABLE = ("inet", "firewalld")
+# Protocols by number: their names are those of the host's /etc/protocols, if it has one.
+_LIST = ("--json", "--numeric-protocol", "list")
 
 
 class Listing:
@@ -237,8 +243,8 @@ class Listing:
     def __init__(self, ipsets: Iterable[str] = ()) -> None:
         """Start nft for these ipsets, or without any for the whole table."""
         # One nft for each: of several commands, nft 1.0.6 finds only the set of the last one.
-        self._processes = [start_nft("-j", "list", "set", *_TABLE, name) for name in ipsets] or [
-            start_nft("-j", "list", "table", *_TABLE)
+        self._processes = [start_nft(*_LIST, "set", *_TABLE, name) for name in ipsets] or [
+            start_nft(*_LIST, "table", *_TABLE)
         ]
         self._beside = ThreadPoolExecutor(max_workers=1)
         self._rules = self._beside.submit(self._read)

@@ -80,5 +80,8 @@ class ZonePort:
 
 def parse_port(text: str) -> ZonePort:
     """Read ``2379-2380/tcp``. Raises ``ValueError`` for protocols that the tables do not know."""
-    span, _slash, protocol = text.partition("/")
-    return ZonePort(Protocol(protocol), parse_span(span))
+    span, _slash, name = text.partition("/")
+    protocol = Protocol(name)
+    if not protocol.has_ports:
+        raise ValueError(f"{name} has no ports")
+    return ZonePort(protocol, parse_span(span))

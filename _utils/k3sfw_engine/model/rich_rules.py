@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Union
 
 from k3sfw_engine.model.port_ranges import parse_span
-from k3sfw_engine.model.rows import PortRange, Protocol
+from k3sfw_engine.model.protocol_names import protocol_of_number
+from k3sfw_engine.model.rows import WHOLE_PROTOCOLS, PortRange, Protocol
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,10 @@ class RichRule:
         4 or 6.
     ipset, address
         The source. They exclude each other; neither means every source of the family.
+    protocol
+        Written by its number if it has no ports: not every host has a file that knows the names.
     port
-        The destination port, or the source port if ``source_port``; ``None`` with protocol any.
+        The destination port, or the source port if ``source_port``; ``None`` without ports.
     """
 
     family: int
@@ -57,6 +60,8 @@ class RichRule:
         if self.port is not None:
             name = "source-port" if self.source_port else "port"
             element = f' {name} port="{self.port}" protocol="{self.protocol.value}"'
+        elif self.protocol.is_whole:
+            element = f' protocol value="{self.protocol.number}"'
         return f'rule family="ipv{self.family}"{source}{element} accept'
 
     @property
@@ -71,6 +76,8 @@ class RichRule:
             element = "source-port" if self.source_port else "port"
             port = {"port": str(self.port), "protocol": self.protocol.value}
             parts.append(Part(element, port))
+        elif self.protocol.is_whole:
+            parts.append(Part("protocol", {"value": str(self.protocol.number)}))
         return (*parts, Part("accept", {}))
 
 
@@ -89,12 +96,15 @@ Rule = Union[RichRule, UnparsedRule]
 
 # -- reading --------------------------------------------------------------------------------------
 
+_WHOLE = frozenset(str(number) for number in WHOLE_PROTOCOLS)
+
 # Exactly what ``str`` writes. A node has hundreds of rules, read several times in one apply.
 _OUR_WORDS = re.compile(
     r'rule family="ipv(?P<family>[46])"'
     r'(?: source (?P<by>ipset|address)="(?P<source>[^"]+)")?'
     r'(?: (?P<element>port|source-port) port="(?P<port>[1-9][0-9]*(?:-[1-9][0-9]*)?)"'
-    r' protocol="(?P<protocol>tcp|udp|sctp)")? accept'
+    r' protocol="(?P<protocol>tcp|udp|sctp)"'
+    rf'| protocol value="(?P<number>{"|".join(_WHOLE)})")? accept'
 )
 
 # ``source NOT address="192.0.2.0/24"``: a word, a word with a value.
@@ -117,11 +127,15 @@ def read_rule(text: str) -> Rule:
             family=int(match["family"]),
             ipset=match["source"] if match["by"] == "ipset" else "",
             address=match["source"] if match["by"] == "address" else "",
-            protocol=Protocol(match["protocol"] or "any"),
+            protocol=_protocol(match["protocol"] or "", match["number"] or ""),
             port=parse_span(match["port"]) if match["port"] else None,
             source_port=match["element"] == "source-port",
         )
     return UnparsedRule(text, tuple(_parts_of_words(text)))
+
+
+def _protocol(with_ports: str, number: str) -> Protocol:
+    return protocol_of_number(int(number)) if number else Protocol(with_ports or "any")
 
 
 def read_rule_element(element: ElementTree.Element) -> Rule:
@@ -173,18 +187,21 @@ def _as_rich_rule(parts: Parts) -> RichRule | None:
     rule, source = by_name.pop("rule", {}), by_name.pop("source", {})
     ports = [name for name in _PORT_ELEMENTS if name in by_name]
     port = by_name.pop(ports[0]) if ports else {}
+    whole = by_name.pop("protocol", {}) if not ports else {}
     if by_name != {"accept": {}} or set(rule) != {"family"} or rule["family"] not in _FAMILIES:
         return None
     if len(source) > 1 or not set(source) <= {"ipset", "address"} or "" in source.values():
         return None
     if ports and set(port) != {"port", "protocol"}:
         return None
+    if whole and (set(whole) != {"value"} or whole["value"] not in _WHOLE):
+        return None
     try:
         return RichRule(
             family=_FAMILIES[rule["family"]],
             ipset=source.get("ipset", ""),
             address=source.get("address", ""),
-            protocol=Protocol(port.get("protocol", "any")),
+            protocol=_protocol(port.get("protocol", ""), whole.get("value", "")),
             port=parse_span(port["port"]) if ports else None,
             source_port=ports == ["source-port"],
         )

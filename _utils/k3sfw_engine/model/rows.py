@@ -15,12 +15,86 @@ ROOT = "k3s"
 
 
 class Protocol(str, Enum):
-    """The protocols of a row; ``any`` has no ports."""
+    """The protocol of a row: one with ports, an IP protocol as a whole, or any of them.
+
+    An IP protocol without a name here is a member as well, as soon as it is asked for:
+    ``Protocol("253")``.
+    """
 
     TCP = "tcp"
     UDP = "udp"
     SCTP = "sctp"
     ANY = "any"
+    ICMP = "icmp"
+    IGMP = "igmp"
+    IPIP = "ipip"
+    GRE = "gre"
+    ESP = "esp"
+    AH = "ah"
+    IPV6_ICMP = "ipv6-icmp"
+    OSPF = "ospf"
+    PIM = "pim"
+    VRRP = "vrrp"
+    L2TP = "l2tp"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Protocol | None:
+        if not isinstance(value, str) or value not in _UNNAMED:
+            return None
+        member = str.__new__(cls, value)
+        member._name_, member._value_ = f"NUMBER_{value}", value
+        # One member for each number, as the standard library's Flag has for its combinations.
+        cls._value2member_map_[value] = member
+        return member
+
+    @property
+    def number(self) -> int | None:
+        """Its number in the header of IP; ``None`` for ``any``."""
+        if self is Protocol.ANY:
+            return None
+        return NUMBERS.get(self.value) or int(self.value)
+
+    @property
+    def has_ports(self) -> bool:
+        """Whether a row gives its ports."""
+        return self.value in _WITH_PORTS
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a row opens all of one IP protocol, which has no ports."""
+        return self is not Protocol.ANY and not self.has_ports
+
+    @property
+    def families(self) -> tuple[int, ...]:
+        """The address families in which it exists; IGMP of IPv6 is a part of ICMPv6."""
+        return {"icmp": (4,), "igmp": (4,), "ipv6-icmp": (6,)}.get(self.value, (4, 6))
+
+
+# https://www.iana.org/assignments/protocol-numbers
+NUMBERS: Mapping[str, int] = {
+    "icmp": 1,
+    "igmp": 2,
+    "ipip": 4,
+    "tcp": 6,
+    "udp": 17,
+    "gre": 47,
+    "esp": 50,
+    "ah": 51,
+    "ipv6-icmp": 58,
+    "ospf": 89,
+    "pim": 103,
+    "vrrp": 112,
+    "l2tp": 115,
+    "sctp": 132,
+}
+# The headers that IPv6 puts before a protocol, and "none follows": no rule sees their numbers.
+# 255 is reserved.
+NOT_PROTOCOLS = (0, 43, 44, 59, 60, 255)
+_WITH_PORTS = ("tcp", "udp", "sctp")
+WHOLE_PROTOCOLS = frozenset(range(256)).difference(
+    NOT_PROTOCOLS, (NUMBERS[name] for name in _WITH_PORTS)
+)
+_UNNAMED = {str(number) for number in WHOLE_PROTOCOLS.difference(NUMBERS.values())}
 
 
 class Role(str, Enum):

@@ -18,7 +18,7 @@ class Packet:
     """A packet from an address, or all packets from a network, to a port of this host.
 
     port
-        ``None`` with protocol any.
+        ``None`` with a protocol that has none.
     """
 
     source: netaddr.IPAddress | netaddr.IPNetwork
@@ -40,13 +40,13 @@ def rule_matches(rule: RichRule, question: Packet, objects: Objects) -> bool:
 
 
 def is_about(rule: RichRule, protocol: Protocol, port: int | None) -> bool:
-    """Whether the rule opens this port of the host."""
-    if rule.port is None:
+    """Whether the rule opens this port of the host, or this protocol that has none."""
+    if rule.protocol is Protocol.ANY:
         return True
     # The sender chooses the source port, so such a rule opens no port of ours.
     if rule.source_port or rule.protocol is not protocol:
         return False
-    return port is not None and port in rule.port
+    return rule.port is None or (port is not None and port in rule.port)
 
 
 def sources_of(rule: RichRule, objects: Objects) -> tuple[netaddr.IPNetwork, ...]:

@@ -196,7 +196,9 @@ def _uncovered(reason: str, text: str, context: AdoptionContext) -> _KeepReason:
 
 def _plain_source(rule: Item) -> netaddr.IPNetwork | None:
     """The network from which a rule accepts everything; none for any other rule."""
-    if not isinstance(rule, RichRule) or not rule.address or rule.port is not None:
+    if not isinstance(rule, RichRule) or not rule.address:
+        return None
+    if rule.protocol is not Protocol.ANY:
         return None
     try:
         network = netaddr.IPNetwork(rule.address)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 import netaddr
@@ -34,6 +34,7 @@ from k3sfw_engine.port_tables.single_values import (
     network,
     networks,
     port_range,
+    protocol as read_protocol,
     refuse_unknown_keys,
     text,
 )
@@ -164,7 +165,7 @@ def _row_of_columns(
     columns: Mapping[str, object],
     groups: Groups,
 ) -> Row | None:
-    protocol = choice(found, f"{path}:protocol", columns["protocol"], Protocol)
+    protocol = read_protocol(found, f"{path}:protocol", columns["protocol"])
     ports = _ports(found, f"{path}:port", protocol, columns.get("port", _MISSING))
     sources = _sources(found, f"{path}:source", columns["source"], groups)
     destination = choice(found, f"{path}:destination", columns["destination"], Destination)
@@ -177,15 +178,20 @@ def _row_of_columns(
         )
     if protocol is None or destination is None:
         return None
+    _refuse_other_family(found, f"{path}:source", protocol, sources, groups)
     return Row(table, name, protocol, ports, sources, destination, description)
 
 
 def _ports(
     found: Findings, path: str, protocol: Protocol | None, value: object
 ) -> tuple[PortRange, ...]:
-    if protocol is Protocol.ANY:
+    if protocol is not None and not protocol.has_ports:
         if value is not _MISSING:
-            found.fault(path, "protocol any has no port", "remove it, or name the protocol")
+            found.fault(
+                path,
+                f"protocol {protocol.value} has no port",
+                "remove it, or name another protocol",
+            )
         return ()
     if value is _MISSING:
         if protocol is not None:
@@ -225,11 +231,29 @@ def _source(found: Findings, path: str, name: object, *, groups: Groups) -> Sour
 
 
 def _is_everyone(source: Source, groups: Groups) -> bool:
-    members = {
-        SourceKind.GROUP: groups.get(source.value, ()),
-        SourceKind.CIDR: (source.value,) if source.value else (),
-    }.get(source.kind, ())
-    return any(netaddr.IPNetwork(member).prefixlen == 0 for member in members)
+    return any(network.prefixlen == 0 for network in _networks(source, groups))
+
+
+def _networks(source: Source, groups: Groups) -> tuple[netaddr.IPNetwork, ...]:
+    """The networks of a group or a CIDR; none for the other kinds of sources."""
+    if source.kind is SourceKind.CIDR:
+        return (netaddr.IPNetwork(source.value),)
+    return groups.get(source.value, ()) if source.kind is SourceKind.GROUP else ()
+
+
+def _refuse_other_family(
+    found: Findings, path: str, protocol: Protocol, sources: Iterable[Source], groups: Groups
+) -> None:
+    """Note sources from which a protocol of one address family cannot come."""
+    for source in sources:
+        versions = {network.version for network in _networks(source, groups)}
+        if versions and versions.isdisjoint(protocol.families):
+            found.fault(
+                path,
+                f"{source} has no addresses of IPv{protocol.families[0]}, and {protocol.value} "
+                "exists in that family alone",
+                "name the protocol or the source of the other family",
+            )
 
 
 def _refuse_duplicates(found: Findings, path: str, rows: list[Row]) -> None:

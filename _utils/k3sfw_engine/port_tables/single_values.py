@@ -14,7 +14,8 @@ import netaddr
 
 from k3sfw_engine.model.addresses import parse_address, parse_network, without_contained
 from k3sfw_engine.model.port_ranges import parse_span
-from k3sfw_engine.model.rows import PortRange
+from k3sfw_engine.model.protocol_names import parse_protocol
+from k3sfw_engine.model.rows import PortRange, Protocol
 from k3sfw_engine.port_tables.defaults import LONGEST_TEXT
 from k3sfw_engine.port_tables.findings import Findings, below, short
 
@@ -66,6 +67,15 @@ def choice(found: Findings, path: str, value: object, among: type[_Enum]) -> _En
                 return member
     found.fault(path, f"{short(value)} is not one of {', '.join(each.value for each in among)}")
     return None
+
+
+def protocol(found: Findings, path: str, value: object) -> Protocol | None:
+    """Read a protocol by its name or its number."""
+    try:
+        return parse_protocol(value)
+    except ValueError as error:
+        found.fault(path, f"{short(value)} {error}")
+        return None
 
 
 def each(

@@ -6,7 +6,7 @@ import netaddr
 import pytest
 from hypothesis import given
 
-from k3sfw_engine.commands.explain import explain
+from k3sfw_engine.commands.explain import explain, parse_packet
 from k3sfw_engine.model.firewall_objects import Kind
 from k3sfw_engine.model.rows import Protocol, Role
 from k3sfw_engine.model.rule_matches_packet import Packet
@@ -57,6 +57,47 @@ def rows(*question, **options):
 def test_the_rows_that_accept_a_tcp_packet(source, port, on_server, on_agent):
     assert rows(source, port) == on_server
     assert rows(source, port, role="agent") == on_agent
+
+
+WITH_VRRP = changed(
+    "ports:cluster:vrrp", {"protocol": "vrrp", "source": "server", "destination": "any"}
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "protocol", "expected"),
+    [
+        (SERVER, "vrrp", ["cluster:vrrp"]),
+        ("2001:db8::12", "vrrp", ["cluster:vrrp"]),
+        (AGENT, "vrrp", []),
+        (POD, "vrrp", ["cluster:pods"]),
+        (SERVER, "esp", []),
+    ],
+)
+def test_the_rows_that_accept_a_packet_of_an_ip_protocol(source, protocol, expected):
+    assert rows(source, protocol=protocol, tree=WITH_VRRP) == expected
+
+
+def test_a_row_of_an_ip_protocol_opens_no_port():
+    assert rows(SERVER, 2379, tree=WITH_VRRP) == ["cluster:etcd"]
+    assert rows(SERVER, 2381, tree=WITH_VRRP) == []
+
+
+@pytest.mark.parametrize(
+    ("protocol", "port", "read"),
+    [("VRRP", None, "vrrp"), (112, None, "vrrp"), ("253", None, "253"), ("tcp", "22", "tcp")],
+)
+def test_an_operator_gives_a_protocol_as_in_a_row(protocol, port, read):
+    assert parse_packet(SERVER, port, protocol).protocol is Protocol(read)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "port"),
+    [("vrrp", 22), ("tcp", None), (6, 22), ("ipv4", None), ("", None), (None, None), ("tcp", 0)],
+)
+def test_what_is_not_a_packet_is_refused(protocol, port):
+    with pytest.raises(ValueError, match="protocol|port"):
+        parse_packet(SERVER, port, protocol)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,14 @@ def test_the_parts_of_a_rule_of_ours_are_those_of_its_words(rule):
         'rule family="ipv4" port port="22" protocol="any" accept',
         "rule family=ipv4 port port=22 protocol=tcp accept",
         '<rule family="ipv4"><source ipset=""/><accept/></rule>',
+        'rule family="ipv4" protocol value="vrrp" accept',
+        'rule family="ipv4" protocol value="6" accept',
+        'rule family="ipv4" protocol value="0" accept',
+        'rule family="ipv4" protocol value="0112" accept',
+        'rule family="ipv4" protocol value="255" accept',
+        '<rule family="ipv4"><protocol value="vrrp"/><accept/></rule>',
+        '<rule family="ipv4"><protocol value="17"/><accept/></rule>',
+        '<rule family="ipv4"><protocol value="112"/><protocol value="50"/></rule>',
     ],
 )
 def test_a_rule_of_another_form_keeps_its_text(text):

@@ -341,6 +341,9 @@ def nft_of(rich_rule):
         field = "sport" if rich_rule.source_port else "dport"
         right = low if low == high else {"range": [low, high]}
         yield match(rich_rule.protocol.value, field, right)
+    elif rich_rule.protocol.number is not None:
+        left, right = {"meta": {"key": "l4proto"}}, rich_rule.protocol.number
+        yield {"match": {"op": "==", "left": left, "right": right}}
     yield ACCEPT
 
 

@@ -40,10 +40,22 @@ def test_what_pillar_does_not_say_is_as_k3s_has_it(key, default):
 @pytest.mark.parametrize(
     ("path", "value", "problem"),
     [
-        ("ports:cluster:etcd:protocol", "icmp", "'icmp' is not one of tcp, udp, sctp, any"),
+        ("ports:cluster:etcd:protocol", "icmpx", "'icmpx' is not one of tcp, udp, sctp, any"),
         ("ports:cluster:etcd:protocol", "tcp ", "is not one of"),
         ("ports:cluster:etcd:protocol", "tcp/udp", "is not one of"),
-        ("ports:cluster:etcd:protocol", 6, "6 is not one of"),
+        ("ports:cluster:etcd:protocol", 6, "6 is tcp, which has ports: write tcp, and the port"),
+        ("ports:cluster:etcd:protocol", "17", "'17' is udp, which has ports"),
+        ("ports:cluster:etcd:protocol", 132, "132 is sctp, which has ports"),
+        ("ports:cluster:etcd:protocol", 0, "0 is not the number of a protocol"),
+        ("ports:cluster:etcd:protocol", 256, "256 is not the number of a protocol"),
+        ("ports:cluster:etcd:protocol", -1, "-1 is not the number of a protocol"),
+        ("ports:cluster:etcd:protocol", 10**20, "is not the number of a protocol"),
+        ("ports:cluster:etcd:protocol", "44", "'44' is not the number of a protocol"),
+        ("ports:cluster:etcd:protocol", 112.0, "112.0 is not one of"),
+        ("ports:cluster:etcd:protocol", "0112", "'0112' is not one of"),
+        ("ports:cluster:etcd:protocol", "\u0661", "is not one of"),
+        ("ports:cluster:etcd:protocol", True, "True is not one of"),
+        ("ports:cluster:etcd:protocol", "ipv4", "can be understood in two ways: write ipip"),
         ("ports:cluster:etcd:protocol", None, "None is not one of"),
         ("ports:cluster:etcd:protocol", ["tcp", "udp"], "is not one of"),
         ("ports:cluster:etcd:destination", "pods", "is not one of server, agent, any"),
@@ -238,7 +250,7 @@ def test_a_missing_table_is_not_an_empty_one():
 
 def test_all_faults_are_listed_at_once_each_with_its_path():
     tree = pillar(cluster=5, typo=True, pod_cidrs=["10.42.0.1/16"])
-    tree["ports"]["cluster"]["etcd"].update(port=70000, protocol="icmp", source="friends")
+    tree["ports"]["cluster"]["etcd"].update(port=70000, protocol="icmpx", source="friends")
     tree["ports"]["cluster"]["http"] = "open"
     tree["ports"]["manager"]["redis"]["enabled"] = "no"
     tree["groups"]["Admins"] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from k3sfw_engine.model.rows import Protocol
 from tests.unit.port_tables.reading import PORT, faults, found
 from tests.unit.samples import (
     CLUSTER_TABLE,
@@ -170,6 +171,60 @@ def test_a_row_without_the_port_that_its_protocol_needs_is_refused():
     tree = pillar()
     del tree["ports"]["cluster"]["etcd"]["port"]
     assert faults(tree) == {PORT: "is missing; protocol tcp needs one"}
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("vrrp", "vrrp"),
+        ("VRRP", "vrrp"),
+        (112, "vrrp"),
+        ("112", "vrrp"),
+        (4, "ipip"),
+        ("ipencap", "ipip"),
+        ("icmpv6", "ipv6-icmp"),
+        (58, "ipv6-icmp"),
+        (50, "esp"),
+        (253, "253"),
+        ("41", "41"),
+    ],
+)
+def test_an_ip_protocol_is_given_by_its_name_or_number_and_has_one_form(given, read):
+    protocol = found(changed("ports:cluster:x", row(given, None, "any", "any")), "x").protocol
+    assert protocol.value == read
+    assert protocol is Protocol(read)
+
+
+@pytest.mark.parametrize("protocol", ["vrrp", 253, "icmp", "any"])
+def test_a_protocol_without_ports_is_refused_with_one(protocol):
+    tree = changed("ports:cluster:etcd:protocol", protocol)
+    assert faults(tree) == {PORT: f"protocol {protocol} has no port"}
+
+
+def test_the_same_protocol_by_name_and_by_number_is_the_same_row():
+    tree = changed("ports:cluster:vrrp", row("vrrp", None, "server", "server"))
+    tree["ports"]["cluster"]["vrrp2"] = row(112, None, "server", "server")
+    assert faults(tree) == {"k3s:ports:cluster:vrrp2": "opens the same as row vrrp"}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "source", "refused"),
+    [
+        ("icmp", "2001:db8::/32", True),
+        ("igmp", "fe80::/10", True),
+        ("ipv6-icmp", "192.0.2.0/24", True),
+        ("icmp", "v6", True),
+        ("icmp", "192.0.2.0/24", False),
+        ("icmp", "clients", False),
+        ("icmp", "any", False),
+        ("vrrp", "fe80::/10", False),
+    ],
+)
+def test_a_source_that_can_never_send_the_protocol_is_refused(protocol, source, refused):
+    tree = changed("ports:cluster:x", row(protocol, None, source, "any"))
+    tree["groups"]["v6"] = ["2001:db8:6::/48"]
+    assert not refused or list(faults(tree)) == ["k3s:ports:cluster:x:source"]
+    assert refused or found(tree, "x")
 
 
 @pytest.mark.parametrize(

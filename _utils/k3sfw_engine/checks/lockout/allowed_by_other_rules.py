@@ -83,14 +83,11 @@ def _opens(rules: OtherRules, each: FirewalldObject, packet: Packet) -> bool:
 
 def _opening_allows(rules: OtherRules, opening: Opening, packet: Packet) -> bool:
     if (
-        opening.protocol is not packet.protocol
-        or packet.port is None
-        or packet.port not in opening.ports
+        not opening.is_of(packet.protocol)
+        or (packet.protocol.has_ports and not _is_for_port(opening, packet.port))
         or packet.source.version not in opening.families
         or opening.inverted
     ):
-        return False
-    if opening.ports == EVERY_PORT and not _is_for_every_sender(opening):
         return False
     networks = parse_networks(opening.source, rules.ipsets)
     return not opening.source or any(packet.source in network for network in networks)
@@ -116,20 +113,24 @@ def _rule_may_refuse(rule: Rule, packet: Packet) -> bool:
     return not networks or bool(netaddr.IPSet(networks) & _set_of(packet))
 
 
-def _is_for_every_sender(opening: Opening) -> bool:
-    """Whether the opening is not limited to one source port."""
+def _is_for_port(opening: Opening, port: int | None) -> bool:
+    """Whether it opens the port to every sender, not only to those with one source port."""
+    if port is None or port not in opening.ports:
+        return False
+    if opening.ports != EVERY_PORT:
+        return True
     if opening.setting == "rich-rule":
         return opening.any_sender
     return opening.setting in ("port", "protocol")
 
 
 def _is_of_another_port(parts: Parts, packet: Packet) -> bool:
-    """Whether the rule certainly matches only packets to other ports."""
+    """Whether the rule certainly matches only packets of other protocols or to other ports."""
     for part in parts:
         if part.name in ("icmp-type", "icmp-block"):
-            return True
+            return packet.protocol not in (Protocol.ICMP, Protocol.IPV6_ICMP)
         if part.name == "port":
-            if part.attributes.get("protocol") != Protocol.TCP.value:
+            if part.attributes.get("protocol") != packet.protocol.value:
                 return True
             try:
                 ports = parse_span(part.attributes.get("port", ""))

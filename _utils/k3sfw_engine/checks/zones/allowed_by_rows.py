@@ -9,7 +9,7 @@ import netaddr
 
 from k3sfw_engine.checks.zone_openings import Opening
 from k3sfw_engine.model.addresses import FAMILIES, Networks
-from k3sfw_engine.model.port_ranges import common, without
+from k3sfw_engine.model.port_ranges import EVERY_PORT, common, without
 from k3sfw_engine.model.row_sources import is_pod_row, networks_of_source
 from k3sfw_engine.model.rows import PortRange, Protocol, Row, Tables
 
@@ -34,11 +34,12 @@ class AllowedByRows:
     families: tuple[int, ...] = FAMILIES
 
     def rows_at(self, protocol: Protocol, port: int) -> tuple[Row, ...]:
-        """The rows that name this port."""
+        """The rows that name this port, or this protocol that has none."""
         return tuple(
             row
             for row in self.rows
-            if row.protocol is protocol and any(port in span for span in row.ports)
+            if row.protocol is protocol
+            and (not row.ports or any(port in span for span in row.ports))
         )
 
     def networks(self, rows: Iterable[Row], family: int) -> Networks:
@@ -70,16 +71,18 @@ class AllowedByRows:
             The sources that can reach the opening; ``None`` for everyone.
         """
         for row in self.rows:
-            if row.protocol is not opening.protocol:
+            # firewalld's zones accept ICMP from everyone, so a row of it never closes anything.
+            if not opening.is_of(row.protocol) or row.protocol in _ICMP:
                 continue
-            for span in row.ports:
+            for span in row.ports or (EVERY_PORT,):
                 ports = common(span, opening.ports)
                 families = tuple(
                     family
                     for family in opening.families
                     if ports
                     and family in self.families
-                    and self._is_wider(opening.protocol, ports.low, family, sources)
+                    and family in row.protocol.families
+                    and self._is_wider(row.protocol, ports.low, family, sources)
                 )
                 if ports and families:
                     yield Excess(opening, row, ports, families)
@@ -97,13 +100,16 @@ class AllowedByRows:
         return any(source not in inside for source in sources if source.version == family)
 
 
-def left_over(opened: Iterable[Opening], wider: Iterable[Excess]) -> tuple[str, ...]:
-    """The ports of an element that stay open without those of these rows."""
+_ICMP = (Protocol.ICMP, Protocol.IPV6_ICMP)
+
+
+def left_over(opened: Iterable[Opening], wider: Iterable[Excess]) -> Iterator[tuple[str, str]]:
+    """What an element opens besides these rows, as setting and value: ``port``, ``22/tcp``."""
     removed = tuple(wider)
-    return tuple(
-        f"{span}/{each.protocol.value}"
-        for each in opened
-        for span in without(
-            each.ports, (w.ports for w in removed if w.opening.protocol is each.protocol)
-        )
-    )
+    for each in opened:
+        taken = [w.ports for w in removed if w.opening.protocol is each.protocol]
+        if each.protocol.is_whole and not taken:
+            yield "protocol", str(each.protocol.number)
+        elif each.protocol.has_ports:
+            for span in without(each.ports, taken):
+                yield "port", f"{span}/{each.protocol.value}"

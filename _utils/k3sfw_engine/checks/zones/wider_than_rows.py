@@ -193,7 +193,7 @@ def _of_rows(seen: ZoneFacts, wider: Iterable[Excess], problem: Problem) -> Iter
             status=Status.EXPOSED,
             evidence=problem.text,
             protocol=each.row.protocol.value,
-            port=str(each.ports),
+            port=str(each.ports) if each.row.ports else "",
             expect="closed",
             by=seen.at.node.name,
             fix=problem.fix,
@@ -221,15 +221,16 @@ def _via(seen: ZoneFacts, zone: str) -> str:
 
 
 def _closing(zone: str, wide: Iterable[_WideElement]) -> Iterator[str]:
-    """The commands that close these elements, then reopen the ports that no row names."""
+    """The commands that close these elements, then reopen what no row names."""
     by_layer: dict[str, dict[_Key, list[_WideElement]]] = {}
     for each in wide:
         by_layer.setdefault(each.layer, {}).setdefault(each.key, []).append(each)
     for layer, elements in by_layer.items():
         yield from _removing(layer, zone, elements)
-        again = dict.fromkeys(port for each in elements.values() for port in _again(each))
-        if again:
-            yield firewall_cmd(layer, zone, *(f"--add-port={port}" for port in again))
+        again = dict.fromkeys(left for each in elements.values() for left in _again(each))
+        for setting in dict.fromkeys(setting for setting, _value in again):
+            options = (f"--add-{setting}={value}" for name, value in again if name == setting)
+            yield firewall_cmd(layer, zone, *options)
 
 
 def _removing(layer: str, zone: str, elements: Mapping[_Key, object]) -> Iterator[str]:
@@ -252,12 +253,11 @@ def _quoted(value: str) -> str:
 _NOT_IN_QUOTES = frozenset("$`\\!")
 
 
-def _again(wide: Sequence[_WideElement]) -> tuple[str, ...]:
-    """The ports that a range or a service opens to everyone and that no row names."""
+def _again(wide: Sequence[_WideElement]) -> Iterator[tuple[str, str]]:
+    """What a range or a service opens to everyone and no row names."""
     first = wide[0]
-    if first.key[0] not in ("port", "service"):
-        return ()
-    return left_over(first.opened, [each for one in wide for each in one.wider])
+    if first.key[0] in ("port", "service"):
+        yield from left_over(first.opened, [each for one in wide for each in one.wider])
 
 
 # -- zones that open nothing of the rows ----------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from k3sfw_engine.model.addresses import FAMILIES, entry
+from k3sfw_engine.model.addresses import entry
 from k3sfw_engine.model.firewall_objects import FirewalldObject, Kind, Objects, our_object, set_name
 from k3sfw_engine.model.rich_rules import RichRule
 from k3sfw_engine.model.row_sources import NODE_SETS, networks_of_source
@@ -24,7 +24,7 @@ def by_address(rule: RichRule, objects: Objects) -> tuple[RichRule, ...]:
 def rules_of_row(row: Row, tables: Tables, sets: AddressSets) -> Iterator[RichRule]:
     """Return one rule for every port range, family and source of the row."""
     for source in row.sources:
-        for family in FAMILIES:
+        for family in row.protocol.families:
             for ipset, address in source_matches(source, family, tables, sets):
                 for port in row.ports or (None,):
                     yield RichRule(family, ipset, address, row.protocol, port)

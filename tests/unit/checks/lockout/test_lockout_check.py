@@ -325,6 +325,7 @@ SERVICES = {"ssh": FirewalldService(ports=("22/tcp",))}
 PUBLIC = zone(services=("ssh",))
 DENIED = 'rule family="ipv4" source address="203.0.113.0/24" drop'
 OTHERS_DENIED = 'rule family="ipv4" source address="198.51.100.0/24" drop'
+UDP_DENIED = 'rule port port="1" protocol="udp" drop'
 FROM_PORT = 'rule source-port port="99" protocol="tcp" accept'
 
 # zones, policies, interfaces, port, whether 203.0.113.9 is let in
@@ -464,6 +465,34 @@ def test_a_connection_that_other_rules_certainly_allow_is_not_closed(
     others = OtherRules({each.name: each for each in zones}, "public", tuple(policies), SERVICES)
     question = Packet(netaddr.IPNetwork(OUTSIDER), Protocol.TCP, port)
     assert allows(others, question, frozenset(interfaces)) is let_in
+
+
+@pytest.mark.parametrize(
+    ("settings", "allowed_protocols"),
+    [
+        ({"protocols": ("vrrp",)}, ["vrrp"]),
+        ({"protocols": ("112",)}, ["vrrp"]),
+        ({"protocols": ("ipencap",)}, ["ipip"]),
+        ({"services": ("ipsec",)}, ["esp"]),
+        ({"rules_str": ('rule protocol value="vrrp" accept',)}, ["vrrp"]),
+        ({"rules_str": ('rule family="ipv6" protocol value="vrrp" accept',)}, []),
+        ({"rules_str": ('rule family="ipv4" source address="203.0.113.9" accept',)}, None),
+        ({"target": "ACCEPT"}, None),
+        ({"ports": ("1-65535/tcp",)}, []),
+        ({"protocols": ("vrrp",), "rules_str": (DENIED,)}, []),
+        ({"protocols": ("vrrp",), "rules_str": (UDP_DENIED,)}, ["vrrp"]),
+    ],
+)
+def test_an_ip_protocol_that_other_rules_certainly_allow_is_not_closed(settings, allowed_protocols):
+    services = {"ipsec": FirewalldService(("500/udp",), ("esp",))}
+    others = OtherRules({"public": zone(**settings)}, "public", (), services)
+    every = ["vrrp", "esp", "ipip", "253"]
+    found = [
+        name
+        for name in every
+        if allows(others, Packet(netaddr.IPNetwork(OUTSIDER), Protocol(name)), {"eth0"})
+    ]
+    assert found == (every if allowed_protocols is None else allowed_protocols)
 
 
 def test_a_network_is_allowed_only_as_a_whole():

@@ -434,6 +434,52 @@ def test_openings_within_the_tables_are_the_operators_own(element):
     assert problems(both(office={"interfaces": ("eth0",), **element})) == []
 
 
+WITH_VRRP = {
+    **pillar()["ports"]["cluster"],
+    "vrrp": {"protocol": "vrrp", "source": "server", "destination": "any"},
+    "ping": {"protocol": "icmp", "source": "server", "destination": "any"},
+}
+
+
+@pytest.mark.parametrize(
+    ("element", "commands"),
+    [
+        ({"protocols": ("vrrp",)}, "--remove-protocol=vrrp"),
+        ({"protocols": ("112",)}, "--remove-protocol=112"),
+        (
+            {"rules_str": ('rule protocol value="vrrp" accept',)},
+            '--remove-rich-rule="rule protocol value=vrrp accept"',
+        ),
+        (
+            {"services": ("cluster",)},
+            "--remove-service=cluster && firewall-cmd --zone=office --add-port=5405/udp && "
+            "firewall-cmd --zone=office --add-protocol=50",
+        ),
+    ],
+)
+def test_a_zone_that_opens_a_protocol_to_more_than_its_row_is_exposed(element, commands):
+    found = facts(layer(office={"interfaces": ("eth0",), **element}))
+    service = ServiceDefinition(("5405/udp",), ("esp", "vrrp"))
+    found = replace(found, services={**SERVICES, "cluster": service})
+    ports = {**pillar()["ports"], "cluster": WITH_VRRP}
+    check = only(found, situation(ports=ports))
+    assert (check.status, check.protocol, check.port) == (Status.EXPOSED, "vrrp", "")
+    assert shlex.split(check.hint)[3] == f"firewall-cmd --zone=office {commands}"
+
+
+def test_a_zone_that_accepts_everything_from_a_peer_is_wider_than_the_row_of_a_protocol():
+    ports = {"cluster": {"vrrp": WITH_VRRP["vrrp"]}, "manager": {}}
+    trusted = {"target": "ACCEPT", "sources": ("198.51.100.0/24",)}
+    check = only(facts(runtime=layer(trusted=trusted)), situation(ports=ports))
+    assert (check.status, check.protocol) == (Status.EXPOSED, "vrrp")
+
+
+def test_no_row_of_icmp_is_compared_with_zones_as_they_accept_it_from_everyone():
+    ports = {"cluster": {"ping": WITH_VRRP["ping"]}, "manager": {}}
+    found = facts(layer(office={"interfaces": ("eth0",), "protocols": ("icmp",)}))
+    assert problems(found, situation(ports=ports)) == []
+
+
 def test_hosts_of_a_zones_source_are_compared_with_the_rows():
     inside = {"sources": ("198.51.100.0/24",), "ports": ("2379/tcp", "443/tcp")}
     check = only(both(office=inside))
