@@ -37,6 +37,7 @@ try:
     )
     from k3sfw_engine.errors import EngineError, Problem, Undone
     from k3sfw_engine.host import dns as _dns
+    from k3sfw_engine.model.protocol_names import parse_protocol as _parse_protocol
     from k3sfw_engine.model.rows import PortRange, Protocol, Role
     from k3sfw_engine.port_tables import read_pillar as _read_pillar
     from k3sfw_engine.transaction.commit_options import CommitOptions
@@ -521,7 +522,7 @@ def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
         Only rows of this minion id, or of a list of them, and packets to these nodes.
 
     port
-        Only this port: ``2379``, ``2379-2380`` or ``udp/8472``.
+        Only this port, ``2379``, ``2379-2380`` or ``udp/8472``, or this IP protocol: ``vrrp``.
 
     Returns ``{status, summary, problems, counts}``, the worst first. Statuses of questions: ``ok``,
     ``blocked``, ``exposed`` (open although it should be closed), ``no_listener``, ``no_answer``,
@@ -675,11 +676,16 @@ def _names(minions):
 
 
 def _port(port):
-    """The protocol and the ports of ``2379``, ``2379-2380`` or ``udp/8472``."""
+    """The protocol and the ports of ``2379``, ``2379-2380``, ``udp/8472`` or ``vrrp``."""
     if port is None:
         return None, None
     protocol, slash, span = str(port).rpartition("/")
     try:
+        if not slash and span[:1].isalpha():
+            known = _parse_protocol(span)
+            if not known.is_whole:
+                raise ValueError
+            return known, None
         low, _dash, high = span.partition("-")
         ports = PortRange(int(low), int(high or low))
         if not 1 <= ports.low <= ports.high <= 65535:
@@ -690,7 +696,7 @@ def _port(port):
     except ValueError as error:
         raise SaltInvocationError(
             f"port={port!r} is not a port. Fix: give a port from 1 to 65535 such as 2379, "
-            "2379-2380 or udp/8472"
+            "2379-2380 or udp/8472, or an IP protocol such as vrrp"
         ) from error
 
 

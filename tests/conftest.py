@@ -15,6 +15,7 @@ HOSTS_PER_TEST = (
     "test_foreign.py",
     "test_guards_on_a_host.py",
     "test_healing.py",
+    "test_ip_protocols.py",
     "test_shadow.py",
     "test_unavailable.py",
 )

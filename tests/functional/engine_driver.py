@@ -60,7 +60,8 @@ def main(function):
     if function == "script":
         return {"script": firewall_cmd_script(compute_desired(tables, role).objects)}
     if function == "check_ports":
-        return check_ports(tables, role, given["minion_id"], count=0).as_dict(full=True)
+        count = options.pop("peers", 0)
+        return check_ports(tables, role, given["minion_id"], count=count).as_dict(full=True)
     if function == "check_zones":
         masters = map(netaddr.IPAddress, options.get("masters", ()))
         found, interfaces = check_zones(tables, given["minion_id"], masters)

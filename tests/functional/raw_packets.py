@@ -46,8 +46,9 @@ while ready := select.select(sockets, [], [], 0)[0]:
 print(json.dumps(came))
 """
 
+# An echo with another id each time: the reply makes a flow of it, and flows stay allowed.
 SEND = """
-import json, socket, struct, sys
+import json, os, socket, struct, sys
 asked, ends, last = json.loads(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
 def checksum(data):
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
@@ -55,7 +56,7 @@ def checksum(data):
 for number, target in asked:
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
     one = socket.socket(family, socket.SOCK_RAW, number)
-    body = struct.pack("!BBHHH", {1: 8, 58: 128}.get(number, 0), 0, 0, 1, 1) + b"k3sfw   "
+    body = struct.pack("!BBHHH", {1: 8, 58: 128}.get(number, 0), 0, 0, os.getpid(), 1) + b"k3sfw   "
     if number == 1:
         body = body[:2] + struct.pack("!H", checksum(body)) + body[4:]
     scope = socket.if_nametoindex("eth0") if target.startswith("ff02:") else 0

@@ -18,7 +18,6 @@ NAMES = {
     "ipv6-icmp": (None, 58),
     253: (253, 253),
 }
-NAME_OF_FILE = "/etc/protocols"
 
 
 def row(protocol, source="server"):
@@ -82,15 +81,6 @@ def test_rows_of_protocols_converge_in_every_layer_and_stay(node, rows):
     assert {checks[str(name)]["status"] for name in NAMES} == {"ok"}
 
 
-def test_a_row_needs_no_names_of_protocols_on_the_host(node, outsider, rows):
-    node.run("mount", "--bind", "/dev/null", NAME_OF_FILE)
-    node.host.restart_firewalld()
-    node.call("apply", rows)
-    assert node.call("apply", rows) == {"changes": {}, "reloads": [], "notices": []}
-    vrrp = {Raw(112, "224.0.0.18"), Raw(112, node.host.ipv6)}
-    assert passing(outsider, node.host, vrrp) == vrrp
-
-
 def test_a_row_of_a_protocol_comes_and_goes_without_a_reload(node, pillar):
     node.call("apply", pillar)
     before = node.firewall_cmd("--policy=k3s-rows", "--list-rich-rules")
@@ -102,6 +92,30 @@ def test_a_row_of_a_protocol_comes_and_goes_without_a_reload(node, pillar):
         assert reloads.count() == 0
     assert node.firewall_cmd("--policy=k3s-rows", "--list-rich-rules") == before
     assert node.call("compare", pillar)["changes"] == {}
+
+
+def echoes(node, pillar):
+    """The statuses of what the host next door answered to echoes, by protocol."""
+    checks = node.call("check_ports", pillar, peers=1)["checks"]
+    return {each["protocol"]: each for each in checks if each["to"] == "s2" and not each["port"]}
+
+
+def test_a_row_of_icmp_is_proven_by_an_echo_to_each_peer(node, outsider, rows):
+    node.call("apply", rows)
+    answered = echoes(node, rows)
+    assert {name: each["status"] for name, each in answered.items()} == {
+        "icmp": "ok",
+        "ipv6-icmp": "ok",
+    }
+    filtered = (
+        "add table inet t; add chain inet t c { type filter hook input priority 0; };"
+        "add rule inet t c icmp type echo-request reject with icmp admin-prohibited;"
+        "add rule inet t c icmpv6 type echo-request drop"
+    )
+    outsider.run(["nft", filtered])
+    denied = echoes(node, rows)
+    assert (denied["icmp"]["status"], denied["icmp"]["by"]) == ("blocked", "s2")
+    assert denied["ipv6-icmp"]["status"] == "no_answer"
 
 
 VRRP = 'rule family="ipv4" source ipset="k3s-server-4" protocol value="112" accept'

@@ -21,9 +21,11 @@ from k3sfw_engine.model.zones import IPSET, ServiceDefinition
 
 # ``any`` stands for all protocols that have no ports.
 _EVERY_PROTOCOL = (Protocol.TCP, Protocol.UDP, Protocol.SCTP, Protocol.ANY)
-# What /etc/protocols calls them on Debian or Fedora, where a row has another name or none.
+# What /etc/protocols calls them on Debian or Fedora, where a row has another name or none. Its ipip
+# is not that of ``ip tunnel``.
 _OTHER_NAMES: Mapping[str, Protocol] = {
     "ipencap": Protocol.IPIP,
+    "ipip": Protocol("94"),
     "ipv4": Protocol.IPIP,
     "ipv6": Protocol("41"),
     "ospfigp": Protocol.OSPF,
@@ -158,12 +160,13 @@ def _ports(setting: str, value: str, text: str) -> Iterator[Opening]:
 def _every_port(setting: str, value: str, protocol: str) -> Iterator[Opening]:
     """What a protocol opens; one whose name is not known here is skipped."""
     try:
-        numbered = protocol_of_number(int(protocol)) if protocol.isdecimal() else Protocol(protocol)
+        if protocol.isdecimal():
+            opened = protocol_of_number(int(protocol))
+        else:
+            opened = _OTHER_NAMES.get(protocol) or Protocol(protocol)
     except ValueError:
-        if protocol not in _OTHER_NAMES:
-            return
-        numbered = _OTHER_NAMES[protocol]
-    yield Opening(setting, value, numbered, EVERY_PORT)
+        return
+    yield Opening(setting, value, opened, EVERY_PORT)
 
 
 def _of_service(setting: str, value: str, service: ServiceDefinition) -> Iterator[Opening]:

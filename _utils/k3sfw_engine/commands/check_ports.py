@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -29,14 +29,21 @@ from k3sfw_engine.errors import NetworkUnreadable
 from k3sfw_engine.host.iproute import read_network
 from k3sfw_engine.host.listeners import read_listeners
 from k3sfw_engine.host.nat import read_redirections
+from k3sfw_engine.model.echo import PathEchoes, as_answer
 from k3sfw_engine.model.interfaces_and_routes import overlay_devices, overlay_peers
 from k3sfw_engine.model.kubernetes_names import OVERLAY_DEVICES
 from k3sfw_engine.model.listeners import Listener, listening_on
 from k3sfw_engine.model.nat import LocalAddresses, Redirection
-from k3sfw_engine.model.packet_question import Answer, ProbeResult, RecordedPackets
+from k3sfw_engine.model.packet_question import (
+    Answer,
+    PacketQuestion,
+    ProbeResult,
+    RecordedPackets,
+)
 from k3sfw_engine.model.rows import FlannelBackend, Node, Role, Row, Tables
 from k3sfw_engine.plan.desired.compute import compute_desired
-from k3sfw_engine.probes import connect
+from k3sfw_engine.probes import connect, echo
+from k3sfw_engine.probes.defaults import SMALL_ECHO
 from k3sfw_engine.probes.packet_recorder import PacketRecorder
 from k3sfw_engine.transaction.compare import compare
 
@@ -137,7 +144,8 @@ def _ask(
         return
     overlay = [each for each in asked if each.via is Via.OVERLAY]
     claimed = {each.tunnel for each in overlay if each.is_claimed}
-    recorded = [*(each.question for each in asked), *map(tunnel_datagram, overlay)]
+    asked_ports = [each.question for each in asked if each.question.protocol.has_ports]
+    recorded = [*asked_ports, *map(tunnel_datagram, overlay)]
     with PacketRecorder(watched_packets(tables, own, claimed), recorded) as recorder:
         answers, datagrams = _send(asked)
         recording = recorder.read()
@@ -166,7 +174,7 @@ def _send(asked: tuple[PeerQuestion, ...]) -> tuple[list[Answer], dict[PeerQuest
     plain = [each for each in asked if each.via is Via.OVERLAY and each.is_claimed]
     # In one call, so that a question whose rejection the rate limit of ICMP errors held back is
     # asked again.
-    answers = connect.ask([*(each.question for each in asked), *map(tunnel_datagram, plain)])
+    answers = _answers([*(each.question for each in asked), *map(tunnel_datagram, plain)])
     datagrams = dict(zip(plain, answers[len(asked) :]))
     silent = [
         each
@@ -177,6 +185,26 @@ def _send(asked: tuple[PeerQuestion, ...]) -> tuple[list[Answer], dict[PeerQuest
     ]
     datagrams.update(zip(silent, connect.ask([*map(tunnel_datagram, silent)])))
     return answers[: len(asked)], datagrams
+
+
+def _answers(asked: Sequence[PacketQuestion]) -> list[Answer]:
+    """The answers to packets that ask a port, and to echoes."""
+    echoes = [each.address for each in asked if not each.protocol.has_ports]
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        # Silence takes all the patience: for both at the same time.
+        echoed = beside.submit(echo.probe, dict.fromkeys(echoes, SMALL_ECHO))
+        answers = iter(connect.ask([each for each in asked if each.protocol.has_ports]))
+        paths = echoed.result() or {}
+    return [
+        next(answers) if each.protocol.has_ports else _echoed(each.address, paths) for each in asked
+    ]
+
+
+def _echoed(address: str, paths: Mapping[str, PathEchoes]) -> Answer:
+    """The answer of an echo; without root none can be sent."""
+    if address not in paths:
+        return Answer(ProbeResult.ERROR, "echoes need root")
+    return as_answer(paths[address].small, 6 if ":" in address else 4)
 
 
 # -- the paths to peers ---------------------------------------------------------------------------

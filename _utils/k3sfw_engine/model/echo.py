@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from k3sfw_engine.model.packet_question import Answer, IcmpError, ProbeResult
+
 
 class EchoResult(str, Enum):
     """What came back to an echo request."""
@@ -44,3 +46,21 @@ class PathEchoes:
     small: Echo
     full: Echo | None = None
     passes: int = 0
+
+
+# What firewalld rejects with: communication administratively prohibited.
+_PROHIBITED = {4: (3, 13), 6: (1, 1)}
+
+
+def as_answer(echo: Echo, family: int) -> Answer:
+    """Return what the echo says as the answer to a question about ICMP itself."""
+    if echo.result is EchoResult.ANSWERED:
+        return Answer(ProbeResult.OPEN, "an echo came back")
+    if echo.result is EchoResult.SILENT:
+        return Answer(ProbeResult.SILENCE, "no echo came back")
+    if echo.result is EchoResult.REJECTED:
+        error = IcmpError(family, *_PROHIBITED[family], echo.by)
+        return Answer(ProbeResult.REJECTED, f"rejected ({error})", icmp=error)
+    if echo.result is EchoResult.UNREACHABLE:
+        return Answer(ProbeResult.HOST_DOWN, f"{echo.by or 'this host'} cannot reach it")
+    return Answer(ProbeResult.ERROR, "the echo could not be sent")

@@ -14,17 +14,24 @@ from enum import Enum
 
 from k3sfw_engine.model.rows import Protocol
 
+NO_PORT = 0
+
 
 @dataclass(frozen=True)
 class PacketQuestion:
-    """One new connection (TCP) or datagram (UDP) to one port of one address."""
+    """One new connection (TCP), datagram (UDP) or echo (ICMP) to one address.
+
+    port
+        ``NO_PORT`` for an echo.
+    """
 
     address: str
     protocol: Protocol
     port: int
 
     def __str__(self) -> str:
-        return f"{self.protocol.value}/{self.port} of {self.address}"
+        port = f"/{self.port}" if self.protocol.has_ports else ""
+        return f"{self.protocol.value}{port} of {self.address}"
 
 
 @dataclass(frozen=True)

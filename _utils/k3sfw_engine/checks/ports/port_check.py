@@ -50,8 +50,9 @@ class ProbeContext:
     all_ports: bool = True
 
     def never_left(self, question: PacketQuestion) -> bool:
-        """Whether the packets of this question never left this host."""
-        return self.left is not None and question not in self.left
+        """Whether the packets of this question never left this host; echoes are not watched."""
+        watched = self.left is not None and question.protocol.has_ports
+        return watched and question not in (self.left or ())
 
 
 def alive(asked: Sequence[PeerQuestion], answers: Sequence[Answer]) -> frozenset[str]:
@@ -103,7 +104,7 @@ def peer_check(
         to=asked.peer.name,
         address=asked.address,
         protocol=question.protocol.value,
-        port=str(question.port),
+        port=str(question.port) if question.protocol.has_ports else "",
         description=asked.description,
         expect=asked.expect.value,
         status=status,

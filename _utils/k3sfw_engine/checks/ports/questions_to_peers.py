@@ -17,7 +17,7 @@ from k3sfw_engine.checks.ports import messages
 from k3sfw_engine.checks.ports.defaults import FREE_PORTS, PORTS_ASKED_ONE_BY_ONE
 from k3sfw_engine.checks.verdicts import Check, Status
 from k3sfw_engine.model.kubernetes_names import VXLAN_PORT, WIREGUARD_PORTS
-from k3sfw_engine.model.packet_question import PacketQuestion
+from k3sfw_engine.model.packet_question import NO_PORT, PacketQuestion
 from k3sfw_engine.model.rows import (
     FlannelBackend,
     Node,
@@ -140,12 +140,12 @@ class Filter:
         )
 
     def wants_row(self, row: Row) -> bool:
-        """Whether a row concerns the ports that were asked for."""
-        if self.ports is None:
-            return True
-        return any(
+        """Whether a row concerns the ports, or the protocol, that were asked for."""
+        if self.protocol not in (None, row.protocol):
+            return False
+        return self.ports is None or any(
             span.low <= self.ports.high and self.ports.low <= span.high for span in row.ports
-        ) and self.protocol in (None, row.protocol)
+        )
 
 
 EVERYTHING = Filter()
@@ -249,6 +249,12 @@ def _ports_of_role(
                 wanted = only.wants_port(row.protocol, port)
                 if wanted and not _is_unused(row.protocol, port, tables):
                     named.setdefault((row.protocol, port), []).append(row)
+    for protocol in _ECHOED:
+        # Where a row does not allow it, most zones do all the same.
+        echoed = [row for row in rows if row.protocol is protocol]
+        echoed = [row for row in echoed if row_admits(row, own, asking, tables)]
+        if echoed and asking.version in protocol.families and only.wants_port(protocol, NO_PORT):
+            named[protocol, NO_PORT] = echoed
     asked = only.protocol or Protocol.TCP
     if only.ports is not None and not named and asked in _ASKED:
         # Ports that no row names are asked only if the operator names them.
@@ -264,8 +270,10 @@ def _ports_of_role(
         )
 
 
-# SCTP is compared layer by layer and not asked: most kernels have no module for it.
+# Others are compared layer by layer and not asked: most kernels have no module for SCTP, and the
+# rest is answered by nothing but the programs that use it.
 _ASKED = (Protocol.TCP, Protocol.UDP)
+_ECHOED = (Protocol.ICMP, Protocol.IPV6_ICMP)
 
 
 def _allows_everything(row: Row, own: Node, asking: netaddr.IPAddress, tables: Tables) -> bool:

@@ -473,6 +473,8 @@ def test_a_connection_that_other_rules_certainly_allow_is_not_closed(
         ({"protocols": ("vrrp",)}, ["vrrp"]),
         ({"protocols": ("112",)}, ["vrrp"]),
         ({"protocols": ("ipencap",)}, ["ipip"]),
+        # Of /etc/protocols: number 94, and not what rows and ``ip tunnel`` call so.
+        ({"protocols": ("ipip",)}, []),
         ({"services": ("ipsec",)}, ["esp"]),
         ({"rules_str": ('rule protocol value="vrrp" accept',)}, ["vrrp"]),
         ({"rules_str": ('rule family="ipv6" protocol value="vrrp" accept',)}, []),

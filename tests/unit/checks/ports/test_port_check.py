@@ -12,6 +12,7 @@ from k3sfw_engine.checks.ports import arrival_check, overlay_check, port_check, 
 from k3sfw_engine.checks.ports.port_check import ProbeContext
 from k3sfw_engine.checks.ports.questions_to_peers import Filter, Via
 from k3sfw_engine.checks.verdicts import Status
+from k3sfw_engine.model.echo import Echo, EchoResult, as_answer
 from k3sfw_engine.model.packet_question import (
     Answer,
     Arrival,
@@ -140,6 +141,59 @@ def test_sctp_is_not_asked_by_tcp():
     assert 3868 not in {each.question.port for each in found}
     narrow = Filter(protocol=Protocol.SCTP, ports=PortRange(3868, 3868))
     assert asked(tables("agent", changed("ports:cluster:diameter", row)), "a1", narrow=narrow) == ()
+
+
+PING = {"protocol": "icmp", "source": "server", "destination": "any"}
+
+
+def test_icmp_is_asked_by_an_echo_of_the_family_where_a_row_allows_it():
+    tree = pillar(ports={"cluster": {"ping": PING}, "manager": {}})
+    tree["ports"]["cluster"]["ping6"] = {**PING, "protocol": "ipv6-icmp"}
+    tree["ports"]["cluster"]["vrrp"] = {**PING, "protocol": "vrrp"}
+    assert signs(asked(tables("server", tree), "s1", "s2")) == {
+        "192.0.2.12": {"icmp/0": "open"},
+        "2001:db8::12": {"ipv6-icmp/0": "open"},
+    }
+    only = Filter(protocol=Protocol.ICMP)
+    assert list(signs(asked(tables("server", tree), "s1", "s2", narrow=only))) == ["192.0.2.12"]
+    only = Filter(ports=PortRange(80, 80))
+    assert "icmp/0" not in str(signs(asked(tables("server", tree), "s1", "s2", narrow=only)))
+
+
+def test_icmp_that_no_row_allows_is_not_asked_as_zones_accept_it_from_everyone():
+    tree = pillar(ports={"cluster": {"ping": PING}, "manager": {}})
+    assert signs(asked(tables("agent", tree), "a1", "s1")) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        (Echo(96, EchoResult.ANSWERED), Status.OK),
+        (Echo(96, EchoResult.SILENT), Status.NO_ANSWER),
+        (Echo(96, EchoResult.REJECTED, "192.0.2.12"), Status.BLOCKED),
+        (Echo(96, EchoResult.UNREACHABLE), Status.HOST_DOWN),
+        (Echo(96, EchoResult.NOT_SENT), Status.ERROR),
+        (Echo(96, EchoResult.TOO_BIG), Status.ERROR),
+    ],
+)
+def test_the_verdict_on_an_echo(given, status):
+    tree = pillar(ports={"cluster": {"ping": PING}, "manager": {}})
+    found = tables("server", tree)
+    (question,) = (
+        each for each in asked(found, "s1", "s2") if each.question.protocol is Protocol.ICMP
+    )
+    # No packet recorder sees echoes, so none is missing there.
+    context = ProbeContext(own(found, "s1"), alive={"s2"}, left=frozenset())
+    check = port_check.judge_answer(question, as_answer(given, 4), context)
+    assert (check.status, check.protocol, check.port) == (status, "icmp", "")
+
+
+def test_a_filter_names_a_protocol_without_ports():
+    only = Filter(protocol=Protocol.VRRP)
+    tree = pillar(ports={"cluster": {"ping": PING, "vrrp": {**PING, "protocol": "vrrp"}}})
+    tree["ports"]["manager"] = {}
+    named = [row.name for row in parsed(tree).rows if only.wants_row(row)]
+    assert named == ["vrrp"]
 
 
 def test_wireguards_second_port_is_asked_only_where_there_are_ipv6_pods():
