@@ -17,6 +17,7 @@ from k3sfw_engine.commands.check_zones import check_zones
 from k3sfw_engine.commands.firewall_cmd_script import firewall_cmd_script
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.firewalld import trial_start
+from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.difference import as_changes
 from k3sfw_engine.model.rows import Role
 from k3sfw_engine.plan.desired.compute import compute_desired
@@ -48,6 +49,18 @@ def main(function):
     if function == "heal":
         outcome = heal.heal(**options)
         return {**_outcome(outcome), "notices": [*outcome.meaning, *outcome.notices]}
+    if function == "overlay":
+        found = read_overlay()
+        return {
+            "devices": {
+                each.name: [each.kind, each.vni, each.port, str(each.local), each.link]
+                for each in found.devices
+            },
+            "routes": [f"{r.destination} via {r.gateway} dev {r.device}" for r in found.routes],
+            "flannel": found.flannel_names,
+            "networks": list(map(str, found.networks)),
+            "unread": list(map(str, found.unread)),
+        }
     tables = parse_tables(given["pillar"], minion_id=given["minion_id"], role=given["role"])
     role = Role(given["role"])
     if function == "compare":

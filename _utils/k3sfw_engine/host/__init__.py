@@ -5,6 +5,11 @@ atomic_files          replace files as a whole or not at all
 lock                  one run at a time on a host
 defaults              how long programs, kernel and daemons may take
 iproute               interfaces, routes and neighbours, with ip and bridge
+overlay               what carries pods' packets to other nodes: tunnels, routes, files
+tunnel_devices        tunnel devices and routes by gateways, over rtnetlink
+wireguard_port        the port on which a WireGuard device listens
+flannel_files         flannel's configuration and networks, and K3s's data folder
+netlink               messages of netlink, packed and unpacked
 live_connections      connections of ssh, Salt, etcd and the API server that must stay open
 listeners             processes that listen on this host, and the ports of ssh servers
 sysctls               the sysctls that decide about forwarded packets

@@ -11,17 +11,17 @@ import itertools
 import os
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 
 from k3sfw_engine.errors import FirewalldUnavailable
+from k3sfw_engine.host import netlink
 from k3sfw_engine.host.defaults import NETLINK_SECONDS
+from k3sfw_engine.host.netlink import ACK, ERROR, REQUEST, attribute, error_number
 
 _NETLINK_NETFILTER = 12
 _SUBSYSTEM = 10
-_REQUEST, _ACK = 1, 4
-_ERROR = 2
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _BATCH_GENERATION = 1
 _GET_TABLE, _DELETE_TABLE, _GET_CHAIN, _GET_GENERATION = 1, 2, 4, 16
@@ -83,14 +83,14 @@ class NftNetlink:
 
     def find(self, name: str) -> NftTable | None:
         """The table of this name, if there is one."""
-        answer = self._ask(_GET_TABLE, _attribute(_TABLE_NAME, _text(name)))
+        answer = self._ask(_GET_TABLE, attribute(_TABLE_NAME, _text(name)))
         if answer is None:
             return None
         return NftTable(name, int.from_bytes(answer.get(_TABLE_HANDLE, b""), "big"))
 
     def has_chain(self, table: str, chain: str) -> bool:
         """Whether the table has a chain of this name."""
-        names = _attribute(_CHAIN_TABLE, _text(table)) + _attribute(_CHAIN_NAME, _text(chain))
+        names = attribute(_CHAIN_TABLE, _text(table)) + attribute(_CHAIN_NAME, _text(chain))
         return self._ask(_GET_CHAIN, names) is not None
 
     def delete(self, table: NftTable, generation: int) -> bool:
@@ -99,22 +99,22 @@ class NftNetlink:
         So what was seen of the table still holds when it is removed, whatever runs meanwhile.
         """
         serial = next(self._serials)
-        handle = _attribute(_TABLE_HANDLE, struct.pack("!Q", table.handle))
+        handle = attribute(_TABLE_HANDLE, struct.pack("!Q", table.handle))
         batch = (
             _message(
                 _BATCH_BEGIN,
                 serial,
-                _attribute(_BATCH_GENERATION, struct.pack("!I", generation)),
+                attribute(_BATCH_GENERATION, struct.pack("!I", generation)),
                 resource=_SUBSYSTEM,
             ),
             _message(
-                _SUBSYSTEM << 8 | _DELETE_TABLE, serial, handle, family=_INET, flags=_REQUEST | _ACK
+                _SUBSYSTEM << 8 | _DELETE_TABLE, serial, handle, family=_INET, flags=REQUEST | ACK
             ),
             _message(_BATCH_END, serial, b"", resource=_SUBSYSTEM),
         )
         what = f"made to remove the table inet {table.name}"
         _kind, payload = self._exchange(serial, b"".join(batch), what)
-        number = _error_number(payload)
+        number = error_number(payload)
         if number in (_ERESTART, errno.ENOENT):
             return False
         if number:
@@ -125,9 +125,9 @@ class NftNetlink:
         serial = next(self._serials)
         message = _message(_SUBSYSTEM << 8 | what, serial, attributes, family=_INET)
         kind, payload = self._exchange(serial, message, "asked for its tables")
-        if kind != _ERROR:
-            return dict(_attributes(payload[4:]))
-        number = _error_number(payload)
+        if kind != ERROR:
+            return dict(netlink.attributes(payload[4:]))
+        number = error_number(payload)
         if number == errno.ENOENT or number in _NO_NF_TABLES:
             return None
         raise _failed("asked for its tables", OSError(number, os.strerror(number)))
@@ -135,11 +135,11 @@ class NftNetlink:
     def _exchange(self, serial: int, request: bytes, what: str) -> tuple[int, bytes]:
         """Kind and payload of the first message that answers the one with this serial."""
         if self._socket is None:
-            return _ERROR, struct.pack("=i", -errno.ENOENT)
+            return ERROR, struct.pack("=i", -errno.ENOENT)
         try:
             self._socket.send(request)
             while True:
-                for kind, answered, payload in _messages(self._socket.recv(65536)):
+                for kind, answered, payload in netlink.messages(self._socket.recv(65536)):
                     if answered == serial:
                         return kind, payload
         except OSError as error:
@@ -150,10 +150,6 @@ def _text(name: str) -> bytes:
     return name.encode() + b"\0"
 
 
-def _attribute(kind: int, value: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
-
-
 def _message(
     kind: int,
     serial: int,
@@ -161,30 +157,10 @@ def _message(
     *,
     family: int = 0,
     resource: int = 0,
-    flags: int = _REQUEST,
+    flags: int = REQUEST,
 ) -> bytes:
     body = struct.pack("!BBH", family, 0, resource) + attributes
-    return struct.pack("=IHHII", 16 + len(body), kind, flags, serial, 0) + body
-
-
-def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    while len(data) >= 16:
-        length, kind, _flags, serial, _port = struct.unpack_from("=IHHII", data)
-        yield kind, serial, data[16:length]
-        data = data[max(16, length + -length % 4) :]
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    while len(data) >= 4:
-        length, kind = struct.unpack_from("=HH", data)
-        # The two highest bits are flags about how the value is written.
-        yield kind & 0x3FFF, data[4:length]
-        data = data[max(4, length + -length % 4) :]
-
-
-def _error_number(payload: bytes) -> int:
-    (number,) = struct.unpack_from("=i", payload)
-    return -int(number)
+    return netlink.message(kind, flags, serial, body)
 
 
 def _failed(what: str, error: OSError) -> FirewalldUnavailable:

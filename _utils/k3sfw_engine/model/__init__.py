@@ -13,6 +13,7 @@ zone_bindings          the interfaces and sources that firewalld's zones are bou
 zones                  zones, services and the rules of others, as they were read
 rule_matches_packet    whether a rich rule of ours accepts a packet
 interfaces_and_routes  interfaces, routes, neighbours and forwarding entries of the kernel
+overlay                the tunnels of pods' packets, and what flannel wrote down
 kubernetes_names       the interface names, overlay devices and ports of Kubernetes
 sysctl_names           the sysctls that decide about forwarded packets
 host_facts             other facts about a host: sysctls, base chains, ufw, NetworkManager

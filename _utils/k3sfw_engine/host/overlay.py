@@ -1,0 +1,46 @@
+"""What carries pods' packets to other nodes here, read from the kernel and from flannel's files.
+
+No process is started, so that a run that changes nothing may read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from k3sfw_engine.errors import Problem
+from k3sfw_engine.host.flannel_files import (
+    data_folder,
+    read_flannel_config,
+    read_running_networks,
+)
+from k3sfw_engine.host.tunnel_devices import read_gateway_routes, read_tunnel_devices
+from k3sfw_engine.model.overlay import OverlayFacts
+
+_T = TypeVar("_T")
+
+
+def read_overlay(root: Path = Path("/")) -> OverlayFacts:
+    """Read the devices, the routes and the files; what cannot be read is unknown.
+
+    root
+        ``/``, or a folder in its place for the files.
+    """
+    config, unread = read_flannel_config(data_folder(root))
+    devices, no_devices = _ask(read_tunnel_devices, "tunnel devices")
+    routes, no_routes = _ask(read_gateway_routes, "routes")
+    return OverlayFacts(
+        devices=devices,
+        config=config,
+        running=read_running_networks(root),
+        routes=routes,
+        unread=(*unread, *no_devices, *no_routes),
+    )
+
+
+def _ask(read: Callable[[], _T], what: str) -> tuple[_T | None, tuple[Problem, ...]]:
+    try:
+        return read(), ()
+    except OSError as error:
+        return None, (Problem(f"the kernel does not list its {what} ({error})"),)

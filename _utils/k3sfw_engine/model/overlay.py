@@ -1,0 +1,143 @@
+"""What carries pods' packets to other nodes here: tunnels of the kernel, flannel's files. Pure.
+
+Facts only. Whatever was not found or could not be read is absent, and no default stands in for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import netaddr
+
+from k3sfw_engine.errors import Problem
+from k3sfw_engine.model.addresses import Networks
+from k3sfw_engine.model.kubernetes_names import is_flannel_device
+
+
+@dataclass(frozen=True)
+class OverlayDevice:
+    """A tunnel device, made by flannel or by another program.
+
+    kind
+        As the kernel calls it: ``vxlan``, ``wireguard``, ``geneve``, ``ipip``, ``ip6tnl``; ``tun``
+        for WireGuard in user space.
+    vni
+        The number of the virtual network (vxlan, geneve).
+    port
+        The UDP port on which its packets arrive; ``None`` if it has none, or if it is not known.
+    local
+        The address from which it sends; ``None`` if the kernel chooses one for each packet.
+    link
+        The interface that it is tied to; empty if to none.
+    """
+
+    name: str
+    kind: str
+    vni: int | None = None
+    port: int | None = None
+    local: netaddr.IPAddress | None = None
+    link: str = ""
+
+    @property
+    def is_flannels(self) -> bool:
+        """Whether flannel made it, by its name: others have vxlan and WireGuard devices, too."""
+        return is_flannel_device(self.name)
+
+
+@dataclass(frozen=True)
+class FlannelConfig:
+    """What K3s wrote down for flannel (``net-conf.json``).
+
+    networks
+        The pod network of each family.
+    kind
+        The type of the backend in flannel's words: ``vxlan``, ``wireguard``, ``host-gw``,
+        ``extension``, ``ipip``, ``udp``.
+    vni
+        The number of the virtual network, if the backend is vxlan.
+    ports
+        The UDP ports that the file names, by the family of the pods.
+    direct_routing
+        Whether pods' packets to a node on the same link go without a tunnel.
+    extension
+        The command that an ``extension`` runs; K3s has one for Tailscale.
+    """
+
+    networks: Networks = ()
+    kind: str = ""
+    vni: int | None = None
+    ports: Mapping[int, int] = field(default_factory=dict)
+    direct_routing: bool = False
+    extension: str = ""
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The names that flannel gives the devices of this configuration.
+
+        https://github.com/flannel-io/flannel/blob/master/pkg/backend/vxlan/vxlan.go
+        """
+        if self.kind != "vxlan" or self.vni is None:
+            return ()
+        return (f"flannel.{self.vni}", f"flannel-v6.{self.vni}")
+
+
+@dataclass(frozen=True)
+class PodRoute:
+    """A route of the main table by a gateway."""
+
+    destination: netaddr.IPNetwork
+    gateway: netaddr.IPAddress
+    device: str
+
+
+@dataclass(frozen=True)
+class OverlayFacts:
+    """What was read on this node; the default is a node of which nothing is known.
+
+    devices
+        ``None`` if the kernel could not be asked.
+    config
+        ``None`` if there is no such file, or it cannot be read.
+    running
+        The pod networks that flannel wrote down when it started (``subnet.env``); none if it has
+        not started since the boot.
+    routes
+        The routes by a gateway; ``None`` if the kernel could not be asked.
+    """
+
+    devices: tuple[OverlayDevice, ...] | None = None
+    config: FlannelConfig | None = None
+    running: Networks = ()
+    routes: tuple[PodRoute, ...] | None = None
+    unread: tuple[Problem, ...] = ()
+
+    @property
+    def flannels(self) -> tuple[OverlayDevice, ...]:
+        """The devices that flannel made."""
+        return tuple(each for each in self.devices or () if each.is_flannels)
+
+    @property
+    def flannel_names(self) -> tuple[str, ...]:
+        """The names of flannel's devices: those that exist, and those that it will create."""
+        configured = self.config.devices if self.config else ()
+        return tuple(sorted({*configured, *(each.name for each in self.flannels)}))
+
+    @property
+    def networks(self) -> Networks:
+        """The pod networks as flannel has them: where it runs, else where K3s wrote them down."""
+        return self.running or (self.config.networks if self.config else ())
+
+    def direct_routes(
+        self, pods: Networks, nodes: Iterable[netaddr.IPAddress]
+    ) -> tuple[PodRoute, ...]:
+        """The routes to pods of other nodes that go by a node's own address, without a tunnel."""
+        known = set(nodes)
+        return tuple(
+            route
+            for route in self.routes or ()
+            if route.gateway in known and any(route.destination in each for each in pods)
+        )
+
+
+NOTHING_KNOWN = OverlayFacts()
