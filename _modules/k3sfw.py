@@ -482,7 +482,7 @@ def explain(source, port=None, protocol="tcp"):
             "address, a port from 1 to 65535 and tcp, udp or sctp; or an IP protocol, or any, "
             "without a port"
         ) from error
-    return _explain.explain(packet, *_node_tables()).as_dict()
+    return _explain.explain_here(packet, *_node_tables()).as_dict()
 
 
 def script():

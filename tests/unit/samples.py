@@ -62,7 +62,8 @@ NODES = {
 RULE = re.compile(
     r'rule family="ipv[46]"'
     r"(?= source| port)"
-    r'( source (ipset="k3s-[a-z0-9-]{1,26}-[46]"|address="[0-9a-f:.]{2,43}(/[0-9]{1,3})?"))?'
+    r'( source (ipset="k3s-[a-z0-9-]{1,26}-[46]"( destination address="[0-9a-f:./]{2,43}")?'
+    r'|address="[0-9a-f:.]{2,43}(/[0-9]{1,3})?"))?'
     r'( port port="[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?" protocol="(tcp|udp|sctp)")?'
     r" accept"
 )
@@ -194,13 +195,14 @@ def pillars(draw: Any) -> dict[str, Any]:
 
 # Every rule that the engine can write.
 RICH_RULES = st.builds(
-    lambda family, source, ports, source_port: RichRule(
+    lambda family, source, ports, source_port, to: RichRule(
         family,
         ipset=f"k3s-node-{family}" if source == "ipset" else "",
         address={4: "192.0.2.0/24", 6: "2001:db8::/32"}[family] if source == "address" else "",
         protocol=ports[0],
         port=PortRange(*sorted(ports[1])) if ports[1:] else None,
         source_port=bool(ports[1:]) and source_port,
+        destination={4: "10.42.0.0/16", 6: "fd42::/56"}[family] * (to and source == "ipset"),
     ),
     st.sampled_from([4, 6]),
     st.sampled_from(["ipset", "address", ""]),
@@ -210,5 +212,6 @@ RICH_RULES = st.builds(
         st.sampled_from([Protocol.TCP, Protocol.UDP, Protocol.SCTP]),
         st.tuples(st.integers(1, 65535), st.integers(1, 65535)),
     ),
+    st.booleans(),
     st.booleans(),
 )

@@ -19,21 +19,26 @@ from k3sfw_engine.model.host_facts import HostFacts
 from k3sfw_engine.model.interfaces_and_routes import MAIN, Interface, Lookup, Network, Route
 from k3sfw_engine.model.kubernetes_names import (
     CNI_INTERFACES,
-    OVERLAY_DEVICES,
     is_kubernetes_interface,
 )
+from k3sfw_engine.model.overlay import NOTHING_KNOWN, OverlayFacts, overlay_names
 from k3sfw_engine.model.rows import Node, Tables
 
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """The node, the peers that are asked about, and what was read on the node."""
+    """The node, the peers that are asked about, and what was read on the node.
+
+    overlay
+        What carries pods' packets to other nodes here.
+    """
 
     node: Node
     peers: tuple[Node, ...]
     tables: Tables
     network: Network
     host: HostFacts
+    overlay: OverlayFacts = NOTHING_KNOWN
 
     # -- the node's own addresses and their interfaces --
 
@@ -133,12 +138,13 @@ class NodeFacts:
     @cached_property
     def overlays(self) -> Mapping[int, str]:
         """The overlay device of each family; empty for a backend without an overlay."""
-        return OVERLAY_DEVICES[self.tables.flannel_backend]
+        return overlay_names(self.tables.flannel_backend, self.overlay)
 
     @cached_property
     def cni(self) -> frozenset[str]:
         """The interfaces of the CNI and the overlay."""
-        return frozenset(CNI_INTERFACES[self.tables.flannel_backend])
+        usual = CNI_INTERFACES[self.tables.flannel_backend]
+        return frozenset((*usual, *(self.overlay.flannel_names if usual else ())))
 
     @cached_property
     def pod_families(self) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from k3sfw_engine.errors import EngineError, Problem
 from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.firewalld.operator_zone import Zone, read_zone
 from k3sfw_engine.host.listeners import ssh_ports
+from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.difference import titles_by_layer
 from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.model.run_result import RunResult
@@ -54,7 +55,7 @@ def adopt(
     Raises ``EngineError`` and its kinds, before anything is touched, if our own rules are not
     proven to be in force; ``Undone`` if they are not in force afterwards.
     """
-    wanted = compute_desired(tables, role)
+    wanted = compute_desired(tables, role, read_overlay())
     guarded = {
         **dict.fromkeys([*_SALT_PORTS, *master_ports], "it is a port of Salt's master"),
         **dict.fromkeys([_SSH_PORT, *ssh_ports()], "it is a port of ssh"),

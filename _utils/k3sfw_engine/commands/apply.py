@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from k3sfw_engine.firewalld.dbus import Bus
+from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.model.run_result import RunResult
 from k3sfw_engine.plan.desired.compute import compute_desired
@@ -26,7 +27,7 @@ def apply(
 
     Raises ``EngineError`` and its kinds; ``Undone`` if the change did not prove itself.
     """
-    wanted = compute_desired(tables, role)
+    wanted = compute_desired(tables, role, read_overlay())
 
     def planner(_bus: Bus, observed: Observed) -> Plan:
         return plan_for(tables, wanted, observed)

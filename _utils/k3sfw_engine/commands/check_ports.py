@@ -29,6 +29,7 @@ from k3sfw_engine.errors import NetworkUnreadable
 from k3sfw_engine.host.iproute import read_network
 from k3sfw_engine.host.listeners import read_listeners
 from k3sfw_engine.host.nat import read_redirections
+from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.echo import PathEchoes, as_answer
 from k3sfw_engine.model.interfaces_and_routes import overlay_devices, overlay_peers
 from k3sfw_engine.model.kubernetes_names import OVERLAY_DEVICES
@@ -100,7 +101,7 @@ def _check_own_rows(
     tables: Tables, role: Role, own: Node, only: Filter
 ) -> tuple[list[Check], tuple[str, ...]]:
     """The verdicts on the rows of this node, and notices about the comparison."""
-    wanted = compute_desired(tables, role)
+    wanted = compute_desired(tables, role, read_overlay())
     wanted = replace(wanted, rows=tuple(filter(only.wants_row, wanted.rows)))
     with ThreadPoolExecutor(max_workers=1) as beside:
         # Meanwhile firewalld and nft are read.

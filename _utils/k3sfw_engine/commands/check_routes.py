@@ -18,6 +18,7 @@ from k3sfw_engine.host.iproute import look_up, read_network
 from k3sfw_engine.host.network_manager import managed_interfaces, read_connections
 from k3sfw_engine.host.nft_command import base_chains
 from k3sfw_engine.host.other_managers import CLOUD_SETUP, UFW_FILE, read_flannel_mtu, text_of
+from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.host.sysctls import read_sysctls
 from k3sfw_engine.model.echo import PathEchoes
 from k3sfw_engine.model.host_facts import HostFacts
@@ -65,6 +66,7 @@ def observe_routes(
         tables=tables,
         network=Network({}, (), (), (), (), {}),
         host=HostFacts(),
+        overlay=read_overlay(),
     )
     at = replace(at, network=read_network(targets(at)))
     network = at.network

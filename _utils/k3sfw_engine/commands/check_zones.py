@@ -16,6 +16,7 @@ from k3sfw_engine.firewalld.zones import read_ipsets, read_permanent_zones, read
 from k3sfw_engine.host.iproute import read_network
 from k3sfw_engine.host.nat import read_redirections
 from k3sfw_engine.host.network_manager import read_connections
+from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.host_facts import HostFacts
 from k3sfw_engine.model.interfaces_and_routes import Interface, Network
 from k3sfw_engine.model.kubernetes_names import is_interface_of_one_pod, is_kubernetes_interface
@@ -48,7 +49,7 @@ def observe_zones(tables: Tables, name: str) -> tuple[NodeFacts, ObservedZones]:
     """
     (node,) = (each for each in tables.nodes if each.name == name)
     network = read_network(())
-    at = NodeFacts(node, (), tables, network, HostFacts())
+    at = NodeFacts(node, (), tables, network, HostFacts(), read_overlay())
     with Bus() as bus:
         runtime, default, strict = read_runtime_zones(bus)
         permanent = read_permanent_zones(default)

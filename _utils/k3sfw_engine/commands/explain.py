@@ -1,4 +1,4 @@
-"""The command explain: which rows of this node allow a packet, and by which rules. Pure."""
+"""The command explain: which rows of this node allow a packet, and by which rules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 import netaddr
 
+from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.firewall_objects import PODS_TO_HOST, ROWS, ZONE, Kind
+from k3sfw_engine.model.overlay import NOTHING_KNOWN, OverlayFacts
 from k3sfw_engine.model.protocol_names import parse_protocol
 from k3sfw_engine.model.row_sources import is_pod_row, networks_of_source
 from k3sfw_engine.model.rows import Protocol, Role, Row, Tables
@@ -62,9 +64,16 @@ def parse_packet(source: object, port: object, protocol: object) -> Packet:
     return packet
 
 
-def explain(packet: Packet, tables: Tables, role: Role) -> Explanation:
-    """Find the rows of this node that allow the packet; without one its zone decides."""
-    wanted = compute_desired(tables, role)
+def explain_here(packet: Packet, tables: Tables, role: Role) -> Explanation:
+    """Find the rows of this node that allow the packet, with its paths of pods as they are."""
+    return explain(packet, tables, role, read_overlay())
+
+
+def explain(
+    packet: Packet, tables: Tables, role: Role, overlay: OverlayFacts = NOTHING_KNOWN
+) -> Explanation:
+    """Find the rows that allow the packet; without one its zone decides. Pure."""
+    wanted = compute_desired(tables, role, overlay)
     by_rule = [
         (each.row, f"policy {ROWS}: {each.rule}")
         for each in wanted.rules

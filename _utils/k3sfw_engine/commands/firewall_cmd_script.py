@@ -1,13 +1,11 @@
-"""The command script: the objects of a node as firewall-cmd lines, for audits or without Salt.
-
-Pure.
-"""
+"""The command script: the objects of a node as firewall-cmd lines, for audits or without Salt."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
 
+from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.firewall_objects import FirewalldObject, Kind, Objects
 from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.plan.desired.compute import compute_desired
@@ -21,8 +19,8 @@ _POLICY_OPTIONS = {
 
 
 def script(tables: Tables, role: Role) -> str:
-    """Write a shell script that creates the objects of a node of this role."""
-    return firewall_cmd_script(compute_desired(tables, role).objects)
+    """Write a shell script that creates the objects of this node."""
+    return firewall_cmd_script(compute_desired(tables, role, read_overlay()).objects)
 
 
 def firewall_cmd_script(objects: Objects) -> str:

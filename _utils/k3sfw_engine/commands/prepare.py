@@ -8,6 +8,7 @@ from dataclasses import replace
 from k3sfw_engine.checks.lockout.shrunken_node_list import distrust_shrunken_list
 from k3sfw_engine.firewalld.dbus import firewalld_is_there
 from k3sfw_engine.host.dns import resolve_masters
+from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.firewall_objects import ours
 from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.model.run_result import RunResult
@@ -47,7 +48,8 @@ def prepare(
     """
     if firewalld_is_there():
         return RunResult()
-    wanted = with_return_path(compute_desired(tables, role), resolve_masters(masters), master_ports)
+    wanted = compute_desired(tables, role, read_overlay())
+    wanted = with_return_path(wanted, resolve_masters(masters), master_ports)
 
     def trusted(observed: Observed) -> Tables:
         return distrust_shrunken_list(tables, wanted, ours(observed.permanent))

@@ -204,6 +204,8 @@ def _match_parts(left: Mapping[str, Any], right: Any) -> dict[str, Any]:
         source = _address(right)
         by = {"ipset": source[1:]} if source.startswith("@") else {"address": source}
         return {"family": 4 if protocol == "ip" else 6, **by}
+    if protocol in ("ip", "ip6") and field == "daddr":
+        return {"family": 4 if protocol == "ip" else 6, "destination": _address(right)}
     if protocol in ("tcp", "udp", "sctp") and field in ("dport", "sport"):
         ports = right.get("range") if isinstance(right, dict) else [right, right]
         if ports:

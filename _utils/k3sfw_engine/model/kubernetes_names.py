@@ -12,6 +12,9 @@ from k3sfw_engine.model.rows import FlannelBackend
 
 # The bridge of flannel's CNI plugin, with the pods of this host.
 CNI_BRIDGE = "cni0"
+# Of K3s's vpn-auth, which knows no other name.
+# https://github.com/k3s-io/k3s/blob/master/pkg/vpn/vpn.go
+TAILSCALE_DEVICE = "tailscale0"
 
 # The device that carries pods' packets to other nodes, by address family.
 # https://github.com/flannel-io/flannel/blob/master/Documentation/backends.md
@@ -19,10 +22,12 @@ OVERLAY_DEVICES: Mapping[FlannelBackend, Mapping[int, str]] = {
     FlannelBackend.VXLAN: {4: "flannel.1", 6: "flannel-v6.1"},
     FlannelBackend.WIREGUARD: {4: "flannel-wg", 6: "flannel-wg-v6"},
     FlannelBackend.HOST_GW: {},
+    FlannelBackend.TAILSCALE: {},
     FlannelBackend.NONE: {},
 }
 
-# The interfaces by which packets of pods arrive.
+# The interfaces by which nothing but packets of pods arrives. Tailscale's carries all that nodes
+# send each other as well, and that of the whole tailnet.
 CNI_INTERFACES: Mapping[FlannelBackend, tuple[str, ...]] = {
     backend: () if backend is FlannelBackend.NONE else (CNI_BRIDGE, *devices.values())
     for backend, devices in OVERLAY_DEVICES.items()
@@ -35,8 +40,12 @@ OVERLAY_OVERHEAD: Mapping[FlannelBackend, Mapping[int, int]] = {
     FlannelBackend.VXLAN: {4: 50, 6: 70},
     FlannelBackend.WIREGUARD: {4: 80, 6: 80},
     FlannelBackend.HOST_GW: {},
+    FlannelBackend.TAILSCALE: {},
     FlannelBackend.NONE: {},
 }
+
+# The backends with which packets of other nodes' pods arrive outside of a tunnel of flannel's.
+ROUTED_BACKENDS = frozenset((FlannelBackend.HOST_GW, FlannelBackend.TAILSCALE))
 
 # The ports on which pods' packets arrive; the kernel itself listens there. flannel's two WireGuard
 # devices have one each, and each sends to node addresses of the family of its pods.

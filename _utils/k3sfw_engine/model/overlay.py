@@ -12,7 +12,8 @@ import netaddr
 
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.addresses import Networks
-from k3sfw_engine.model.kubernetes_names import is_flannel_device
+from k3sfw_engine.model.kubernetes_names import OVERLAY_DEVICES, is_flannel_device
+from k3sfw_engine.model.rows import FlannelBackend
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,29 @@ class OverlayFacts:
         configured = self.config.devices if self.config else ()
         return tuple(sorted({*configured, *(each.name for each in self.flannels)}))
 
+    def device_of(self, family: int) -> OverlayDevice | None:
+        """Flannel's vxlan device for pods of this family, if there is one.
+
+        Of several the one that flannel is configured to use, else the one with routes: flannel
+        does not remove a device when it gets another number.
+        """
+        found = [
+            each
+            for each in self.flannels
+            if each.kind == "vxlan" and _family_of(each.name) == family
+        ]
+        configured = self.config.devices if self.config else ()
+        used = {route.device for route in self.routes or ()}
+        ranked = sorted(
+            found, key=lambda each: (each.name not in configured, each.name not in used)
+        )
+        return ranked[0] if ranked else None
+
+    @property
+    def carries_pods(self) -> bool:
+        """Whether a route by a device of flannel's exists: its tunnel is in use."""
+        return any(is_flannel_device(route.device) for route in self.routes or ())
+
     @property
     def networks(self) -> Networks:
         """The pod networks as flannel has them: where it runs, else where K3s wrote them down."""
@@ -136,8 +160,26 @@ class OverlayFacts:
         return tuple(
             route
             for route in self.routes or ()
-            if route.gateway in known and any(route.destination in each for each in pods)
+            if route.gateway in known
+            and not is_flannel_device(route.device)
+            and any(route.destination in each for each in pods)
         )
+
+
+def overlay_names(backend: FlannelBackend, overlay: OverlayFacts) -> Mapping[int, str]:
+    """The device that carries pods' packets, by their family: as it is, as it will be, or usual."""
+    names = dict(OVERLAY_DEVICES[backend])
+    if backend is FlannelBackend.VXLAN:
+        for name in overlay.config.devices if overlay.config else ():
+            names[_family_of(name)] = name
+        for family in names:
+            device = overlay.device_of(family)
+            names[family] = device.name if device else names[family]
+    return names
+
+
+def _family_of(name: str) -> int:
+    return 6 if name.startswith("flannel-v6") else 4
 
 
 NOTHING_KNOWN = OverlayFacts()

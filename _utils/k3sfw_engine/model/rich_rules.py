@@ -38,6 +38,8 @@ class RichRule:
         4 or 6.
     ipset, address
         The source. They exclude each other; neither means every source of the family.
+    destination
+        The network to which packets must go; empty for every one. Only with an ipset.
     protocol
         Written by its number if it has no ports: not every host has a file that knows the names.
     port
@@ -50,9 +52,11 @@ class RichRule:
     protocol: Protocol = Protocol.ANY
     port: PortRange | None = None
     source_port: bool = False
+    destination: str = ""
 
     def __str__(self) -> str:
         source = element = ""
+        to = f' destination address="{self.destination}"' if self.destination else ""
         if self.ipset:
             source = f' source ipset="{self.ipset}"'
         elif self.address:
@@ -62,7 +66,7 @@ class RichRule:
             element = f' {name} port="{self.port}" protocol="{self.protocol.value}"'
         elif self.protocol.is_whole:
             element = f' protocol value="{self.protocol.number}"'
-        return f'rule family="ipv{self.family}"{source}{element} accept'
+        return f'rule family="ipv{self.family}"{source}{to}{element} accept'
 
     @property
     def parts(self) -> Parts:
@@ -72,6 +76,8 @@ class RichRule:
             parts.append(Part("source", {"ipset": self.ipset}))
         elif self.address:
             parts.append(Part("source", {"address": self.address}))
+        if self.destination:
+            parts.append(Part("destination", {"address": self.destination}))
         if self.port is not None:
             element = "source-port" if self.source_port else "port"
             port = {"port": str(self.port), "protocol": self.protocol.value}
@@ -101,7 +107,8 @@ _WHOLE = frozenset(str(number) for number in WHOLE_PROTOCOLS)
 # Exactly what ``str`` writes. A node has hundreds of rules, read several times in one apply.
 _OUR_WORDS = re.compile(
     r'rule family="ipv(?P<family>[46])"'
-    r'(?: source (?P<by>ipset|address)="(?P<source>[^"]+)")?'
+    r'(?: source (?:address="(?P<address>[^"]+)"|ipset="(?P<ipset>[^"]+)"'
+    r'(?: destination address="(?P<destination>[^"]+)")?))?'
     r'(?: (?P<element>port|source-port) port="(?P<port>[1-9][0-9]*(?:-[1-9][0-9]*)?)"'
     r' protocol="(?P<protocol>tcp|udp|sctp)"'
     rf'| protocol value="(?P<number>{"|".join(_WHOLE)})")? accept'
@@ -125,11 +132,12 @@ def read_rule(text: str) -> Rule:
     if match := _OUR_WORDS.fullmatch(text):
         return RichRule(
             family=int(match["family"]),
-            ipset=match["source"] if match["by"] == "ipset" else "",
-            address=match["source"] if match["by"] == "address" else "",
+            ipset=match["ipset"] or "",
+            address=match["address"] or "",
             protocol=_protocol(match["protocol"] or "", match["number"] or ""),
             port=parse_span(match["port"]) if match["port"] else None,
             source_port=match["element"] == "source-port",
+            destination=match["destination"] or "",
         )
     return UnparsedRule(text, tuple(_parts_of_words(text)))
 
@@ -185,6 +193,7 @@ def _as_rich_rule(parts: Parts) -> RichRule | None:
     if len(by_name) != len(parts) or any(part.negated for part in parts):
         return None
     rule, source = by_name.pop("rule", {}), by_name.pop("source", {})
+    to = by_name.pop("destination", {}) if "ipset" in source else {}
     ports = [name for name in _PORT_ELEMENTS if name in by_name]
     port = by_name.pop(ports[0]) if ports else {}
     whole = by_name.pop("protocol", {}) if not ports else {}
@@ -192,7 +201,7 @@ def _as_rich_rule(parts: Parts) -> RichRule | None:
         return None
     if len(source) > 1 or not set(source) <= {"ipset", "address"} or "" in source.values():
         return None
-    if ports and set(port) != {"port", "protocol"}:
+    if not set(to) <= {"address"} or (ports and set(port) != {"port", "protocol"}):
         return None
     if whole and (set(whole) != {"value"} or whole["value"] not in _WHOLE):
         return None
@@ -204,6 +213,7 @@ def _as_rich_rule(parts: Parts) -> RichRule | None:
             protocol=_protocol(port.get("protocol", ""), whole.get("value", "")),
             port=parse_span(port["port"]) if ports else None,
             source_port=ports == ["source-port"],
+            destination=to.get("address", ""),
         )
     except ValueError:
         return None  # A protocol or a port that no row can have.

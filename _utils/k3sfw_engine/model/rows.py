@@ -117,11 +117,15 @@ class Destination(str, Enum):
 
 
 class FlannelBackend(str, Enum):
-    """``flannel-backend`` of K3s; ``none`` is any other network plugin."""
+    """``flannel-backend`` of K3s; ``tailscale`` is what ``vpn-auth`` makes of it.
+
+    ``none`` is any other network plugin.
+    """
 
     VXLAN = "vxlan"
     WIREGUARD = "wireguard-native"
     HOST_GW = "host-gw"
+    TAILSCALE = "tailscale"
     NONE = "none"
 
 

@@ -41,6 +41,8 @@ def rule_matches(rule: RichRule, question: Packet, objects: Objects) -> bool:
 
 def is_about(rule: RichRule, protocol: Protocol, port: int | None) -> bool:
     """Whether the rule opens this port of the host, or this protocol that has none."""
+    if rule.destination:
+        return False  # It is about forwarding.
     if rule.protocol is Protocol.ANY:
         return True
     # The sender chooses the source port, so such a rule opens no port of ours.

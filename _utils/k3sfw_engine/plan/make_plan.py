@@ -28,6 +28,7 @@ from k3sfw_engine.plan.defaults import ADDRESSES_IN_PLACE_OF_AN_IPSET
 from k3sfw_engine.plan.desired.bound_interfaces import leave_bound_interfaces
 from k3sfw_engine.plan.desired.desired_objects import Desired
 from k3sfw_engine.plan.desired.ipsets import keep_members
+from k3sfw_engine.plan.desired.kept_paths import keep_paths_of_pods
 from k3sfw_engine.plan.desired.policies import by_address
 from k3sfw_engine.plan.difference import differences_by_layer, differing_settings, obsolete
 from k3sfw_engine.plan.ipset_steps import entry_steps
@@ -64,6 +65,7 @@ def make_plan(wanted: Desired, observed: Observed, *, narrow: bool = True) -> Pl
     Raises ``ForeignObject`` if an object that k3sfw did not create has a name that we need.
     """
     _refuse_foreign(wanted.objects, observed)
+    wanted = keep_paths_of_pods(wanted, ours(observed.readable))
     if not narrow:
         wanted = keep_members(wanted, ours(observed.runtime), ours(observed.permanent))
     permanently = _bound(wanted, observed, "permanent")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from k3sfw_engine.checks.lockout.shrunken_node_list import distrust_shrunken_list
 from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.firewalld.runtime import observe
+from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.firewall_objects import ours
 from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.plan.desired.compute import compute_desired
@@ -18,9 +19,10 @@ from k3sfw_engine.transaction import messages
 
 def compare(tables: Tables, role: Role) -> tuple[Plan, Observed]:
     """Compare this host with the tables; return the plan, and what it was made from."""
+    wanted = compute_desired(tables, role, read_overlay())
     with Bus() as bus:
         observed = observe(bus)
-    return plan_for(tables, compute_desired(tables, role), observed), observed
+    return plan_for(tables, wanted, observed), observed
 
 
 def plan_for(tables: Tables, wanted: Desired, observed: Observed) -> Plan:

@@ -11,11 +11,13 @@ from hypothesis import given, strategies as st
 
 from k3sfw_engine.errors import BadTables
 from k3sfw_engine.model.firewall_objects import Kind, digest, is_ours, make_object
+from k3sfw_engine.model.overlay import FlannelConfig, OverlayDevice, OverlayFacts, PodRoute
 from k3sfw_engine.model.rich_rules import RichRule
 from k3sfw_engine.model.rows import Role
 from k3sfw_engine.plan.desired.bound_interfaces import leave_bound_interfaces
 from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.plan.desired.ipsets import keep_members
+from k3sfw_engine.plan.desired.kept_paths import keep_paths_of_pods
 from k3sfw_engine.plan.desired.return_path import with_return_path
 from tests.unit.samples import (
     CLUSTER_TABLE,
@@ -184,6 +186,7 @@ def test_any_protocol_from_everyone_is_refused_or_written_validly(source):
         ("vxlan", {"cni0", "flannel.1", "flannel-v6.1"}),
         ("wireguard-native", {"cni0", "flannel-wg", "flannel-wg-v6"}),
         ("host-gw", {"cni0"}),
+        ("tailscale", {"cni0"}),
         ("none", set()),
     ],
 )
@@ -217,6 +220,101 @@ def test_host_gw_forwards_to_pods_from_nodes_and_from_remote_pods():
         'rule family="ipv4" source ipset="k3s-node-4" accept',
         'rule family="ipv6" source ipset="k3s-node-6" accept',
     )
+
+
+def test_tailscales_device_is_never_trusted_and_remote_pods_come_by_address():
+    objects = wanted(pillar(flannel_backend="tailscale"))
+    assert "tailscale0" not in objects.objects[Kind.ZONE, "k3s"].items("interfaces")
+    host_gw = wanted(pillar(flannel_backend="host-gw"))
+    assert rules(objects, "k3s-nodes-to-pods") == rules(host_gw, "k3s-nodes-to-pods")
+
+
+def test_another_plugin_has_pods_forwarded_by_address_and_nodes_only_to_pods():
+    tree = pillar(flannel_backend="none", pod_cidrs=["10.42.0.0/16", "fd42::/56"])
+    objects = wanted(tree)
+    assert objects.objects[Kind.POLICY, "k3s-bound-to-any"].items("ingress_zones") == ("ANY",)
+    assert rules(objects, "k3s-bound-to-any") == (
+        'rule family="ipv4" source address="10.42.0.0/16" accept',
+        'rule family="ipv4" source ipset="k3s-node-4" destination address="10.42.0.0/16" accept',
+        'rule family="ipv6" source address="fd42::/56" accept',
+        'rule family="ipv6" source ipset="k3s-node-6" destination address="fd42::/56" accept',
+    )
+    tree["ports"]["cluster"]["pods"]["enabled"] = False
+    assert rules(wanted(tree), "k3s-bound-to-any") == ()
+
+
+# -- what the node itself has ---------------------------------------------------------------------
+
+
+def route(destination, gateway, device="eth0"):
+    return PodRoute(netaddr.IPNetwork(destination), netaddr.IPAddress(gateway), device)
+
+
+TUNNEL = route("10.42.2.0/24", "10.42.2.0", "flannel.1")
+
+
+def here(overlay, tree=None):
+    return compute_desired(parsed(tree), Role.SERVER, overlay)
+
+
+def interfaces(objects):
+    return set(objects.objects[Kind.ZONE, "k3s"].items("interfaces"))
+
+
+def test_flannels_devices_are_bound_whatever_their_number_and_others_are_not():
+    devices = (
+        OverlayDevice("flannel.42", "vxlan", 42, 4789),
+        OverlayDevice("vxlan7", "vxlan", 42, 4789),
+        OverlayDevice("wg0", "wireguard", port=51820),
+    )
+    usual = {"cni0", "flannel.1", "flannel-v6.1"}
+    assert interfaces(here(OverlayFacts(devices))) == usual | {"flannel.42"}
+    assert interfaces(here(OverlayFacts(devices), pillar(flannel_backend="none"))) == set()
+
+
+def test_devices_that_flannel_will_create_are_bound_before_they_exist():
+    config = FlannelConfig(kind="vxlan", vni=4096)
+    usual = {"cni0", "flannel.1", "flannel-v6.1"}
+    assert interfaces(here(OverlayFacts(config=config))) == usual | {
+        "flannel.4096",
+        "flannel-v6.4096",
+    }
+
+
+@pytest.mark.parametrize(
+    ("overlay", "routed"),
+    [
+        (OverlayFacts(routes=(TUNNEL, route("10.42.3.0/24", "192.0.2.13"))), True),
+        (OverlayFacts(config=FlannelConfig(kind="vxlan", vni=1, direct_routing=True)), True),
+        (OverlayFacts(routes=(TUNNEL,)), False),
+        # No node of the cluster, no pod network, or a tunnel of flannel's.
+        (OverlayFacts(routes=(TUNNEL, route("10.42.3.0/24", "198.51.100.1"))), False),
+        (OverlayFacts(routes=(TUNNEL, route("10.9.3.0/24", "192.0.2.13"))), False),
+        (OverlayFacts(routes=(TUNNEL, route("10.42.3.0/24", "192.0.2.13", "flannel.1"))), False),
+        (OverlayFacts(), False),
+    ],
+)
+def test_routed_pods_are_accepted_only_where_flannel_routes_to_a_node_directly(overlay, routed):
+    assert bool(rules(here(overlay), "k3s-nodes-to-pods")) == routed
+
+
+def test_paths_of_pods_stay_until_something_proves_that_they_are_gone():
+    direct = OverlayFacts(
+        (OverlayDevice("flannel.42", "vxlan", 42),), routes=(route("10.42.3.0/24", "192.0.2.13"),)
+    )
+    before = here(direct).objects
+    # After a boot, before K3s has started.
+    booted = keep_paths_of_pods(here(OverlayFacts((), routes=())), before)
+    assert booted.objects == before
+    tunnelled = keep_paths_of_pods(here(OverlayFacts((), routes=(TUNNEL,))), before)
+    assert rules(tunnelled, "k3s-nodes-to-pods") == ()
+    assert keep_paths_of_pods(here(OverlayFacts()), wanted().objects).objects == wanted().objects
+
+
+def test_nothing_of_pods_stays_when_their_row_is_gone():
+    before = here(OverlayFacts((OverlayDevice("flannel.42", "vxlan", 42),))).objects
+    without = changed("ports:cluster:pods:enabled", False)
+    assert interfaces(keep_paths_of_pods(here(OverlayFacts(), without), before)) == set()
 
 
 def test_without_the_rows_of_pods_no_interface_is_trusted():
@@ -277,8 +375,13 @@ def test_policies_are_judged_before_every_zone(tree, role):
     for each in wanted(tree, role).objects.values():
         if each.kind is Kind.POLICY:
             assert each.settings["priority"] < 0
-            # The policies for pods in foreign zones wait for such a zone.
-            assert len(each.items("ingress_zones")) == (not each.name.startswith("k3s-bound-"))
+            # The policies for pods in foreign zones wait for such a zone; only with another plugin
+            # than flannel are pods forwarded from every zone.
+            ingress = each.items("ingress_zones")
+            if each.name == "k3s-bound-to-any":
+                assert ingress in ((), ("ANY",))
+            else:
+                assert len(ingress) == (each.name != "k3s-bound-to-host")
             assert len(each.items("egress_zones")) == 1
 
 
@@ -394,6 +497,8 @@ def test_a_change_of_the_tables_needs_no_new_object(path, value):
         fixed = ("type", "options", "target", "priority", "ingress_zones", "egress_zones")
         for key, each in after.items():
             for setting in fixed:
+                if key == (Kind.POLICY, "k3s-bound-to-any") and setting == "ingress_zones":
+                    continue  # firewalld changes it without a reload.
                 assert each.settings.get(setting) == before[key].settings.get(setting)
 
 

@@ -336,6 +336,9 @@ def nft_of(rich_rule):
     else:
         right = f"ipv{rich_rule.family}"
         yield {"match": {"op": "==", "left": {"meta": {"key": "nfproto"}}, "right": right}}
+    if rich_rule.destination:
+        address, length = rich_rule.destination.split("/")
+        yield match(ip, "daddr", {"prefix": {"addr": address, "len": int(length)}})
     if rich_rule.port:
         low, high = rich_rule.port.low, rich_rule.port.high
         field = "sport" if rich_rule.source_port else "dport"
@@ -365,7 +368,7 @@ def test_a_policy_of_a_zone_without_interfaces_has_no_chains_and_needs_none():
         for fact in kernel_drift(KernelRules(), objects).missing
         if fact.kind is Kind.POLICY
     }
-    assert {name for name, _respect in respects} == {"k3s-rows"}
+    assert {name for name, _respect in respects} == {"k3s-rows", "k3s-bound-to-any"}
 
 
 def test_the_interfaces_of_another_zone_do_not_count():

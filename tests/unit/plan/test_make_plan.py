@@ -13,6 +13,7 @@ from k3sfw_engine.model.firewall_objects import (
     make_object,
 )
 from k3sfw_engine.model.rich_rules import RichRule
+from k3sfw_engine.plan.desired.kept_paths import keep_paths_of_pods
 from k3sfw_engine.plan.desired.return_path import with_return_path
 from k3sfw_engine.plan.kernel_drift import KernelFact
 from k3sfw_engine.plan.make_plan import make_plan, removal_plan
@@ -49,7 +50,7 @@ from tests.unit.samples import NODES, RULE, changed, pillar, pillars, row, wante
 @settings(max_examples=max(60, settings().max_examples))
 @given(drifted(), pillars(), st.booleans())
 def test_one_apply_leads_from_any_state_to_the_wanted_one(host, tree, kernel):
-    target = wanted(tree)
+    target = keep_paths_of_pods(wanted(tree), host.permanent)
     strangers = {key: each for key, each in host.permanent.items() if not is_ours(each)}
     if not kernel:
         host.kernel_lost, host.table = set(), True

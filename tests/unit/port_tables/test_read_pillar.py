@@ -106,7 +106,11 @@ def test_what_pillar_does_not_say_is_as_k3s_has_it(key, default):
         ("cluster", "", "is not a text"),
         ("cluster", 5, "5 is not a text"),
         ("cluster", "a\x1b[31mb", "not printable"),
-        ("flannel_backend", "calico", "is not one of vxlan, wireguard-native, host-gw, none"),
+        (
+            "flannel_backend",
+            "calico",
+            "is not one of vxlan, wireguard-native, host-gw, tailscale, none",
+        ),
         ("flannel_backend", None, "None is not one of"),
         ("firewall:expected_nodes", 0, "0 is not a number of nodes"),
         ("firewall:expected_nodes", "5", "'5' is not a number of nodes"),

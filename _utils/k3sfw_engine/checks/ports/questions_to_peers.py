@@ -75,6 +75,7 @@ _CARRIED: Mapping[FlannelBackend, Mapping[int, tuple[int, ...]]] = {
     FlannelBackend.VXLAN: {VXLAN_PORT: (4, 6)},
     FlannelBackend.WIREGUARD: {port: (family,) for family, port in WIREGUARD_PORTS.items()},
     FlannelBackend.HOST_GW: {},
+    FlannelBackend.TAILSCALE: {},
     FlannelBackend.NONE: {},
 }
 

@@ -84,6 +84,14 @@ def no_gateway_route(node: Node, peer: str, address: netaddr.IPAddress) -> Probl
     )
 
 
+def no_tailnet_route(node: str, peer: str, network: netaddr.IPNetwork, seen: str) -> Problem:
+    return Problem(
+        f"no route to {network} by Tailscale ({seen})",
+        f"{run_on(node, 'tailscale set --accept-routes')}; if it stays so, approve the route of "
+        f"{peer} in the tailnet's admin console",
+    )
+
+
 def no_entry(node: Node, peer: str, device: str) -> Problem:
     return Problem(
         f"{device} has no entry for it: K3s on {peer} has not joined, or flannel here lost it",

@@ -29,6 +29,7 @@ from k3sfw_engine.checks.routes.pod_networks import (
 from k3sfw_engine.checks.routes.pod_routes_vxlan import judge_vxlan
 from k3sfw_engine.checks.verdicts import Check, Status
 from k3sfw_engine.model.interfaces_and_routes import MAIN, Route
+from k3sfw_engine.model.kubernetes_names import TAILSCALE_DEVICE
 from k3sfw_engine.model.rows import FlannelBackend, Node
 
 
@@ -43,6 +44,7 @@ def judge_pod_routes(at: NodeFacts) -> PodAnswers:
         FlannelBackend.VXLAN: judge_vxlan,
         FlannelBackend.WIREGUARD: _by_wireguard,
         FlannelBackend.HOST_GW: _by_nodes,
+        FlannelBackend.TAILSCALE: _by_tailscale,
     }[backend]
     answers = [judge(at, family) for family in at.pod_families]
     return PodAnswers(
@@ -122,6 +124,30 @@ def _by_device(at: NodeFacts, cidr: netaddr.IPNetwork, device: str) -> Check:
         return at.check(None, PODS, Status.OK, evidence, address=str(cidr))
     problem = messages.no_device_route(at.node.name, cidr, device)
     return at.check(None, PODS, Status.NO_ROUTE, problem, address=str(cidr))
+
+
+# -- tailscale ------------------------------------------------------------------------------------
+
+
+def _by_tailscale(at: NodeFacts, family: int) -> PodAnswers:
+    """Judge where the kernel sends packets to peers' pods: Tailscale's routes have own tables."""
+    claimed = [(peer, peer.pods(family)) for peer in at.peers]
+    networks = [(peer, network) for peer, network in claimed if network is not None]
+    return PodAnswers(
+        tuple(_by_tailnet(at, peer, network) for peer, network in networks),
+        frozenset(network for _peer, network in networks),
+    )
+
+
+def _by_tailnet(at: NodeFacts, peer: Node, network: netaddr.IPNetwork) -> Check:
+    lookup = at.lookup(address_of_pods(network))
+    if lookup.device == TAILSCALE_DEVICE:
+        evidence = f"by {TAILSCALE_DEVICE}"
+        return at.check(peer, PODS, Status.OK, evidence, address=str(network))
+    problem = messages.no_tailnet_route(
+        at.node.name, peer.name, network, lookup.error or f"goes by {lookup.device}"
+    )
+    return at.check(peer, PODS, Status.NO_ROUTE, problem, address=str(network))
 
 
 # -- host-gw --------------------------------------------------------------------------------------

@@ -19,9 +19,11 @@ from k3sfw_engine.model.addresses import Networks
 from k3sfw_engine.model.firewall_objects import ZONE
 from k3sfw_engine.model.interfaces_and_routes import Interface
 from k3sfw_engine.model.kubernetes_names import kind_of
-from k3sfw_engine.model.rows import FlannelBackend, Row
+from k3sfw_engine.model.rows import Row
 from k3sfw_engine.model.zones import ObservedZones
 from k3sfw_engine.plan.desired.compute import compute_desired
+from k3sfw_engine.plan.desired.desired_objects import Desired
+from k3sfw_engine.plan.desired.pods import pods_are_routed
 
 # The kinds of interfaces that carry the packets of their members.
 _MASTERS = ("bridge", "bond", "team")
@@ -38,7 +40,11 @@ class ZoneFacts:
     @cached_property
     def pods_by_interface(self) -> bool:
         """Whether zone k3s contains the interfaces of pods."""
-        return compute_desired(self.at.tables, self.at.node.role).pods_by_interface
+        return self._wanted.pods_by_interface
+
+    @cached_property
+    def _wanted(self) -> Desired:
+        return compute_desired(self.at.tables, self.at.node.role, self.at.overlay)
 
     @cached_property
     def allowed(self) -> AllowedByRows:
@@ -53,8 +59,8 @@ class ZoneFacts:
 
     def _allowed(self, rows: tuple[Row, ...]) -> AllowedByRows:
         tables = self.at.tables
-        # With host-gw, pods of other nodes come in by the uplink and are recognised by address.
-        routed = tables.flannel_backend is FlannelBackend.HOST_GW
+        # Without a tunnel, pods of other nodes come in by the uplink and are recognised by address.
+        routed = pods_are_routed(tables, self.at.overlay) is True
         links = (self.at.network.interfaces[name] for name in self.outer)
         families = {address.version for link in links for address in link.addresses}
         by_interface = self.pods_by_interface and not routed

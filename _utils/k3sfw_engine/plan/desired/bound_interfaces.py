@@ -31,5 +31,7 @@ def leave_bound_interfaces(
     if routed.rules:
         changed.append(routed.with_settings({"egress_zones": tuple(sorted((ZONE, *other_zones)))}))
     for name in (BOUND_TO_HOST, BOUND_TO_ANY):
-        changed.append(objects[Kind.POLICY, name].with_settings({"ingress_zones": other_zones}))
+        policy = objects[Kind.POLICY, name]
+        if not policy.items("ingress_zones"):
+            changed.append(policy.with_settings({"ingress_zones": other_zones}))
     return {**objects, **{each.key: each for each in changed}}

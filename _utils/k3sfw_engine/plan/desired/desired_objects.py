@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import netaddr
 
-from k3sfw_engine.model.firewall_objects import Objects
+from k3sfw_engine.model.firewall_objects import FirewalldObject, Objects
 from k3sfw_engine.model.rich_rules import RichRule
 from k3sfw_engine.model.rows import Row
 
@@ -21,10 +21,16 @@ class RowRule:
 
 @dataclass(frozen=True)
 class Desired:
-    """The objects that one node must have, and the row behind each rule."""
+    """The objects that one node must have, and the row behind each rule.
+
+    if_routed
+        The policies with the rules for pods whose packets arrive outside of the overlay, where it
+        is not known whether any do: then they stay if they are there.
+    """
 
     objects: Objects
     rules: tuple[RowRule, ...]
     rows: tuple[Row, ...]
     pods_by_interface: bool
     pod_networks: tuple[netaddr.IPNetwork, ...] = ()
+    if_routed: tuple[FirewalldObject, ...] = ()

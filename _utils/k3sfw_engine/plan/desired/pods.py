@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from k3sfw_engine.model.addresses import FAMILIES
-from k3sfw_engine.model.kubernetes_names import CNI_INTERFACES
+from k3sfw_engine.model.addresses import FAMILIES, entry
+from k3sfw_engine.model.firewall_objects import set_name
+from k3sfw_engine.model.kubernetes_names import CNI_INTERFACES, ROUTED_BACKENDS
+from k3sfw_engine.model.overlay import OverlayFacts
 from k3sfw_engine.model.rich_rules import RichRule
-from k3sfw_engine.model.row_sources import is_pod_row
+from k3sfw_engine.model.row_sources import NODE_SETS, is_pod_row
 from k3sfw_engine.model.rows import FlannelBackend, Row, Source, SourceKind, Tables
 from k3sfw_engine.plan.desired.desired_objects import RowRule
 from k3sfw_engine.plan.desired.ipsets import AddressSets
@@ -19,20 +21,63 @@ def pods_come_by_interface(tables: Tables, rows: Iterable[Row]) -> bool:
 
     An address can be spoofed from outside, an interface of this node cannot.
     """
-    return bool(CNI_INTERFACES[tables.flannel_backend]) and any(
-        is_pod_row(row) and Source(SourceKind.PODS) in row.sources for row in rows
-    )
+    return bool(CNI_INTERFACES[tables.flannel_backend]) and any(map(_opens_to_pods, rows))
+
+
+def _opens_to_pods(row: Row) -> bool:
+    return is_pod_row(row) and Source(SourceKind.PODS) in row.sources
+
+
+def interfaces_of_pods(tables: Tables, overlay: OverlayFacts) -> tuple[str, ...]:
+    """The interfaces of the backend, and the devices that flannel has or will have here.
+
+    Its names tell flannel's devices from those that others have for other purposes.
+    """
+    usual = CNI_INTERFACES[tables.flannel_backend]
+    return tuple(sorted({*usual, *(overlay.flannel_names if usual else ())}))
+
+
+def pods_are_routed(tables: Tables, overlay: OverlayFacts) -> bool | None:
+    """Whether packets of other nodes' pods arrive on the node's own interface; None if unknown.
+
+    With a tunnel they do if flannel routes directly to nodes of the same link (DirectRouting).
+    Where a tunnel carries them all, a packet from outside with a pod's address is spoofed.
+    """
+    if tables.flannel_backend in ROUTED_BACKENDS:
+        return True
+    nodes = (address for node in tables.nodes for address in node.addresses)
+    configured = overlay.config is not None and overlay.config.direct_routing
+    if configured or overlay.direct_routes(tables.pod_cidrs, nodes):
+        return True
+    return False if overlay.carries_pods else None
 
 
 def routed_pods(tables: Tables, rows: Iterable[Row], sets: AddressSets) -> tuple[RowRule, ...]:
     """Return the rules for packets to pods that arrive on the node's own interface.
 
-    With host-gw, packets of remote pods have the pod's address, and packets of remote hosts the
-    node's.
+    Packets of remote pods have the pod's address, and packets of remote hosts the node's.
     """
-    if tables.flannel_backend is not FlannelBackend.HOST_GW:
-        return ()
     return pods_by_address(tables, rows, sets, (Source(SourceKind.ANY),))
+
+
+def forwarded_pods(tables: Tables, rows: Iterable[Row], sets: AddressSets) -> tuple[RowRule, ...]:
+    """Return the rules for forwarding with another network plugin: from pods, and to them.
+
+    Its interfaces are not known, so they have no zone of ours, and both sides are recognised by
+    their addresses.
+    """
+    rows = tuple(filter(_opens_to_pods, rows))
+    if tables.flannel_backend is not FlannelBackend.NONE:
+        return ()
+    return (*pods_by_address(tables, rows, sets), *_nodes_to_pods(tables, rows))
+
+
+def _nodes_to_pods(tables: Tables, rows: Iterable[Row]) -> Iterator[RowRule]:
+    for row in rows:
+        for network in tables.pod_cidrs:
+            nodes = set_name(NODE_SETS[SourceKind.ANY], network.version)
+            rule = RichRule(network.version, nodes, destination=entry(network))
+            yield RowRule(row, rule)
 
 
 def pods_by_address(
