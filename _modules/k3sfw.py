@@ -9,6 +9,7 @@ sets its grains itself. If an agent must not be able to claim that it is a serve
 minion id in pillar (``k3s:nodes:ID:role``).
 """
 
+import math
 import os
 import sys
 import time
@@ -761,13 +762,17 @@ def _proof():
     )
 
 
-def _ask_master():
-    """Send the master a request over a new connection; return the error, or an empty string."""
+def _ask_master(seconds):
+    """
+    Send the master one request over a new connection; return the error, or an empty string.
+
+    A request is not repeated: the first one still waits for a busy master.
+    """
     try:
         with salt.channel.client.ReqChannel.factory(__opts__) as channel:
-            channel.send({"cmd": "_file_envs"}, tries=2, timeout=8)
+            channel.send({"cmd": "_file_envs"}, tries=1, timeout=math.ceil(seconds))
     except SaltException as error:
-        return f"the master no longer answers over a new connection ({error})"
+        return str(error) or type(error).__name__
     return ""
 
 

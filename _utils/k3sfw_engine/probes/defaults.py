@@ -19,6 +19,10 @@ DATAGRAM_REPEAT = 1.1
 # Sockets at once, and descriptors that are left to the rest of the minion.
 SOCKETS_AT_ONCE = 1024
 DESCRIPTORS_LEFT_ALONE = 64
+# Seconds for a new connection to be accepted and to acknowledge a probe: two tries of the handshake
+# and, after a second of silence, three probes a second apart.
+HELD_PATIENCE = 6.0
+HELD_LOOK = 0.05
 
 # -- echoes ---------------------------------------------------------------------------------------
 

@@ -19,3 +19,15 @@ CONNECTION_PATIENCE = 2.2
 # A master that restarts just now is back after a second or two.
 CONNECTION_TRIES = 3
 CONNECTION_PAUSE = 1.0
+
+# A master that does not answer a request within this time before the change proves nothing by its
+# silence afterwards.
+ANSWER_BEFORE = 8.0
+# After the change all nodes ask at once, and each request waits for those before it. So the wait is
+# so many times the answer before the change. Longer than the most, and a dead run is undone late.
+ANSWER_FACTOR = 10.0
+ANSWER_AT_LEAST = 5.0
+ANSWER_AT_MOST = 30.0
+# Nodes ask at a random moment within the time that the master took before, up to this: a master
+# that answers at once needs no pause.
+SPREAD_AT_MOST = 5.0

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from k3sfw_engine.errors import NotConverged
 from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.firewalld.defaults import SECONDS_PER_RULE
 from k3sfw_engine.firewalld.others_runtime_rules import (
@@ -61,6 +60,7 @@ from k3sfw_engine.transaction.make_permanent import (
     refuse_differences,
 )
 from k3sfw_engine.transaction.make_record import make_record
+from k3sfw_engine.transaction.still_reachable import Baseline
 from k3sfw_engine.transaction.take_out_of_zone import take_out_of_zones
 
 # Plans what is wanted, given what is observed. It is asked again after each stage: what is left?
@@ -90,10 +90,10 @@ def carry_out(
         observed,
         options,
         firewalld=Process.of(bus.process()),
-        baseline=baseline,
+        baseline=baseline.connections,
         others=others.runtime.snapshot if others else None,
     )
-    with checkpoint(record, _deadline(plan, observed)) as journal:
+    with checkpoint(record, _deadline(plan, observed, baseline)) as journal:
         if others is not None:
             notices += _reload(bus, journal, plan, others)
             observed = observe(bus)
@@ -102,8 +102,7 @@ def carry_out(
         observed = _change_in_force(bus, journal, plan, observed)
         left = planner(bus, observed)
         refuse_differences(left, ["runtime", "kernel"])
-        if broken := options.proof.broken(baseline):
-            raise NotConverged(broken)
+        notices += options.proof.prove(baseline)
         if options.confirm_within:
             runtime = snapshot_of(ours(observed.runtime))
             journal.confirm_by(options.confirm_within, files_of_plan(left), runtime)
@@ -116,7 +115,7 @@ def carry_out(
     return notices
 
 
-def _deadline(plan: Plan, observed: Observed) -> float:
+def _deadline(plan: Plan, observed: Observed, baseline: Baseline) -> float:
     """The seconds after which the run is taken for frozen.
 
     While a change waits for confirmation no run is at work, and the watchdog itself waits, too.
@@ -127,7 +126,8 @@ def _deadline(plan: Plan, observed: Observed) -> float:
         if kind is Kind.IPSET
     )
     rules = sum(step.changed for step in plan.steps if isinstance(step, SetRuntime))
-    return RUN_DEADLINE + entries * RUN_DEADLINE_PER_ENTRY + rules * SECONDS_PER_RULE
+    work = entries * RUN_DEADLINE_PER_ENTRY + rules * SECONDS_PER_RULE
+    return RUN_DEADLINE + work + baseline.spread + baseline.patience
 
 
 # -- in force -------------------------------------------------------------------------------------

@@ -51,6 +51,20 @@ def connection_lost(address: str, port: int) -> Problem:
     return Problem(f"{address} does not accept a new connection at tcp/{port} any more")
 
 
+def master_was_silent(seconds: float) -> str:
+    return (
+        f"before the change the master accepted connections, but did not answer a request within "
+        f"{seconds:.0f} seconds; so new connections that it accepts are the proof"
+    )
+
+
+def master_is_busy(seconds: float, reason: str) -> str:
+    return (
+        f"the master is reached, but busy: it accepts and acknowledges new connections, and did "
+        f"not answer a request within {seconds:.0f} seconds ({reason}); the change is kept"
+    )
+
+
 def zone_still_differs(layer: str, zone: str, setting: str, value: object) -> Problem:
     return Problem(
         f"after the change, {setting} of the {layer} zone {zone} still differ from what is "

@@ -1,0 +1,83 @@
+"""A busy master is not a lost one: a change is kept while its real processes do not answer."""
+
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab.wait import wait_until
+from tests.cluster.enforcement.test_transaction_by_salt import (
+    EXPORTER,
+    HISTORY,
+    TRANSACTION,
+    has_exporter,
+    outcomes,
+)
+from tests.selection import exhaustive
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"),
+]
+
+BUSY = "the master is reached, but busy"
+
+
+@pytest.fixture
+def changed(applied):
+    """The cluster with one more row in pillar than on its nodes, and no history on s1."""
+    applied.host("s1").run(["rm", "-rf", HISTORY])
+    with applied.site(EXPORTER):
+        yield applied
+
+
+def masters(host, name=""):
+    """The processes of the master that Salt calls so."""
+    found = []
+    for each in host.processes():
+        command = Path(f"/proc/{each.pid}/cmdline").read_text().replace("\0", " ")
+        if "salt-master" in command and name in command:
+            found.append(each.pid)
+    assert found, f"no {name} runs"
+    return found
+
+
+@contextmanager
+def stopped(pids):
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def stopped_while_it_changes(host, pids):
+    """Stop these processes from the first step of a change until its end."""
+    transaction = host.path(TRANSACTION)
+
+    def stop():
+        wait_until(transaction.exists, "No change has begun", timeout=120, every=0.001)
+        with stopped(pids):
+            wait_until(lambda: not transaction.exists(), "It does not end", timeout=120)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    yield
+    thread.join()
+
+
+@pytest.mark.parametrize("name", ["MWorker-", exhaustive("")])
+def test_a_change_is_kept_while_the_masters_processes_stand_still(changed, name):
+    host = changed.host("s1")
+    with stopped_while_it_changes(host, masters(changed.lab.master, name)):
+        answer, retcode = changed.salt_call("s1", "k3sfw.apply")
+    assert (answer["result"], retcode) == (True, 0)
+    assert BUSY in answer["comment"]
+    assert outcomes(changed) == ["kept"]
+    assert has_exporter(host) == (True, True)
