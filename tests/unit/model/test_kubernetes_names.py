@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from _grains import k3s as grains
+from _grains import _k3s_addresses as grains
 from k3sfw_engine.model.kubernetes_names import (
     CNI_INTERFACES,
     PREFIXES,
@@ -19,9 +19,10 @@ from tests.paths import ROOT
 BESIDE = {"docker", "lo", "tailscale"}
 
 
-def test_the_grains_know_every_interface_of_kubernetes():
-    listed = {name.rstrip("*") for name in grains.KUBERNETES_INTERFACES}
-    assert listed - BESIDE == set(PREFIXES)
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_no_interface_of_kubernetes_gives_a_node_its_address(prefix):
+    assert grains.is_of_containers(prefix)
+    assert grains.is_of_containers(f"{prefix}0")
 
 
 def test_the_state_of_sysctls_knows_every_interface_of_kubernetes():
