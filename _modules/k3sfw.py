@@ -13,6 +13,7 @@ import math
 import os
 import sys
 import time
+from dataclasses import replace as _replace
 from pathlib import Path
 
 # Salt's loader offers every public function of this module, so whatever is imported here has a name
@@ -117,7 +118,8 @@ def nodes():
     List the nodes of the cluster that this node knows.
 
     Returns ``{minion id: {role: server|agent, addresses: [...]}}``, with ``pod_cidrs`` if the
-    networks of the node's pods are known; they open nothing.
+    networks of the node's pods are known; they open nothing. This node has ``doubts`` too if its
+    grains found something that they could not read or that contradicts itself.
 
     CLI Example:
 
@@ -130,6 +132,7 @@ def nodes():
             "role": node.role.value,
             "addresses": [str(address) for address in node.addresses],
             **({"pod_cidrs": list(map(str, node.pod_cidrs))} if node.pod_cidrs else {}),
+            **({"doubts": _doubts()} if _doubts() and node.name == __opts__["id"] else {}),
         }
         for node in _node_tables()[0].nodes
     }
@@ -818,7 +821,13 @@ def _parse(refresh=True, peer_ports=False):
     parsed = _read_pillar.parse_tables(
         _plain(pillar.get("k3s")), minion_id=__opts__["id"], role=own_role
     )
-    return parsed, Role(own_role.lower())
+    return _replace(parsed, notices=(*parsed.notices, *_doubts())), Role(own_role.lower())
+
+
+def _doubts():
+    """What the grains of this node found doubtful."""
+    doubts = __grains__.get("k3s_doubts")
+    return [str(doubt) for doubt in doubts] if isinstance(doubts, (list, tuple)) else []
 
 
 def _pillar(refresh, peer_ports):

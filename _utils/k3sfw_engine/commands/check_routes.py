@@ -43,7 +43,8 @@ def check_routes(tables: Tables, node: str, only: Iterable[str] = ()) -> Report:
     others = {each.name for each in tables.nodes} - {node}
     peers = others.intersection(only) if only else others
     at, paths, zones = observe_routes(tables, node, peers)
-    return Report(judge_routes(at, paths, zones), f"{len(peers)} of {len(others)} peers")
+    scope = f"{len(peers)} of {len(others)} peers"
+    return Report(judge_routes(at, paths, zones), scope, tables.notices)
 
 
 def observe_routes(

@@ -39,7 +39,8 @@ def check_zones(
     """
     at, found = observe_zones(tables, node)
     scope = f"{len(at.network.interfaces) - 1} interfaces, {len(found.zones)} zones in use"
-    return Report(judge_zones(at, found, masters), scope), list_interfaces(at, found)
+    report = Report(judge_zones(at, found, masters), scope, tables.notices)
+    return report, list_interfaces(at, found)
 
 
 def observe_zones(tables: Tables, name: str) -> tuple[NodeFacts, ObservedZones]:
