@@ -21,7 +21,9 @@ OUTSIDER = HostSpec("out", "plain", 99, firewalld=False)
 def standing(name, hosts=(SERVER, OUTSIDER)):
     """Start these hosts for the block. The tests of a module may share them."""
     with Lab(f"{name}{os.getpid()}", hosts, salt=False, ephemeral=True) as raised:
-        other_firewalld.put_on(raised.host(SERVER.name))
+        for spec in hosts:
+            if spec.firewalld:
+                other_firewalld.put_on(raised.host(spec.name))
         yield raised
 
 
@@ -39,7 +41,8 @@ class Node:
 
     def try_call(self, function, pillar=None, *, role="server", **options):
         """The engine's answer, or ``{"refused": sentences}``; no other output is allowed."""
-        given = {"pillar": pillar, "minion_id": "s1", "role": role, "options": options}
+        minion_id = self.host.name
+        given = {"pillar": pillar, "minion_id": minion_id, "role": role, "options": options}
         done = forked.engine(self.host, ENGINE_DRIVER, [function], json.dumps(given))
         assert not done.stderr, done.stderr
         return json.loads(done.stdout)

@@ -81,6 +81,18 @@ def test_rows_of_protocols_converge_in_every_layer_and_stay(node, rows):
     assert {checks[str(name)]["status"] for name in NAMES} == {"ok"}
 
 
+def test_a_row_needs_no_names_of_protocols_on_the_host(node, outsider, rows):
+    names = node.path("/etc/protocols")
+    lines = names.read_text().splitlines()
+    lines = [line for line in lines if not line.startswith(("vrrp", "ospf", "ipencap"))]
+    names.write_text("\n".join([*lines, ""]))
+    node.host.restart_firewalld()
+    node.call("apply", rows)
+    assert node.call("apply", rows) == {"changes": {}, "reloads": [], "notices": []}
+    vrrp = {Raw(112, "224.0.0.18"), Raw(112, node.host.ipv6)}
+    assert passing(outsider, node.host, vrrp) == vrrp
+
+
 def test_a_row_of_a_protocol_comes_and_goes_without_a_reload(node, pillar):
     node.call("apply", pillar)
     before = node.firewall_cmd("--policy=k3s-rows", "--list-rich-rules")
