@@ -35,6 +35,7 @@ try:
         prepare as _prepare,
         remove as _remove,
         rollback as _rollback,
+        rows as _rows,
         status as _status,
     )
     from k3sfw_engine.errors import EngineError, Problem, Undone
@@ -143,7 +144,10 @@ def rows():
     List the rows of both tables that apply to this node.
 
     Returns a list of maps with ``table``, ``name``, ``protocol``, ``port``, ``source``,
-    ``destination`` and ``description``, all strings; ``port`` is empty for a row without one.
+    ``destination``, ``description`` and ``served``, all strings; ``port`` is empty for a row
+    without one. ``served`` is what on this node serves the row: the processes that listen, the
+    tunnel of the kernel, the redirection of Kubernetes, or ``nothing here``; it is empty for a
+    protocol without listeners.
 
     CLI Example:
 
@@ -151,19 +155,7 @@ def rows():
 
         salt '*' k3sfw.rows --out=json
     """
-    parsed, own_role = _node_tables()
-    return [
-        {
-            "table": row.table,
-            "name": row.name,
-            "protocol": row.protocol.value,
-            "port": ",".join(map(str, row.ports)),
-            "source": ",".join(map(str, row.sources)),
-            "destination": row.destination.value,
-            "description": row.description,
-        }
-        for row in parsed.rows_of(own_role)
-    ]
+    return _engine(_rows.list_rows, *_node_tables(), __opts__["id"])
 
 
 def plan():

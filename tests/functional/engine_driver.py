@@ -64,7 +64,7 @@ def main(function):
     tables = parse_tables(given["pillar"], minion_id=given["minion_id"], role=given["role"])
     role = Role(given["role"])
     if function == "compare":
-        plan, _observed = compare.compare(tables, role)
+        plan, _observed = compare.compare(tables, role, read_overlay())
         return {
             "changes": as_changes(plan.differences),
             "reloads": plan.reloads,

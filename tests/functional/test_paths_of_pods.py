@@ -109,3 +109,13 @@ def test_direct_routes_let_pods_of_nodes_in_and_no_others(node, others, pillar):
         tunnel(hosts["s1"], 1, 2, hosts["a1"], 1, 8472)
         assert node.call("apply", pillar)["reloads"] == []
         assert asks(others["a1"], POD["s1"]) == "EHOSTUNREACH"
+
+
+def test_a_cluster_moves_between_flannel_and_another_plugin_without_a_reload(node, pillar):
+    node.call("apply", pillar)
+    for backend in ("none", "tailscale", "none", "vxlan"):
+        pillar["flannel_backend"] = backend
+        foretold = node.call("apply", pillar, test=True)
+        answer = node.call("apply", pillar)
+        assert (answer["reloads"], answer["changes"]) == ([], foretold["changes"])
+        assert node.call("apply", pillar)["changes"] == {}

@@ -7,7 +7,7 @@ them alike.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from k3sfw_engine.model.interfaces_and_routes import MAIN, Route
 from k3sfw_engine.model.rows import Node, Role
@@ -88,6 +88,28 @@ def list_ruleset(node: str) -> str:
 def list_zones(node: str) -> str:
     """List every zone of a node's firewalld."""
     return run_on(node, "firewall-cmd --list-all-zones")
+
+
+# -- in pillar ------------------------------------------------------------------------------------
+
+
+def write_into_site(*path: str, value: object) -> str:
+    """Set a value of the site's pillar, as a line that merges over the defaults."""
+    line = f"{path[-1]}: {_in_yaml(value)}"
+    for key in reversed(path[:-1]):
+        line = f"{key}: {{{line}}}"
+    return f"write into site.sls on the master: k3s: {{{line}}}"
+
+
+def _in_yaml(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_in_yaml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_in_yaml, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value)
+    return f"'{text}'" if ":" in text else text
 
 
 # -- on the node ----------------------------------------------------------------------------------

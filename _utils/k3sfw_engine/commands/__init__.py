@@ -10,6 +10,7 @@ heal                 repair what a killed firewalld or a full disk left
 check_ports          layers, listeners, and packets to peers
 check_routes         the routes to nodes, pods, services and clients
 check_zones          the zone of every interface, and what allows more than the rows
+rows                 the rows of this node, and what serves each
 explain              which row decides about a packet
 firewall_cmd_script  the same rules as firewall-cmd lines
 

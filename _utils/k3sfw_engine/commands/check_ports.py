@@ -22,26 +22,25 @@ from k3sfw_engine.checks.ports.questions_to_peers import (
     unasked_peers,
     watched_packets,
 )
-from k3sfw_engine.checks.ports.row_in_layers import check_rows, has_listeners
+from k3sfw_engine.checks.ports.row_in_layers import check_rows
+from k3sfw_engine.checks.ports.services_of_node import contradictions
 from k3sfw_engine.checks.report import Report
 from k3sfw_engine.checks.verdicts import Check, Status
 from k3sfw_engine.errors import NetworkUnreadable
 from k3sfw_engine.host.iproute import read_network
-from k3sfw_engine.host.listeners import read_listeners
-from k3sfw_engine.host.nat import read_redirections
+from k3sfw_engine.host.node_services import read_node_services
 from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.echo import PathEchoes, as_answer
 from k3sfw_engine.model.interfaces_and_routes import overlay_devices, overlay_peers
 from k3sfw_engine.model.kubernetes_names import OVERLAY_DEVICES
-from k3sfw_engine.model.listeners import Listener, listening_on
-from k3sfw_engine.model.nat import LocalAddresses, Redirection
+from k3sfw_engine.model.overlay import OverlayFacts
 from k3sfw_engine.model.packet_question import (
     Answer,
     PacketQuestion,
     ProbeResult,
     RecordedPackets,
 )
-from k3sfw_engine.model.rows import FlannelBackend, Node, Role, Row, Tables
+from k3sfw_engine.model.rows import FlannelBackend, Node, Role, Tables
 from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.probes import connect, echo
 from k3sfw_engine.probes.defaults import SMALL_ECHO
@@ -75,11 +74,12 @@ def check_ports(
     """
     own = next(each for each in tables.nodes if each.name == node)
     others = [each for each in tables.nodes if each is not own]
+    overlay = read_overlay()
     checks: list[Check] = []
     notices: tuple[str, ...] = ()
     in_force = False
     if not only.targets or node in only.targets:
-        checks, notices = _check_own_rows(tables, role, own, only)
+        checks, notices = _check_own_rows(tables, role, own, only, overlay)
         in_force = not any(check.status is Status.BLOCKED for check in checks)
     asked: tuple[PeerQuestion, ...] = ()
     chosen: tuple[Node, ...] = ()
@@ -89,7 +89,7 @@ def check_ports(
             chosen = tuple(each for each in others if each.name in only.targets)
     if chosen:
         paths = _read_paths(tables, chosen)
-        asked = questions(tables, own, chosen, paths.overlay, only, turn, paths.sources)
+        asked = questions(tables, own, chosen, paths.overlay, only, turn, paths.sources, overlay)
         checks += _ask(tables, own, asked, only, in_force=in_force)
         checks += unasked_peers(tables, own, chosen)
         notices += paths.unread
@@ -98,31 +98,30 @@ def check_ports(
 
 
 def _check_own_rows(
-    tables: Tables, role: Role, own: Node, only: Filter
+    tables: Tables, role: Role, own: Node, only: Filter, overlay: OverlayFacts
 ) -> tuple[list[Check], tuple[str, ...]]:
     """The verdicts on the rows of this node, and notices about the comparison."""
-    wanted = compute_desired(tables, role, read_overlay())
+    wanted = compute_desired(tables, role, overlay)
     wanted = replace(wanted, rows=tuple(filter(only.wants_row, wanted.rows)))
     with ThreadPoolExecutor(max_workers=1) as beside:
         # Meanwhile firewalld and nft are read.
-        serving = beside.submit(_read_serving, own, wanted.rows)
-        plan, observed = compare(tables, role)
-    listeners, redirected = serving.result()
-    kernel_read = observed.kernel is not None
+        reading = beside.submit(read_node_services, own.addresses, wanted.rows, overlay)
+        plan, observed = compare(tables, role, overlay)
+    services = reading.result()
+    against = [
+        each
+        for each in contradictions(tables, role, services)
+        if any(only.wants_port(each.protocol, port) for port in each.ports)
+    ]
     checks = check_rows(
-        own.name, wanted, plan.differences, listeners, redirected, kernel_read=kernel_read
+        own.name,
+        wanted,
+        plan.differences,
+        services,
+        [each.row for each in against if each.row],
+        kernel_read=observed.kernel is not None,
     )
-    return list(checks), tuple(plan.notices)
-
-
-def _read_serving(
-    own: Node, rows: Iterable[Row]
-) -> tuple[tuple[Listener, ...], frozenset[Redirection]]:
-    """This node's listeners; and what NAT redirects, if a row has no listener."""
-    listeners = read_listeners()
-    if all(listening_on(listeners, row.protocol, row.ports) for row in rows if has_listeners(row)):
-        return listeners, frozenset()
-    return listeners, read_redirections(LocalAddresses(frozenset(own.addresses))).found
+    return [*(each.as_check(own.name) for each in against), *checks], tuple(plan.notices)
 
 
 # -- packets to peers -----------------------------------------------------------------------------

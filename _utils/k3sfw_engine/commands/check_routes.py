@@ -14,7 +14,9 @@ from k3sfw_engine.checks.routes.route_check import echo_sizes, judge_routes, tar
 from k3sfw_engine.errors import EngineError, Problem
 from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.firewalld.zones import read_permanent_zones, read_runtime_zones
+from k3sfw_engine.host.flannel_files import data_folder
 from k3sfw_engine.host.iproute import look_up, read_network
+from k3sfw_engine.host.k3s_records import read_cluster_dns
 from k3sfw_engine.host.network_manager import managed_interfaces, read_connections
 from k3sfw_engine.host.nft_command import base_chains
 from k3sfw_engine.host.other_managers import CLOUD_SETUP, UFW_FILE, read_flannel_mtu, text_of
@@ -101,6 +103,7 @@ def read_host(interfaces: Iterable[str], root: Path = Path("/")) -> HostFacts:
         chains=chains,
         managed=managed_interfaces(interfaces),
         flannel_mtu=read_flannel_mtu(root),
+        cluster_dns=read_cluster_dns(data_folder(root)),
         ufw="ENABLED=yes" in text_of(root / UFW_FILE).splitlines(),
         cloud_setup=any((root / name).is_symlink() for name in CLOUD_SETUP),
         unread=unread,

@@ -14,6 +14,7 @@ from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.firewalld.service_definitions import read_services
 from k3sfw_engine.firewalld.zones import read_ipsets, read_permanent_zones, read_runtime_zones
 from k3sfw_engine.host.iproute import read_network
+from k3sfw_engine.host.ipvs import read_ipvs
 from k3sfw_engine.host.nat import read_redirections
 from k3sfw_engine.host.network_manager import read_connections
 from k3sfw_engine.host.overlay import read_overlay
@@ -64,6 +65,7 @@ def observe_zones(tables: Tables, name: str) -> tuple[NodeFacts, ObservedZones]:
         ipsets=ipsets,
         connections=read_connections(_worth_asking(network.interfaces)),
         redirected=read_redirections(_local_addresses(node, tables, network)),
+        ipvs=read_ipvs(),
         strict_forward_ports=strict,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.difference import as_changes
 from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.plan.observed import LAYERS
@@ -12,7 +13,7 @@ from k3sfw_engine.transaction.compare import compare
 
 def status(tables: Tables, role: Role) -> dict[str, Any]:
     """Compare runtime, permanent configuration and kernel with the tables, as plain data."""
-    plan, observed = compare(tables, role)
+    plan, observed = compare(tables, role, read_overlay())
     changes = as_changes(plan.differences)
     layers: dict[str, dict[str, Any]] = {
         layer: {"in_step": layer not in changes, "differences": changes.get(layer, {})}

@@ -9,9 +9,12 @@ overlay               what carries pods' packets to other nodes: tunnels, routes
 tunnel_devices        tunnel devices and routes by gateways, over rtnetlink
 wireguard_port        the port on which a WireGuard device listens
 flannel_files         flannel's configuration and networks, and K3s's data folder
+ipvs                  the virtual services of the kernel's IPVS
+k3s_records           what else K3s wrote down: its datastore, the cluster's DNS
 netlink               messages of netlink, packed and unpacked
 live_connections      connections of ssh, Salt, etcd and the API server that must stay open
 listeners             processes that listen on this host, and the ports of ssh servers
+node_services         what serves ports here: listeners, tunnels, redirections
 sysctls               the sysctls that decide about forwarded packets
 network_manager       the interfaces that NetworkManager manages
 other_managers        traces of flannel, ufw and nm-cloud-setup in files

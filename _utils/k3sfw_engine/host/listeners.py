@@ -7,7 +7,7 @@ import socket
 import psutil
 
 from k3sfw_engine.model.critical_processes import is_ssh
-from k3sfw_engine.model.listeners import Listener
+from k3sfw_engine.model.listeners import KERNEL, Listener
 from k3sfw_engine.model.rows import Protocol
 
 _SOCKET_TYPES = {Protocol.TCP: socket.SOCK_STREAM, Protocol.UDP: socket.SOCK_DGRAM}
@@ -15,7 +15,7 @@ _SOCKET_TYPES = {Protocol.TCP: socket.SOCK_STREAM, Protocol.UDP: socket.SOCK_DGR
 
 def read_listeners() -> tuple[Listener, ...]:
     """Read the TCP and UDP listeners that other hosts could reach."""
-    names: dict[int | None, str] = {None: "kernel"}
+    names: dict[int | None, str] = {None: KERNEL}
     found = set()
     for connection in psutil.net_connections(kind="inet"):
         waiting = connection.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)

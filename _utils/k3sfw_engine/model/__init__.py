@@ -15,12 +15,15 @@ rule_matches_packet    whether a rich rule of ours accepts a packet
 interfaces_and_routes  interfaces, routes, neighbours and forwarding entries of the kernel
 overlay                the tunnels of pods' packets, and what flannel wrote down
 kubernetes_names       the interface names, overlay devices and ports of Kubernetes
+datastore              the datastore of a K3s server
 sysctl_names           the sysctls that decide about forwarded packets
 host_facts             other facts about a host: sysctls, base chains, ufw, NetworkManager
 listeners              listening sockets
+node_services          what serves ports on this node
 critical_processes     names and ports of ssh, Salt master, etcd, API server: never to be cut off
 live_connections       connections that an apply must not close
 nat                    ports that destination NAT redirects
+ipvs                   services that kube-proxy gave to the kernel's IPVS
 packet_question        a packet to send, what came back, and packets that were recorded
 echo                   ICMP echoes, and what came back
 run_result             what a run changed, and the sentences about it for the operator

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import netaddr
+
 from k3sfw_engine.errors import Problem
 
 
@@ -32,6 +34,8 @@ class HostFacts:
         The interfaces that NetworkManager manages.
     flannel_mtu
         The MTU that flannel assumed when it started; 0 if it does not run.
+    cluster_dns
+        The address of the cluster's DNS service, as K3s wrote it down for the kubelet.
     ufw, cloud_setup
         Whether ufw and nm-cloud-setup are enabled.
     unread
@@ -42,6 +46,7 @@ class HostFacts:
     chains: tuple[BaseChain, ...] = ()
     managed: tuple[str, ...] = ()
     flannel_mtu: int = 0
+    cluster_dns: tuple[netaddr.IPAddress, ...] = ()
     ufw: bool = False
     cloud_setup: bool = False
     unread: tuple[Problem, ...] = ()

@@ -12,6 +12,8 @@ from k3sfw_engine.model.rows import FlannelBackend
 
 # The bridge of flannel's CNI plugin, with the pods of this host.
 CNI_BRIDGE = "cni0"
+# The addresses of services are on it if kube-proxy uses IPVS.
+IPVS_DEVICE = "kube-ipvs0"
 # Of K3s's vpn-auth, which knows no other name.
 # https://github.com/k3s-io/k3s/blob/master/pkg/vpn/vpn.go
 TAILSCALE_DEVICE = "tailscale0"
@@ -47,10 +49,31 @@ OVERLAY_OVERHEAD: Mapping[FlannelBackend, Mapping[int, int]] = {
 # The backends with which packets of other nodes' pods arrive outside of a tunnel of flannel's.
 ROUTED_BACKENDS = frozenset((FlannelBackend.HOST_GW, FlannelBackend.TAILSCALE))
 
+# The backend's type in flannel's own words, as net-conf.json has it.
+# https://github.com/k3s-io/k3s/blob/master/pkg/agent/flannel/setup.go
+FLANNEL_TYPES: Mapping[str, FlannelBackend] = {
+    "vxlan": FlannelBackend.VXLAN,
+    "wireguard": FlannelBackend.WIREGUARD,
+    "host-gw": FlannelBackend.HOST_GW,
+}
+
+# How the tunnel devices of Calico and Cilium are called.
+_OF_OTHER_PLUGINS = ("vxlan.calico", "vxlan-v6.calico", "wireguard.cali", "wg-v6.cali", "cilium_")
+
 # The ports on which pods' packets arrive; the kernel itself listens there. flannel's two WireGuard
 # devices have one each, and each sends to node addresses of the family of its pods.
 VXLAN_PORT = 8472
 WIREGUARD_PORTS: Mapping[int, int] = {4: 51820, 6: 51821}
+
+# The usual ports of each backend, by the family of the pods.
+OVERLAY_PORTS: Mapping[FlannelBackend, Mapping[int, int]] = {
+    **{backend: {} for backend in FlannelBackend},
+    FlannelBackend.VXLAN: {4: VXLAN_PORT, 6: VXLAN_PORT},
+    FlannelBackend.WIREGUARD: WIREGUARD_PORTS,
+}
+
+# K3s runs all of Kubernetes in one process, whose title says the role.
+K3S_PROCESSES = frozenset(("k3s", "k3s-server", "k3s-agent"))
 
 # How the names begin of the interfaces that network plugins create. One for each pod: CNI's bridge
 # and ptp plugins (veth), Calico (cali), Cilium (lxc), Azure (azv), AWS (eni).
@@ -75,6 +98,11 @@ def is_kubernetes_interface(interface: str) -> bool:
 def is_interface_of_one_pod(interface: str) -> bool:
     """Whether a single pod is behind the interface, by its name."""
     return interface.startswith(_OF_ONE_POD)
+
+
+def is_tunnel_of_other_plugin(interface: str) -> bool:
+    """Whether the interface is a tunnel of a network plugin that is not flannel, by its name."""
+    return interface.startswith(_OF_OTHER_PLUGINS)
 
 
 def is_flannel_device(interface: str) -> bool:

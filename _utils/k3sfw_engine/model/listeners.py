@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from k3sfw_engine.model.rows import PortRange, Protocol
+from k3sfw_engine.model.rows import PortRange, Protocol, Row
+
+# The process of a socket that has none.
+KERNEL = "kernel"
 
 
 @dataclass(frozen=True, order=True)
 class Listener:
-    """A socket that accepts new clients, and its process (``kernel`` if it has none)."""
+    """A socket that accepts new clients, and its process."""
 
     protocol: Protocol
     port: int
     process: str
+
+
+def has_listeners(row: Row) -> bool:
+    """Whether the listeners of the row can be seen: sockets of TCP and UDP."""
+    return row.protocol in (Protocol.TCP, Protocol.UDP)
 
 
 def listening_on(

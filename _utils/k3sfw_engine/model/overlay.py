@@ -11,8 +11,13 @@ from dataclasses import dataclass, field
 import netaddr
 
 from k3sfw_engine.errors import Problem
-from k3sfw_engine.model.addresses import Networks
-from k3sfw_engine.model.kubernetes_names import OVERLAY_DEVICES, is_flannel_device
+from k3sfw_engine.model.addresses import FAMILIES, Networks
+from k3sfw_engine.model.kubernetes_names import (
+    FLANNEL_TYPES,
+    OVERLAY_DEVICES,
+    is_flannel_device,
+    is_tunnel_of_other_plugin,
+)
 from k3sfw_engine.model.rows import FlannelBackend
 
 
@@ -71,6 +76,13 @@ class FlannelConfig:
     ports: Mapping[int, int] = field(default_factory=dict)
     direct_routing: bool = False
     extension: str = ""
+
+    @property
+    def backend(self) -> FlannelBackend | None:
+        """What K3s calls this backend; ``None`` for one that K3s has no word for."""
+        if self.kind == "extension" and "tailscale" in self.extension:
+            return FlannelBackend.TAILSCALE
+        return FLANNEL_TYPES.get(self.kind)
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -146,6 +158,37 @@ class OverlayFacts:
     def carries_pods(self) -> bool:
         """Whether a route by a device of flannel's exists: its tunnel is in use."""
         return any(is_flannel_device(route.device) for route in self.routes or ())
+
+    def ports(self, backend: FlannelBackend) -> Mapping[int, int]:
+        """The ports on which the backend's tunnels receive, by the pods' family, if known."""
+        configured = self.config if self.config and self.config.backend is backend else None
+        found = {}
+        for family in FAMILIES:
+            device = self.device_of(family) if backend is FlannelBackend.VXLAN else None
+            if backend is FlannelBackend.WIREGUARD:
+                name = OVERLAY_DEVICES[backend][family]
+                device = next((each for each in self.flannels if each.name == name), None)
+            planned = configured is not None and any(n.version == family for n in self.networks)
+            port = configured.ports.get(family) if configured and planned else None
+            found[family] = (device.port if device else None) or port
+        return {family: port for family, port in found.items() if port}
+
+    @property
+    def backend(self) -> FlannelBackend | None:
+        """The backend that carries pods' packets here; ``None`` if nothing shows which.
+
+        A tunnel with routes is in use whatever the file says: another file (``flannel-conf``) may
+        have taken its place.
+        """
+        used = {route.device for route in self.routes or ()}
+        if any(each.kind == "vxlan" and each.name in used for each in self.flannels):
+            return FlannelBackend.VXLAN
+        if self.running and self.config is not None:
+            return self.config.backend
+        others = (each.name for each in self.devices or ())
+        if not self.running and any(map(is_tunnel_of_other_plugin, others)):
+            return FlannelBackend.NONE
+        return None
 
     @property
     def networks(self) -> Networks:

@@ -40,6 +40,17 @@ def without(span: PortRange, taken: Iterable[PortRange]) -> tuple[PortRange, ...
     return (*left, PortRange(low, span.high))
 
 
+def in_ranges(ports: Iterable[int]) -> tuple[PortRange, ...]:
+    """The fewest ranges that contain exactly these ports."""
+    found: list[PortRange] = []
+    for port in sorted(set(ports)):
+        if found and found[-1].high == port - 1:
+            found[-1] = PortRange(found[-1].low, port)
+        else:
+            found.append(PortRange(port, port))
+    return tuple(found)
+
+
 def parse_span(text: str, dash: str = "-") -> PortRange:
     """Read ``443`` or ``2379-2380``. Raises ``ValueError`` for anything else.
 

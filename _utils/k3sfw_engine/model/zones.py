@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from k3sfw_engine.model.firewall_objects import FirewalldObject
 from k3sfw_engine.model.host_facts import NmConnection
+from k3sfw_engine.model.ipvs import NO_IPVS, IpvsFacts
 from k3sfw_engine.model.nat import NatFacts
 
 IPSET = "ipset:"
@@ -89,6 +90,8 @@ class ObservedZones:
         Those to which zones in use refer.
     connections
         By interface, NetworkManager's connection; ``None`` if NetworkManager does not run.
+    ipvs
+        The services that kube-proxy serves by IPVS instead.
     strict_forward_ports
         Whether firewalld filters forwarded packets even if DNAT of other programs redirected them.
     """
@@ -99,6 +102,7 @@ class ObservedZones:
     ipsets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     connections: Mapping[str, NmConnection] | None = None
     redirected: NatFacts = NatFacts()
+    ipvs: IpvsFacts = NO_IPVS
     strict_forward_ports: bool = False
 
     @property

@@ -7,8 +7,8 @@ from dataclasses import replace
 from k3sfw_engine.checks.lockout.shrunken_node_list import distrust_shrunken_list
 from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.firewalld.runtime import observe
-from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.firewall_objects import ours
+from k3sfw_engine.model.overlay import OverlayFacts
 from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.plan.desired.desired_objects import Desired
@@ -17,9 +17,9 @@ from k3sfw_engine.plan.observed import Observed
 from k3sfw_engine.transaction import messages
 
 
-def compare(tables: Tables, role: Role) -> tuple[Plan, Observed]:
+def compare(tables: Tables, role: Role, overlay: OverlayFacts) -> tuple[Plan, Observed]:
     """Compare this host with the tables; return the plan, and what it was made from."""
-    wanted = compute_desired(tables, role, read_overlay())
+    wanted = compute_desired(tables, role, overlay)
     with Bus() as bus:
         observed = observe(bus)
     return plan_for(tables, wanted, observed), observed

@@ -319,6 +319,7 @@ def test_rows_are_those_of_the_nodes_role_with_all_their_columns(applied, answer
             "source": "clients",
             "destination": "any",
             "description": "Grafana",
+            "served": "nothing here",
         }
 
 

@@ -4,6 +4,13 @@
 # schedule of one run a minute covers a cluster of 200 nodes in 25 minutes.
 PEERS_ASKED = 8
 
+# K3s's own listeners that no other host needs: they are on loopback unless the operator bound them
+# elsewhere, for a monitoring that has rows of its own. Kubelet's and containerd's, kube-proxy's,
+# the controllers' and the scheduler's. https://docs.k3s.io/installation/requirements
+K3S_LISTENERS_WITHOUT_ROW = frozenset((6444, 10010, 10248, 10249, *range(10256, 10260)))
+# kube-proxy before Kubernetes 1.27 holds these open, and redirects what arrives there.
+NODE_PORTS = range(30000, 32768)
+
 # A longer range is asked at its two ends only: a range of thousands would take minutes at a peer
 # that rejects, as its kernel sends one ICMP error a second.
 PORTS_ASKED_ONE_BY_ONE = 8

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from k3sfw_engine.checks import suggested_commands
 from k3sfw_engine.errors import Problem
+from k3sfw_engine.model.datastore import Datastore
+from k3sfw_engine.model.listeners import Listener
 from k3sfw_engine.model.packet_question import Answer, IcmpError, ProbeResult
+from k3sfw_engine.model.rows import FlannelBackend, Row
 
 FREE_PORT = "a port that no row names"
 PODS_THROUGH_OVERLAY = "pods of other nodes, through the overlay"
@@ -225,6 +228,105 @@ def no_common_family(own: str, peer: str) -> Problem:
         f"not asked: it has no address of an IP family that {own} has",
         see=f"k3s:nodes:{peer}:addresses in pillar",
     )
+
+
+# -- pillar against this node ---------------------------------------------------------------------
+
+
+def tunnel_without_a_row(
+    devices: Iterable[str],
+    missing: tuple[int, ...],
+    row: Row | None,
+    backend: FlannelBackend,
+    ports: tuple[int, ...],
+) -> Problem:
+    """A tunnel that receives on a port which no row names.
+
+    ports
+        All ports that the row must name.
+    """
+    name = row.name if row else f"flannel_{backend.value.partition('-')[0]}"
+    columns: dict[str, object] = {"port": ports[0] if len(ports) == 1 else ports}
+    other = f"row {row.name} opens {_ports(row)}" if row else "no row opens a port of flannel"
+    if row is None:
+        columns = {"protocol": "udp", **columns, "source": "any", "destination": "any"}
+    return Problem(
+        f"{' and '.join(devices)} receives on udp/{','.join(map(str, missing))}, which no row "
+        f"opens: {other}",
+        _in_site(row.table if row else _CLUSTER, name, columns),
+    )
+
+
+def moved(process: str, port: int, row: Row) -> Problem:
+    return Problem(
+        f"{process} listens on tcp/{port}, which no row opens, and not on {_ports(row)}, which row "
+        f"{row.name} opens",
+        _in_site(row.table, row.name, {"port": port}),
+    )
+
+
+def listens_without_a_row(process: str, ports: tuple[int, ...]) -> Problem:
+    return Problem(
+        f"{process} listens on tcp/{','.join(map(str, ports))}, which no row opens to other hosts",
+        "if others need it, let a row of k3s:ports open it; else bind it to 127.0.0.1 in K3s's "
+        "configuration",
+    )
+
+
+def service_without_a_row(each: Listener, name: str, what: str, source: str) -> Problem:
+    columns = {
+        "protocol": "tcp",
+        "port": each.port,
+        "source": source,
+        "destination": "server",
+        "description": what,
+    }
+    return Problem(
+        f"{each.process} listens on tcp/{each.port} ({what}), which no row opens to other hosts",
+        _in_site(_CLUSTER, name, columns),
+    )
+
+
+def registry_on_agent(process: str, rows: Mapping[int, tuple[str, str]]) -> Problem:
+    """The embedded registry on an agent.
+
+    rows
+        For each port, the table and the name of the row that opens it on servers.
+    """
+    tables: dict[str, dict[str, object]] = {}
+    for port, (table, name) in rows.items():
+        columns = {"protocol": "tcp", "port": port, "source": "any", "destination": "any"}
+        tables.setdefault(table, {})[name] = columns
+    return Problem(
+        f"{process} listens on tcp/{','.join(map(str, rows))}, as with K3s's embedded registry: "
+        "all nodes need these ports of each other, and rows open them at most on servers",
+        suggested_commands.write_into_site("ports", value=tables),
+    )
+
+
+def no_etcd(row: Row, datastore: Datastore) -> Problem:
+    line = _in_site(row.table, row.name, {"enabled": False})
+    if datastore is Datastore.SQLITE:
+        return Problem(
+            f"row {row.name} opens {_ports(row)}, but this server keeps its state in SQLite and "
+            "runs no etcd",
+            line,
+        )
+    return Problem(
+        f"row {row.name} opens {_ports(row)}, but this server runs no etcd and has none on disk",
+        f"if no server of the cluster runs etcd because its datastore is external, {line}",
+    )
+
+
+_CLUSTER = "cluster"
+
+
+def _in_site(table: str, name: str, columns: Mapping[str, object]) -> str:
+    return suggested_commands.write_into_site("ports", table, name, value=columns)
+
+
+def _ports(row: Row) -> str:
+    return f"{row.protocol.value}/{','.join(map(str, row.ports))}"
 
 
 # -- a row of this node ---------------------------------------------------------------------------

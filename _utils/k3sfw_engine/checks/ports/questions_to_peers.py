@@ -16,7 +16,9 @@ import netaddr
 from k3sfw_engine.checks.ports import messages
 from k3sfw_engine.checks.ports.defaults import FREE_PORTS, PORTS_ASKED_ONE_BY_ONE
 from k3sfw_engine.checks.verdicts import Check, Status
-from k3sfw_engine.model.kubernetes_names import VXLAN_PORT, WIREGUARD_PORTS
+from k3sfw_engine.model.addresses import FAMILIES
+from k3sfw_engine.model.kubernetes_names import OVERLAY_PORTS, WIREGUARD_PORTS
+from k3sfw_engine.model.overlay import NOTHING_KNOWN, OverlayFacts
 from k3sfw_engine.model.packet_question import NO_PORT, PacketQuestion
 from k3sfw_engine.model.rows import (
     FlannelBackend,
@@ -70,14 +72,16 @@ def unasked_peers(tables: Tables, own: Node, chosen: Iterable[Node]) -> Iterator
         )
 
 
-# The ports that carry pods' packets between nodes, and the address families of those nodes.
-_CARRIED: Mapping[FlannelBackend, Mapping[int, tuple[int, ...]]] = {
-    FlannelBackend.VXLAN: {VXLAN_PORT: (4, 6)},
-    FlannelBackend.WIREGUARD: {port: (family,) for family, port in WIREGUARD_PORTS.items()},
-    FlannelBackend.HOST_GW: {},
-    FlannelBackend.TAILSCALE: {},
-    FlannelBackend.NONE: {},
-}
+def tunnel_ports(tables: Tables, overlay: OverlayFacts) -> Mapping[int, tuple[int, ...]]:
+    """The ports that carry pods' packets between nodes, and the families of those nodes.
+
+    As this node has them, else the backend's usual ones.
+    """
+    backend = tables.flannel_backend
+    ports = {**OVERLAY_PORTS[backend], **overlay.ports(backend)}
+    if backend is FlannelBackend.VXLAN:
+        return dict.fromkeys(ports.values(), FAMILIES)
+    return {port: (family,) for family, port in ports.items()}
 
 
 class Expect(str, Enum):
@@ -103,6 +107,8 @@ class PeerQuestion:
         The node address in question, even if the packet goes through the overlay.
     tunnel
         The port at that address that carries the overlay; 0 for a direct question.
+    is_claimed
+        Whether only the peer's own claim tells the overlay address (WireGuard).
     """
 
     peer: Node
@@ -112,11 +118,7 @@ class PeerQuestion:
     description: str
     via: Via = Via.DIRECT
     tunnel: int = 0
-
-    @property
-    def is_claimed(self) -> bool:
-        """Whether only the peer's own claim tells the overlay address (WireGuard)."""
-        return self.tunnel in WIREGUARD_PORTS.values()
+    is_claimed: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,7 @@ def questions(
     only: Filter,
     turn: int,
     sources: Mapping[str, str] = MappingProxyType({}),
+    here: OverlayFacts = NOTHING_KNOWN,
 ) -> tuple[PeerQuestion, ...]:
     """Every question of this node to these peers.
 
@@ -185,7 +188,10 @@ def questions(
         Selects the port that no row names.
     sources
         The address from which this node asks each address, as far as that is known.
+    here
+        What carries pods' packets on this node.
     """
+    tunnels = tunnel_ports(tables, here)
     firsts = {address.version: address for address in reversed(own.addresses)}
     expected: dict[tuple[Role, netaddr.IPAddress], tuple[_PortOfRole, ...]] = {}
     found: list[PeerQuestion] = []
@@ -201,8 +207,9 @@ def questions(
             asking = netaddr.IPAddress(sources.get(text) or firsts[address.version])
             key = (peer.role, asking)
             if key not in expected:
-                expected[key] = tuple(_ports_of_role(tables, own, rows, asking, only))
-            found += _questions_to(peer, text, expected[key], free, overlay)
+                expected[key] = tuple(_ports_of_role(tables, own, rows, asking, only, tunnels))
+            claimed = tables.flannel_backend is FlannelBackend.WIREGUARD
+            found += _questions_to(peer, text, expected[key], free, overlay, claimed=claimed)
             allowed = any(_allows_everything(row, own, asking, tables) for row in rows)
             if only.wants_port(Protocol.TCP, free) and not allowed:
                 question = PacketQuestion(text, Protocol.TCP, free)
@@ -239,7 +246,12 @@ class _PortOfRole:
 
 
 def _ports_of_role(
-    tables: Tables, own: Node, rows: Iterable[Row], asking: netaddr.IPAddress, only: Filter
+    tables: Tables,
+    own: Node,
+    rows: Iterable[Row],
+    asking: netaddr.IPAddress,
+    only: Filter,
+    tunnels: Mapping[int, tuple[int, ...]],
 ) -> Iterator[_PortOfRole]:
     rows = tuple(rows)
     everything = [row for row in rows if _allows_everything(row, own, asking, tables)]
@@ -267,7 +279,7 @@ def _ports_of_role(
             port,
             Expect.OPEN if allowing else Expect.CLOSED,
             describe_rows(allowing or by) or messages.FREE_PORT,
-            _carried(tables, protocol, port) if allowing else (),
+            tunnels.get(port, ()) if allowing and protocol is Protocol.UDP else (),
         )
 
 
@@ -296,22 +308,31 @@ def _questions_to(
     expected: Iterable[_PortOfRole],
     free: int,
     overlay: Mapping[str, str] | None,
+    *,
+    claimed: bool,
 ) -> Iterator[PeerQuestion]:
     for each in expected:
         question = PacketQuestion(address, each.protocol, each.port)
         via: Via | None = Via.DIRECT
         if each.carried and overlay is not None:
-            via = _via(peer, address, each, overlay)
+            via = _via(peer, address, each, overlay, claimed=claimed)
         if via is Via.OVERLAY and overlay is not None:
             inside = PacketQuestion(overlay[address], Protocol.TCP, free)
             yield PeerQuestion(
-                peer, address, inside, each.expect, each.description, via, tunnel=each.port
+                peer, address, inside, each.expect, each.description, via, each.port, claimed
             )
         elif via is not None:
             yield PeerQuestion(peer, address, question, each.expect, each.description, via)
 
 
-def _via(peer: Node, address: str, expected: _PortOfRole, overlay: Mapping[str, str]) -> Via | None:
+def _via(
+    peer: Node,
+    address: str,
+    expected: _PortOfRole,
+    overlay: Mapping[str, str],
+    *,
+    claimed: bool,
+) -> Via | None:
     """How to ask about a port of the overlay; ``None`` if no overlay packet is sent there."""
     family = _family(address)
     known = {other.version for other in peer.addresses if str(other) in overlay}
@@ -321,16 +342,10 @@ def _via(peer: Node, address: str, expected: _PortOfRole, overlay: Mapping[str, 
         return Via.OVERLAY
     if family in known:
         return None  # Flannel sends to another address of this peer.
-    if expected.port != VXLAN_PORT:
+    if claimed:
         return Via.DIRECT  # Its address in the overlay is not known.
     # No VXLAN packet is sent in a family that the overlay does not have.
     return Via.NO_OVERLAY if family in (set(map(_family, overlay)) or {4}) else None
-
-
-def _carried(tables: Tables, protocol: Protocol, port: int) -> tuple[int, ...]:
-    if protocol is not Protocol.UDP:
-        return ()
-    return _CARRIED[tables.flannel_backend].get(port, ())
 
 
 def _family(address: str) -> int:

@@ -5,18 +5,18 @@ A row is served if a process listens on its ports, or NAT redirects them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from k3sfw_engine.checks.ports import messages
+from k3sfw_engine.checks.ports.services_of_node import served_by
 from k3sfw_engine.checks.verdicts import Check, Status, worst_first
 from k3sfw_engine.model.difference import Difference, Differences, Subject
 from k3sfw_engine.model.firewall_objects import PODS_TO_ANY, PODS_TO_HOST, ROWS, ZONE, Kind
-from k3sfw_engine.model.listeners import Listener, listening_on
-from k3sfw_engine.model.nat import Redirection
-from k3sfw_engine.model.port_ranges import common
+from k3sfw_engine.model.listeners import has_listeners, listening_on
+from k3sfw_engine.model.node_services import NodeServices
 from k3sfw_engine.model.rich_rules import RichRule
 from k3sfw_engine.model.row_sources import is_pod_row
-from k3sfw_engine.model.rows import Protocol, Row
+from k3sfw_engine.model.rows import Row
 from k3sfw_engine.plan.desired.desired_objects import Desired
 from k3sfw_engine.plan.desired.policies import by_address
 from k3sfw_engine.plan.observed import LAYERS
@@ -26,8 +26,8 @@ def check_rows(
     node: str,
     wanted: Desired,
     differences: Differences,
-    listeners: Iterable[Listener],
-    redirected: Iterable[Redirection] = (),
+    services: NodeServices,
+    explained: Collection[Row] = (),
     *,
     kernel_read: bool,
 ) -> tuple[Check, ...]:
@@ -37,13 +37,19 @@ def check_rows(
 
     differences
         Between what is wanted and what is observed, as in a ``Plan``.
-    redirected
-        Ports that Kubernetes serves by NAT instead of a listener.
+    services
+        What listens here, and what Kubernetes serves by NAT instead.
+    explained
+        Rows that have no listener for a cause that is reported elsewhere.
     kernel_read
         Whether the kernel's rules could be read.
     """
-    serving = (tuple(listeners), tuple(redirected))
-    checks = [_check(node, row, wanted, differences, serving, kernel_read) for row in wanted.rows]
+    found = (_check(node, row, wanted, differences, services, kernel_read) for row in wanted.rows)
+    checks = [
+        check
+        for row, check in zip(wanted.rows, found)
+        if check.status is not Status.NO_LISTENER or row not in explained
+    ]
     checks += _exposed(node, differences)
     return worst_first(checks)
 
@@ -53,17 +59,16 @@ def _check(
     row: Row,
     wanted: Desired,
     differences: Differences,
-    serving: tuple[tuple[Listener, ...], tuple[Redirection, ...]],
+    services: NodeServices,
     kernel_read: bool,
 ) -> Check:
-    listeners, redirected = serving
     lacking = {
         layer: list(_lacks(row, wanted, (each for each in differences if each.layer == layer)))
         for layer in LAYERS
     }
     out_of_step = [layer for layer in LAYERS if lacking[layer]]
-    found = listening_on(listeners, row.protocol, row.ports)
-    instead = ", ".join(sorted({str(each) for each in redirected if _is_for(each, row)}))
+    listens = listening_on(services.listeners, row.protocol, row.ports)
+    serving = ", ".join(served_by(row, services))
     by = ""
     if out_of_step:
         status = Status.BLOCKED
@@ -71,13 +76,12 @@ def _check(
         problem = messages.not_in_force(node, [(each, lacking[each][0]) for each in out_of_step])
     elif not kernel_read:
         status, problem = Status.UNPROVEN, messages.kernel_not_read()
-    elif has_listeners(row) and not found and instead:
-        status, problem = Status.OK, messages.served_by_redirection(instead)
-    elif has_listeners(row) and not found:
+    elif has_listeners(row) and not listens and serving:
+        status, problem = Status.OK, messages.served_by_redirection(serving)
+    elif has_listeners(row) and not serving:
         status, problem = Status.NO_LISTENER, messages.no_listener_here()
     else:
-        names = ", ".join(sorted({f"{each.process} on {each.port}" for each in found}))
-        status, problem = Status.OK, messages.in_force(names)
+        status, problem = Status.OK, messages.in_force(serving)
     return Check(
         source=", ".join(map(str, row.sources)),
         to=node,
@@ -89,17 +93,6 @@ def _check(
         by=by,
         evidence=problem.text,
         fix=problem.fix,
-    )
-
-
-def has_listeners(row: Row) -> bool:
-    """Whether the listeners of the row can be seen: sockets of TCP and UDP."""
-    return row.protocol in (Protocol.TCP, Protocol.UDP)
-
-
-def _is_for(redirection: Redirection, row: Row) -> bool:
-    return redirection.protocol is row.protocol and any(
-        common(redirection.ports, span) for span in row.ports
     )
 
 

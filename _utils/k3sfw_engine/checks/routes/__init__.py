@@ -5,6 +5,7 @@ route_check        the whole check, and what is asked for it; own links and addr
 pod_routes         the route to every peer's pods, for each backend of flannel
 pod_routes_vxlan   of these, VXLAN: route, neighbour and forwarding entry
 pod_networks       the pod network of each node, and what is judged alike for each backend
+pillar_against_node  pillar's networks and backend where the node shows other ones
 network_overlaps   networks that overlap the pod and service networks
 required_sysctls   the sysctls that forwarding needs
 mtu                do full-sized packets fit

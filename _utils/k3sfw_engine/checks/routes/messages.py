@@ -19,10 +19,12 @@ from k3sfw_engine.checks.suggested_commands import (
     run_on,
     set_link_up,
     set_mtu,
+    write_into_site,
 )
 from k3sfw_engine.errors import Problem
+from k3sfw_engine.model.addresses import Networks
 from k3sfw_engine.model.interfaces_and_routes import Interface, Route
-from k3sfw_engine.model.rows import Node
+from k3sfw_engine.model.rows import FlannelBackend, Node
 
 # -- the node's own links -------------------------------------------------------------------------
 
@@ -182,6 +184,40 @@ def route_discards(node: str, route: Route, what: str) -> Problem:
         f"the route {route_in_words(route)} discards packets for part of the {what} network",
         run_on(node, delete_route(route)),
     )
+
+
+# -- pillar against this node ---------------------------------------------------------------------
+
+
+def other_pod_networks(here: Networks, said: Networks) -> Problem:
+    return Problem(
+        f"flannel on this node has {_listed(here)} for pods, but pillar has {_listed(said)}: rows "
+        "of pods, routes and live connections are judged by the wrong networks",
+        write_into_site("pod_cidrs", value=here),
+    )
+
+
+def other_service_network(dns: netaddr.IPAddress, said: Networks) -> Problem:
+    return Problem(
+        f"the cluster's DNS service has {dns} on this node, which is not in pillar's "
+        f"service_cidrs ({_listed(said)})",
+        "write the service-cidr of K3s's servers into k3s:service_cidrs in site.sls on the master",
+    )
+
+
+def other_backend(here: FlannelBackend, said: FlannelBackend) -> Problem:
+    return Problem(
+        f"{_BACKENDS.get(here, f'flannel with {here.value}')} carries the pods of this node, but "
+        f"pillar says {said.value}: its ports, interfaces and routes are others",
+        write_into_site("flannel_backend", value=here.value),
+    )
+
+
+_BACKENDS = {FlannelBackend.NONE: "another network plugin than flannel"}
+
+
+def _listed(networks: Networks) -> str:
+    return ", ".join(map(str, networks)) or "nothing"
 
 
 # -- sysctls --------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from k3sfw_engine.checks.routes import (
     other_firewalls,
     required_sysctls,
 )
+from k3sfw_engine.checks.routes.pillar_against_node import judge_pillar
 from k3sfw_engine.checks.routes.pod_routes import judge_pod_routes
 from k3sfw_engine.checks.suggested_commands import delete_route, ip_route, route_in_words
 from k3sfw_engine.checks.verdicts import Check, Status, worst_first
@@ -50,6 +51,7 @@ def judge_routes(
             *_connected(at),
             *_to_nodes(at),
             *pods.checks,
+            *judge_pillar(at),
             *network_overlaps.judge_overlaps(at, pods.networks),
             *network_overlaps.judge_refusing_routes(at, pods.networks),
             *_to_services(at),

@@ -11,10 +11,12 @@ from k3sfw_engine.checks.suggested_commands import (
     apply_routes,
     firewall_cmd,
     run_on,
+    write_into_site,
 )
 from k3sfw_engine.checks.zone_of_interface import when
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.firewall_objects import ZONE
+from k3sfw_engine.model.rows import PortRange, Protocol
 
 _LIMITS = "docs/limits.md of k3sfw"
 _FORWARDING_DECIDES = (
@@ -206,6 +208,32 @@ def ports_open_past_rows(ports: Sequence[str], strict: bool) -> Problem:
 
 def _redirect(redirections: Sequence[str]) -> str:
     return f"{' and '.join(redirections)} {'redirects' if len(redirections) == 1 else 'redirect'}"
+
+
+# -- ports of IPVS --------------------------------------------------------------------------------
+
+
+def ipvs_not_listed() -> Problem:
+    return Problem(
+        "kube-proxy uses IPVS here, whose services cannot be read: unlike with DNAT, a NodePort "
+        "and the address of a LoadBalancer need a row",
+        see="ipvsadm -Ln on this node",
+    )
+
+
+def ipvs_without_a_row(protocol: Protocol, ports: Sequence[PortRange]) -> Problem:
+    columns = {
+        "protocol": protocol.value,
+        "port": ports,
+        "source": "clients",
+        "destination": "any",
+        "description": "services by IPVS",
+    }
+    return Problem(
+        f"kube-proxy serves {join_some(ports)}/{protocol.value} by IPVS, so that the host's rules "
+        "decide, and no row opens them to clients",
+        write_into_site("ports", "manager", f"ipvs_{protocol.value}", value=columns),
+    )
 
 
 # -- every interface ------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from k3sfw_engine.checks.verdicts import Check, Status, worst_first
 from k3sfw_engine.checks.zone_of_interface import judge_pod_zone, when
 from k3sfw_engine.checks.zones import messages
 from k3sfw_engine.checks.zones.bypassed_by_nat import judge_redirections
+from k3sfw_engine.checks.zones.needed_by_ipvs import judge_ipvs
 from k3sfw_engine.checks.zones.wider_than_rows import judge_wide_zones
 from k3sfw_engine.checks.zones.zone_facts import ZoneFacts
 from k3sfw_engine.model.firewall_objects import ZONE
@@ -44,6 +45,7 @@ def judge_zones(
             *judge_wide_zones(seen),
             *_leftovers(seen),
             *judge_redirections(seen),
+            *judge_ipvs(seen),
             *_strict_forward_ports(seen),
         ]
     )

@@ -13,6 +13,7 @@ from k3sfw_engine.checks.ports.port_check import ProbeContext
 from k3sfw_engine.checks.ports.questions_to_peers import Filter, Via
 from k3sfw_engine.checks.verdicts import Status
 from k3sfw_engine.model.echo import Echo, EchoResult, as_answer
+from k3sfw_engine.model.overlay import OverlayDevice, OverlayFacts
 from k3sfw_engine.model.packet_question import (
     Answer,
     Arrival,
@@ -730,3 +731,26 @@ def test_recorded_packets_are_read_from_the_listing():
 
 def test_nodes_of_the_samples_are_what_these_tests_think():
     assert NODES["s1"]["addresses"][0] == TARGET
+
+
+# -- the overlay on another port ------------------------------------------------------------------
+
+
+def test_the_overlay_is_asked_at_the_port_that_it_really_has():
+    tree = changed("ports:cluster:vxlan:port", 4789)
+    found = tables("agent", tree)
+    device = OverlayDevice("flannel.42", "vxlan", 42, 4789)
+    asked_of = [
+        questions_to_peers.questions(
+            found,
+            own(found, "a1"),
+            [own(found, "s1")],
+            {TARGET: "10.42.1.0"},
+            questions_to_peers.EVERYTHING,
+            0,
+            here=here,
+        )
+        for here in (OverlayFacts((device,)), OverlayFacts())
+    ]
+    tunnels = [{each.tunnel for each in questions} - {0} for questions in asked_of]
+    assert tunnels == [{4789}, set()]

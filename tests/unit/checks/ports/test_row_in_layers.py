@@ -12,6 +12,7 @@ from k3sfw_engine.checks.verdicts import Status
 from k3sfw_engine.model.firewall_objects import CONTENT, Kind, in_order
 from k3sfw_engine.model.listeners import Listener
 from k3sfw_engine.model.nat import Redirection
+from k3sfw_engine.model.node_services import NodeServices
 from k3sfw_engine.model.rich_rules import read_rule
 from k3sfw_engine.model.rows import PortRange, Protocol
 from k3sfw_engine.plan.make_plan import make_plan
@@ -27,10 +28,11 @@ ETCD = 'rule family="ipv4" source ipset="k3s-server-4" port port="2379-2380" pro
 REDIS = 'rule family="ipv4" port port="6379" protocol="tcp" accept'
 
 
-def checked(host, tree=None, listeners=EVERY_PORT, **options):
+def checked(host, tree=None, listeners=EVERY_PORT, redirected=(), **options):
     plan = make_plan(wanted(tree), host.observed())
     options = {"kernel_read": True, **options}
-    return check_rows("s1", wanted(tree), plan.differences, listeners, **options)
+    services = NodeServices(tuple(listeners), tuple(redirected))
+    return check_rows("s1", wanted(tree), plan.differences, services, **options)
 
 
 def report(checks, *, full):
