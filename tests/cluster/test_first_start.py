@@ -13,6 +13,7 @@ import pytest
 from lab.cluster import Lab
 from lab.spec import HostSpec
 from lab.wait import wait_until
+from tests.cluster.init_script import manage_services
 
 pytestmark = [
     pytest.mark.cluster,
@@ -24,22 +25,6 @@ HOSTS = (
     HostSpec("a1", "agent", 21, firewalld=False),
     HostSpec("a2", "agent", 22, firewalld=False),
 )
-
-# How a machine without systemd starts the real firewalld.
-INIT_SCRIPT = """#!/bin/sh
-case $1 in
-start)
-    setsid --fork firewalld --nofork --nopid </dev/null >/var/log/firewalld.out 2>&1
-    until firewall-cmd --state >/dev/null 2>&1; do sleep 0.1; done
-    ;;
-status)
-    firewall-cmd --state
-    ;;
-*)
-    exit 2
-    ;;
-esac
-"""
 
 
 @pytest.fixture(scope="module")
@@ -94,21 +79,9 @@ def sends_in_vain(master, host, port):
 
 @pytest.fixture(scope="module")
 def serviced(lab):
-    """A node with a service manager, in which firewalld has not been started yet.
-
-    That is an init script: no systemd can run in the lab. The grain says systemd all the same, so
-    that the SLS takes its other branch; Salt's own state starts the service by what it finds.
-    """
+    """A node with a service manager, in which firewalld has not been started yet."""
     host = lab.host("a2")
-    host.run(["rm", "/usr/bin/systemctl", "/usr/sbin/runlevel"])
-    for path, text in {
-        "/etc/init.d/firewalld": INIT_SCRIPT,
-        "/usr/sbin/runlevel": "#!/bin/sh\necho N 2\n",
-    }.items():
-        host.path(path).write_text(text)
-        host.path(path).chmod(0o755)
-    host.run(["ln", "-s", "/etc/init.d/firewalld", "/etc/rc2.d/S01firewalld"])
-    host.path("/etc/salt/grains").write_text("init: systemd\n")
+    manage_services(host)
     salt(lab, "a2", "saltutil.refresh_grains")
     assert salt(lab, "a2", "grains.get", "init") == {"a2": "systemd"}
     return host
