@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
+from lab.k3s import furniture
 from lab.spec import HostSpec
 
 # Folders that start empty, whatever they hold on the machine.
@@ -22,6 +23,7 @@ EMPTY = (
     "etc/firewalld",
     "etc/rancher",
     "etc/salt",
+    "etc/systemd/system",
     "var/cache/salt",
     "var/lib/k3sfw",
     "var/lib/rancher",
@@ -39,7 +41,7 @@ def furnish(folder: Path, spec: HostSpec, everyone: Iterable[HostSpec]) -> None:
     _write_names(files / "etc", spec, everyone)
     _stock_firewalld(files / "etc/firewalld")
     if spec.is_node:
-        _k3s(files, spec)
+        _k3s(files, spec, everyone)
     for name in ("salt", "pillar"):
         (folder / "srv" / name).mkdir()
 
@@ -94,17 +96,35 @@ def _package_files() -> dict[Path, str]:
     }
 
 
-def _k3s(files: Path, spec: HostSpec) -> None:
+def _k3s(files: Path, spec: HostSpec, everyone: Iterable[HostSpec]) -> None:
     """Write the files by which a host is recognised as a K3s node."""
-    data = files / "var/lib/rancher/k3s"
+    data = files / furniture.data_folder(spec)
     # A server is also an agent, and has both folders.
     (data / "agent").mkdir(parents=True)
     if spec.role == "server":
-        (data / "server/db").mkdir(parents=True, mode=0o700)
-        token = data / "server/token"
-        token.write_text("K10lab::server:lab\n")
-        token.chmod(0o600)
-    config = files / "etc/rancher/k3s/config.yaml"
-    config.parent.mkdir()
-    config.write_text(f"node-ip: {spec.ipv4},{spec.ipv6}\n")
-    config.chmod(0o600)
+        (data / "server/db/etcd").mkdir(parents=True, mode=0o700)
+    for each in furniture.files(spec, everyone):
+        path = files / each.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if each.target:
+            path.symlink_to(each.target)
+        else:
+            path.write_text(each.content)
+            path.chmod(each.mode)
+    _serving_certificate(data / furniture.SERVING_CERTIFICATE, spec)
+
+
+def _serving_certificate(path: Path, spec: HostSpec) -> None:
+    """Write the kubelet's certificate, which has the node's addresses."""
+    names = [f"DNS:{spec.name}", "DNS:localhost", "IP:127.0.0.1", "IP:::1"]
+    names += [f"IP:{address}" for address in furniture.node_ips(spec)]
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-nodes"),
+            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-days", "365", "-subj", f"/CN={spec.name}", "-keyout", path.with_suffix(".key")),
+            *("-addext", f"subjectAltName={','.join(names)}", "-out", path),
+        ],
+        check=True,
+        capture_output=True,
+    )

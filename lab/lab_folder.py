@@ -18,7 +18,7 @@ from pathlib import Path
 from lab import kill_hosts, lock
 from lab.errors import LabError
 from lab.init import OVERLAID
-from lab.spec import HostSpec
+from lab.spec import HostSpec, from_record
 
 DEFAULT_NAME = "k3sfw"
 DEFAULT_ROOT = "/run/k3sfw-lab"
@@ -67,7 +67,7 @@ class Folder:
             data = json.loads((self.path / "lab.json").read_text())
         except (FileNotFoundError, ValueError):
             raise LabError(not_up(self.name)) from None
-        specs = tuple(HostSpec(**spec) for spec in data["hosts"])
+        specs = tuple(map(from_record, data["hosts"]))
         return Record(specs=specs, salt=data["salt"])
 
     def write(self, record: Record) -> None:

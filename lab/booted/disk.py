@@ -39,13 +39,15 @@ def lay_out(folder: Path, spec: HostSpec) -> None:
     (folder / "srv").mkdir()
     host_files.furnish(folder, spec, [spec])
     files = folder / "files"
-    # Hide the units of this machine's administrator, and generators of units for its disks.
-    host_files.empty(files / OWN_UNITS)
+    # The host has a unit of K3s, and nothing that it could start.
+    for enabled in (files / OWN_UNITS).glob("*.wants/*"):
+        enabled.unlink()
+    # Hide generators of units for the disks of this machine.
     host_files.empty(files / "usr/lib/systemd/system-generators")
     for wants in (Path("/") / UNITS).glob("*.wants"):
         host_files.empty(files / UNITS / wants.name)
     for target, units in STARTED.items():
-        (files / OWN_UNITS / f"{target}.wants").mkdir()
+        (files / OWN_UNITS / f"{target}.wants").mkdir(exist_ok=True)
         for unit in units:
             (files / OWN_UNITS / f"{target}.wants" / unit).symlink_to(Path("/") / UNITS / unit)
     for unit in MASKED:

@@ -32,7 +32,7 @@ from lab.init import (
     MS_NODEV,
     MS_REC,
 )
-from lab.spec import DEFAULT_HOSTS, IPV4_NETWORK, IPV6_NETWORK, HostSpec
+from lab.spec import DEFAULT_HOSTS, IPV4_NETWORK, IPV6_NETWORK, HostSpec, from_record
 
 ON = b"1"
 OFF = b"0"
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
     """Keep the host until stdin closes."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        keeper = Keeper(HostSpec(**json.loads(argv[0])), argv[1:], root.devices())
+        keeper = Keeper(from_record(json.loads(argv[0])), argv[1:], root.devices())
         keeper.set_up()
     except (OSError, LabError) as error:
         _say(f"failed {error}")

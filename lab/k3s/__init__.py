@@ -2,6 +2,7 @@
 
 ``start`` sets all of it up on a lab, as ``python -m lab k3s`` does. Tests use the parts.
 
+    furniture    the files that installers, roles and K3s leave on a node
     addresses    addresses of pods and services, and ``ip`` inside a host
     pods         network namespaces behind cni0
     flannel      the overlay: devices, routes, files

@@ -29,7 +29,7 @@ EVERYWHERE = (
 )
 REDIS = ("redis-server", "--bind", "*", "-::*", "--protected-mode", "no", "--save", "")
 REDIS_PORT = "6379"
-ETCD_DATA = "/var/lib/rancher/k3s/server/db/etcd"
+ETCD_DATA = "server/db/etcd"
 ETCD_PORTS = ("2379", "2380")
 # In a pod. No row is about its port.
 POD_SERVER, POD_PORT = "web", 8080
@@ -63,7 +63,9 @@ def stop(host: Host) -> None:
     for name in sorted(names & {process.name for process in host.processes()}):
         # Nothing of theirs is kept, so they need not save anything.
         host.kill(name, signal.SIGKILL)
-    host.run(["rm", "-rf", ETCD_DATA, *(f"{BIN}/{name}" for name in names)])
+    etcd = f"{host.spec.installation.data_dir}/{ETCD_DATA}"
+    # Its configuration is K3s's, and stays.
+    host.run(["rm", "-rf", f"{etcd}/member", *(f"{BIN}/{name}" for name in names)])
 
 
 def wait(host: Host) -> None:
@@ -111,7 +113,7 @@ def _etcd(host: Host, servers: Sequence[Host]) -> list[str]:
     return [
         "etcd",
         f"--name={host.name}",
-        f"--data-dir={ETCD_DATA}",
+        f"--data-dir={host.spec.installation.data_dir}/{ETCD_DATA}",
         "--log-level=error",
         f"--initial-cluster={','.join(members)}",
         f"--initial-advertise-peer-urls={','.join(peers)}",

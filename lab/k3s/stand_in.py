@@ -15,7 +15,7 @@ import sys
 import threading
 
 # Made by ``lab.k3s.services`` before the first start.
-CERTIFICATE = "/var/lib/rancher/k3s/tls.pem"
+CERTIFICATE = "/run/stand-in.pem"
 PATIENCE = 10
 
 

@@ -124,7 +124,9 @@ def test_paths_are_those_inside_also_through_links(node: Host) -> None:
 def test_a_k3s_node_has_the_files_of_its_role(node: Host, plain: Host) -> None:
     assert node.path("/var/lib/rancher/k3s/server/token").stat().st_mode & 0o77 == 0
     config = node.path("/etc/rancher/k3s/config.yaml").read_text()
-    assert config == "node-ip: 192.0.2.11,2001:db8::11\n"
+    assert config == 'node-ip: "192.0.2.11,2001:db8::11"\ncluster-init: true\n'
+    command = node.path("/etc/systemd/system/k3s.service").read_text()
+    assert "ExecStart=/usr/local/bin/k3s \\\n    server \\\n" in command
     assert os.listdir(plain.path("/var/lib/rancher")) == []
 
 
