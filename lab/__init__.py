@@ -9,6 +9,7 @@ as an operator installs them, and nothing of what k3sfw does with them. Only ``d
     host         one host; ``namespaces`` runs commands in it, ``init`` is its pid 1
     host_files   what is on a new host's disk; ``network`` connects it, ``daemons`` start there
     lab_folder   what a lab keeps on disk; ``lock`` and ``kill_hosts`` find and end its hosts
+    other_software   what docker, libvirt and others make of a host
     k3s          what K3s makes of a node: pods, overlay, services
     booted       a host that systemd boots
     demo         ``make demo``: ``demo_steps`` are its steps as data, ``demo_output`` prints them

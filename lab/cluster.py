@@ -148,6 +148,19 @@ class Lab:
             self.host(name)
             self._drop(name)
 
+    def reboot(self, name: str) -> Host:
+        """Kill a host as a power failure does, and start it with what is on its disk."""
+        host = self.host(name)
+        with self._folder.changing():
+            host.kill_host()
+            network.unplug(self._switch, host)
+            self._start_first_processes({name: self._arguments(name)})
+            network.plug_in(self._switch, [host])
+            self._start_daemons(host)
+            if not self.ephemeral:
+                self._keep_running()
+        return host
+
     @property
     def master(self) -> Host:
         """The host that runs salt-master."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from subprocess import DEVNULL
 
 from lab.k3s.addresses import ALL_PODS, POD, addresses, ip, node_network, with_length
@@ -20,9 +21,46 @@ Peers = Mapping[int, Namespaces]
 # carry, which is also that of the nodes' addresses, and the port.
 WIREGUARD = {"flannel-wg": (4, 51820), "flannel-wg-v6": (6, 51821)}
 SUBNET_FILE = "/run/flannel/subnet.env"
-# K3s writes it for flannel.
+# K3s writes it for flannel, below its data folder.
 # https://github.com/k3s-io/k3s/blob/master/pkg/agent/flannel/setup.go
-CONFIGURATION = "/var/lib/rancher/k3s/agent/etc/flannel/net-conf.json"
+CONFIGURATION = "agent/etc/flannel/net-conf.json"
+
+
+@dataclass(frozen=True)
+class Vxlan:
+    """What flannel's configuration may say of the backend vxlan.
+
+    With ``direct_routing``, peers of one's own subnet get plain routes.
+    """
+
+    vni: int = 1
+    port: int = 8472
+    direct_routing: bool = False
+
+    @property
+    def device(self) -> str:
+        """The name of the device, by its VNI."""
+        return f"flannel.{self.vni}"
+
+    @property
+    def configuration(self) -> dict[str, object]:
+        """The part Backend of flannel's file; what is not said is flannel's default."""
+        given: dict[str, object] = {"Type": "vxlan"}
+        if self.vni != Vxlan.vni:
+            given["VNI"] = self.vni
+        if self.port != Vxlan.port:
+            given["Port"] = self.port
+        if self.direct_routing:
+            given["DirectRouting"] = True
+        return given
+
+
+VXLAN = Vxlan()
+TAILSCALE = {
+    "Type": "extension",
+    "PostStartupCommand": "tailscale set --accept-routes --advertise-routes=$SUBNET",
+    "ShutdownCommand": "tailscale down",
+}
 
 
 @contextmanager
@@ -37,24 +75,38 @@ def vxlan(host: Namespaces, number: int, peers: Peers) -> Iterator[None]:
         host.run(["ip", "link", "delete", "flannel.1"])
 
 
-def vxlan_script(host: Namespaces, number: int, peers: Peers) -> str:
+def vxlan_script(host: Namespaces, number: int, peers: Peers, how: Vxlan = VXLAN) -> str:
     """The commands of flannel's start, which keeps what is right and adds the rest.
 
     https://github.com/flannel-io/flannel/blob/master/pkg/backend/vxlan/vxlan_network.go
     """
     commands = [
-        f"ip link add flannel.1 address {mac(number)} type vxlan id 1 local {host.ipv4} dev eth0 "
-        "dstport 8472 nolearning 2>/dev/null || ip link show flannel.1 >/dev/null",
-        f"ip address replace 10.42.{number}.0/32 dev flannel.1",
-        "ip link set flannel.1 up",
+        f"ip link add {how.device} address {mac(number)} type vxlan id {how.vni} "
+        f"local {own_address(host)} dev eth0 dstport {how.port} nolearning 2>/dev/null || "
+        f"ip link show {how.device} >/dev/null",
+        f"ip address replace 10.42.{number}.0/32 dev {how.device}",
+        f"ip link set {how.device} up",
     ]
     for other, peer in peers.items():
+        network, device = f"10.42.{other}.0", how.device
+        if how.direct_routing:
+            commands.append(f"ip route replace {network}/24 via {peer.ipv4} dev eth0")
+            continue
         commands += [
-            f"ip neighbour replace 10.42.{other}.0 lladdr {mac(other)} dev flannel.1 nud permanent",
-            f"bridge fdb replace {mac(other)} dev flannel.1 dst {peer.ipv4}",
-            f"ip route replace 10.42.{other}.0/24 via 10.42.{other}.0 dev flannel.1 onlink",
+            f"ip neighbour replace {network} lladdr {mac(other)} dev {device} nud permanent",
+            f"bridge fdb replace {mac(other)} dev {device} dst {peer.ipv4}",
+            f"ip route replace {network}/24 via {network} dev {device} onlink",
         ]
     return "\n".join(commands)
+
+
+def tailscale_script(number: int, addresses: Mapping[int, str]) -> str:
+    """The routes of the backend tailscale, whose device and addresses exist: all by number."""
+    return "\n".join(
+        f"ip route replace 10.42.{other}.0/24 via {address} dev tailscale0"
+        for other, address in addresses.items()
+        if other != number
+    )
 
 
 def vxlan_v6_script(host: Namespaces, number: int, peers: Peers) -> str:
@@ -171,22 +223,50 @@ def subnet_file(number: int, *, mtu: int, dual_stack: bool) -> str:
     return "\n".join([*lines, f"FLANNEL_MTU={mtu}", "FLANNEL_IPMASQ=true", ""])
 
 
-def write_files(host: Namespaces, number: int) -> None:
-    """Write the files of a node with the backend vxlan and IPv4 only."""
-    configuration = {
+def write_files(
+    host: Namespaces,
+    number: int,
+    backend: Mapping[str, object] = VXLAN.configuration,
+    configuration: str = "",
+) -> None:
+    """Write the files of a node with IPv4 only; the operator may keep the configuration elsewhere.
+
+    https://github.com/k3s-io/k3s/blob/master/pkg/agent/flannel/setup.go (createFlannelConf)
+    """
+    content = {
         "Network": ALL_PODS[4],
         "EnableIPv6": False,
         "EnableIPv4": True,
         "IPv6Network": "::/0",
-        "Backend": {"Type": "vxlan"},
+        "Backend": dict(backend),
     }
-    for name, content in (
-        (CONFIGURATION, json.dumps(configuration, indent=2) + "\n"),
+    for name, text in (
+        (configuration or configuration_of(host), json.dumps(content, indent=2) + "\n"),
         (SUBNET_FILE, subnet_file(number, mtu=1450, dual_stack=False)),
     ):
         path = host.path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
+        path.write_text(text)
+
+
+def configuration_of(host: Namespaces) -> str:
+    """The path of flannel's configuration, unless the operator has one of their own."""
+    return f"{host.spec.installation.data_dir}/{CONFIGURATION}"
+
+
+def accept_forwarded(host: Namespaces) -> None:
+    """Accept what pods forward, which counts where docker's policy drops the rest.
+
+    https://github.com/flannel-io/flannel/blob/master/pkg/trafficmngr/iptables/iptables.go
+    """
+    lines = ["*filter", ":FLANNEL-FWD - [0:0]", "-A FORWARD -j FLANNEL-FWD"]
+    lines += [f"-A FLANNEL-FWD {way} {ALL_PODS[4]} -j ACCEPT" for way in ("-s", "-d")]
+    host.run(["iptables-restore", "--noflush"], input="\n".join([*lines, "COMMIT", ""]))
+
+
+def own_address(host: Namespaces) -> str:
+    """The address of eth0, from which flannel sends; others may know the host by another one."""
+    return host.spec.all_cards[0].addresses[0].partition("/")[0]
 
 
 def mac(number: int) -> str:

@@ -51,10 +51,14 @@ def _tear_down(host: Host) -> None:
             "sh",
             "-c",
             "ip netns delete pod; ip link delete cni0; ip link delete flannel.1; "
-            f"ip route delete default via {GATEWAY}; echo 0 > /proc/sys/net/ipv4/ip_forward; "
-            f"rm -f {flannel.SUBNET_FILE} {flannel.CONFIGURATION}; true",
+            f"{_unrouted(host)}echo 0 > /proc/sys/net/ipv4/ip_forward; "
+            f"rm -f {flannel.SUBNET_FILE} {flannel.configuration_of(host)}; true",
         ]
     )
+
+
+def _unrouted(host: Host) -> str:
+    return "" if host.spec.gateway else f"ip route delete default via {GATEWAY}; "
 
 
 def k3s_nodes(lab: Lab) -> list[Host]:
@@ -70,7 +74,8 @@ def pod_address(lab: Lab, name: str) -> str:
 
 def _settle(host: Host) -> None:
     lines = [f"! [ -e /proc/sys/{name} ] || echo 1 > /proc/sys/{name}" for name in SYSCTLS]
-    host.run(["sh", "-ec", "\n".join([f"ip route replace default via {GATEWAY}", *lines])])
+    gateway = host.spec.gateway or GATEWAY
+    host.run(["sh", "-ec", "\n".join([f"ip route replace default via {gateway}", *lines])])
 
 
 def _overlay(host: Host, number: int, peers: flannel.Peers) -> None:
