@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from lab.spec import HostSpec
+from lab.spec import HostSpec, Installation
 
 CONFIGURATION = "etc/rancher/k3s/config.yaml"
 UNITS = "etc/systemd/system"
@@ -103,7 +103,7 @@ def _told(spec: HostSpec, servers: list[HostSpec]) -> _Told:
         flags.append("--cluster-init")
     if spec.installation.config_file not in ("", f"/{CONFIGURATION}"):
         environment.append(f"K3S_CONFIG_FILE='{spec.installation.config_file}'")
-    if spec.installation.data_dir != type(spec.installation)().data_dir:
+    if spec.installation.data_dir != Installation().data_dir:
         flags.append(f"--data-dir={spec.installation.data_dir}")
     return _Told(spec.role, service_of(spec), tuple(flags), tuple(sorted(environment)))
 

@@ -40,11 +40,12 @@ def start(host: Host, servers: Sequence[Host]) -> None:
     """Start the services that do not run on a node yet, without waiting until they listen."""
     stand_ins = (K3S[host.role], *EVERYWHERE)
     _install(host, [name for name, *_ports in stand_ins])
-    commands = [list(each) for each in stand_ins] + [list(REDIS)]
+    # By their paths: the folders of this Python may have programs of the same names.
+    commands = [[f"{BIN}/{name}", *ports] for name, *ports in stand_ins] + [list(REDIS)]
     if host.role == "server":
         commands.append(_etcd(host, servers))
     here = {process.name for process in host.processes()}
-    lines = [_detached(command, command[0]) for command in commands if command[0] not in here]
+    lines = [_detached(each) for each in commands if Path(each[0]).name not in here]
     host.run(["sh", "-ec", "\n".join([_CERTIFICATE, *lines])])
 
 
@@ -53,7 +54,7 @@ def start_in_pod(host: Host, inside: Sequence[str]) -> None:
     if any(process.name == POD_SERVER for process in host.processes()):
         return
     _install(host, [POD_SERVER])
-    host.run(["sh", "-ec", _detached([*inside, POD_SERVER, str(POD_PORT)], POD_SERVER)])
+    host.run(["sh", "-ec", _detached([f"{BIN}/{POD_SERVER}", str(POD_PORT)], inside)])
 
 
 def stop(host: Host) -> None:
@@ -102,9 +103,10 @@ fi
 """
 
 
-def _detached(command: Sequence[str], name: str) -> str:
+def _detached(command: Sequence[str], inside: Sequence[str] = ()) -> str:
     """A shell command that starts a service which outlives the shell."""
-    return f"setsid --fork {shlex.join(command)} </dev/null >>/var/log/{name}.log 2>&1"
+    log = f"/var/log/{Path(command[0]).name}.log"
+    return f"setsid --fork {shlex.join([*inside, *command])} </dev/null >>{log} 2>&1"
 
 
 def _etcd(host: Host, servers: Sequence[Host]) -> list[str]:
