@@ -14,7 +14,9 @@ include:
 {%- for name, link in salt['network.interfaces']().items() %}
 {#-   Interfaces of network plugins get their settings from these; a test compares the prefixes. #}
 {%-   if link.get('inet') and not name.startswith(('lo', 'docker', 'veth', 'cali', 'lxc', 'azv',
-        'eni', 'cilium', 'cni', 'flannel', 'kube-')) %}
+        'eni', 'antrea-', 'bpfin', 'bpfout', 'cilium', 'cni', 'datapath', 'egress.calico', 'flannel',
+        'genev_sys', 'kube-', 'nodelocaldns', 'ovn', 'tunl', 'vxlan.calico', 'vxlan-v6.calico',
+        'weave', 'wg-v6.cali', 'wireguard.cali')) %}
 {%-     do links.append(name) %}
 {%-   endif %}
 {%- endfor %}

@@ -78,9 +78,30 @@ K3S_PROCESSES = frozenset(("k3s", "k3s-server", "k3s-agent"))
 # How the names begin of the interfaces that network plugins create. One for each pod: CNI's bridge
 # and ptp plugins (veth), Calico (cali), Cilium (lxc), Azure (azv), AWS (eni).
 _OF_ONE_POD = ("veth", "cali", "lxc", "azv", "eni")
-# One for all pods: Cilium, CNI's bridge, flannel, and kube-proxy with IPVS or kube-router (kube-).
+# One for all pods: Cilium, CNI's bridge, flannel, kube-proxy with IPVS or kube-router (kube-),
+# Calico (tunl is IP-in-IP's), Antrea, OVN, Weave, and the address of the DNS cache on each node.
+# https://docs.rke2.io/known_issues
 _FLANNEL = "flannel"
-_OF_ALL_PODS = ("cilium", "cni", _FLANNEL, "kube-")
+_OF_ALL_PODS = (
+    "antrea-",
+    "bpfin",
+    "bpfout",
+    "cilium",
+    "cni",
+    "datapath",
+    "egress.calico",
+    _FLANNEL,
+    "genev_sys",
+    "kube-",
+    "nodelocaldns",
+    "ovn",
+    "tunl",
+    "vxlan.calico",
+    "vxlan-v6.calico",
+    "weave",
+    "wg-v6.cali",
+    "wireguard.cali",
+)
 
 PREFIXES = (*_OF_ONE_POD, *_OF_ALL_PODS)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import netaddr
 import pytest
 
 from k3sfw_engine.checks.verdicts import Status
+from k3sfw_engine.model.interfaces_and_routes import Interface
 from tests.unit.checks.routes.node_situations import (
     linked,
     network,
@@ -68,3 +71,19 @@ def test_a_route_that_refuses_a_part_of_the_cluster_is_reported(destination, ref
     net = with_routes(network(), route(destination, kind="blackhole"))
     expected = [("no_route", "s1", "refusing routes")] if refused else []
     assert problems(situation(net)) == expected
+
+
+@pytest.mark.parametrize("name", ["vxlan.calico", "tunl0", "wireguard.cali", "antrea-gw0"])
+def test_the_tunnel_of_another_plugin_is_in_the_network_of_pods_and_overlaps_nothing(name):
+    def plugin(name):
+        net = network()
+        link = Interface(name, True, True, 1450, "", (netaddr.IPNetwork("10.42.1.64/32"),))
+        net = replace(net, interfaces={**net.interfaces, name: link})
+        return with_routes(net, route("10.42.9.64/26", name, "10.42.9.64"))
+
+    def overlaps(net):
+        found = problems(situation(net, flannel_backend="none"))
+        return [each for each in found if each[0] == "overlap"]
+
+    assert overlaps(plugin(name)) == overlaps(network())
+    assert len(overlaps(plugin("mine0"))) > len(overlaps(network()))
