@@ -23,7 +23,7 @@ from k3sfw_engine.checks.ports.questions_to_peers import (
     watched_packets,
 )
 from k3sfw_engine.checks.ports.row_in_layers import check_rows
-from k3sfw_engine.checks.ports.services_of_node import contradictions
+from k3sfw_engine.checks.ports.services_of_node import contradictions, unproven_pods
 from k3sfw_engine.checks.report import Report
 from k3sfw_engine.checks.verdicts import Check, Status
 from k3sfw_engine.errors import NetworkUnreadable
@@ -121,7 +121,10 @@ def _check_own_rows(
         [each.row for each in against if each.row],
         kernel_read=observed.kernel is not None,
     )
-    return [*(each.as_check(own.name) for each in against), *checks], tuple(plan.notices)
+    checks_of_node = [each.as_check(own.name) for each in against]
+    if only.ports is None:
+        checks_of_node += unproven_pods(own.name, tables, role)
+    return [*checks_of_node, *checks], tuple(plan.notices)
 
 
 # -- packets to peers -----------------------------------------------------------------------------

@@ -6,9 +6,8 @@ from k3sfw_engine.checks.ports.services_of_node import served_by
 from k3sfw_engine.host.node_services import read_node_services
 from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.listeners import has_listeners
-from k3sfw_engine.model.rows import Role, Tables
-
-_NOTHING = "nothing here"
+from k3sfw_engine.model.node_services import NodeServices
+from k3sfw_engine.model.rows import Role, Row, Tables
 
 
 def list_rows(tables: Tables, role: Role, node: str) -> list[dict[str, str]]:
@@ -29,7 +28,12 @@ def list_rows(tables: Tables, role: Role, node: str) -> list[dict[str, str]]:
             "source": ",".join(map(str, row.sources)),
             "destination": row.destination.value,
             "description": row.description,
-            "served": ", ".join(served_by(row, services)) or _NOTHING * has_listeners(row),
+            "served": _served(row, services),
         }
         for row in rows
     ]
+
+
+def _served(row: Row, services: NodeServices) -> str:
+    found = ", ".join(served_by(row, services))
+    return found or ("nothing here" if has_listeners(row) else "")

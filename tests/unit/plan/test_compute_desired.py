@@ -317,6 +317,13 @@ def test_nothing_of_pods_stays_when_their_row_is_gone():
     assert interfaces(keep_paths_of_pods(here(OverlayFacts(), without), before)) == set()
 
 
+def test_routes_of_another_plugin_open_nothing_that_flannels_would():
+    overlay = OverlayFacts(routes=(route("10.42.3.0/24", "192.0.2.13"),))
+    objects = here(overlay, pillar(flannel_backend="none"))
+    assert rules(objects, "k3s-nodes-to-pods") == ()
+    assert objects == wanted(pillar(flannel_backend="none"))
+
+
 def test_without_the_rows_of_pods_no_interface_is_trusted():
     tree = changed("ports:cluster:pods:enabled", False)
     tree["ports"]["cluster"]["services"]["enabled"] = False

@@ -257,6 +257,22 @@ def tunnel_without_a_row(
     )
 
 
+def plugin_without_a_row(device: str, port: int) -> Problem:
+    name = device.replace(".", "_").replace("-", "_")
+    columns = {"protocol": "udp", "port": port, "source": "any", "destination": "any"}
+    return Problem(
+        f"{device} receives on udp/{port}, which no row opens", _in_site(_CLUSTER, name, columns)
+    )
+
+
+def plugin_is_not_asked() -> Problem:
+    return Problem(
+        "the network plugin is not flannel: whether it carries pods' packets is not asked, and its "
+        "ports must be rows",
+        see="docs/rows.md of k3sfw",
+    )
+
+
 def moved(process: str, port: int, row: Row) -> Problem:
     return Problem(
         f"{process} listens on tcp/{port}, which no row opens, and not on {_ports(row)}, which row "

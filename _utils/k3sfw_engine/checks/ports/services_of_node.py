@@ -14,13 +14,18 @@ from k3sfw_engine.checks.ports.defaults import K3S_LISTENERS_WITHOUT_ROW, NODE_P
 from k3sfw_engine.checks.verdicts import Check, Status
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.datastore import Datastore
-from k3sfw_engine.model.kubernetes_names import K3S_PROCESSES, OVERLAY_PORTS
+from k3sfw_engine.model.kubernetes_names import (
+    K3S_PROCESSES,
+    OVERLAY_PORTS,
+    is_tunnel_of_other_plugin,
+)
 from k3sfw_engine.model.listeners import KERNEL, Listener, listening_on
 from k3sfw_engine.model.nat import Redirection
 from k3sfw_engine.model.node_services import NodeServices
 from k3sfw_engine.model.overlay import OverlayFacts
 from k3sfw_engine.model.port_ranges import common
-from k3sfw_engine.model.rows import PortRange, Protocol, Role, Row, Tables
+from k3sfw_engine.model.row_sources import is_pod_row
+from k3sfw_engine.model.rows import FlannelBackend, PortRange, Protocol, Role, Row, Tables
 
 _API_PORT, _KUBELET_PORT, _REGISTRY_PORT = 6443, 10250, 5001
 _ETCD_PORTS = (2379, 2380)
@@ -33,6 +38,10 @@ def served_by(row: Row, services: NodeServices) -> tuple[str, ...]:
     found = listening_on(services.listeners, row.protocol, row.ports)
     if found:
         return tuple(sorted({_listener(each, services.overlay) for each in found}))
+    if row.protocol.is_whole:
+        # The kernel calls its tunnels as the protocol that they are of: ipip.
+        devices = services.overlay.devices or ()
+        return tuple(each.name for each in devices if each.kind == row.protocol.value)
     return tuple(sorted({str(each) for each in services.redirected if _is_for(each, row)}))
 
 
@@ -98,7 +107,7 @@ def contradictions(tables: Tables, role: Role, services: NodeServices) -> tuple[
         and each.port not in K3S_LISTENERS_WITHOUT_ROW
         and each.port not in NODE_PORTS
     ]
-    found = list(_overlay(tables, rows, services.overlay))
+    found = [*_overlay(tables, rows, services.overlay), *_plugin(tables, rows, services.overlay)]
     if role is Role.SERVER:
         found += [*_moved(rows, services, unnamed), *_without_row(unnamed)]
         found += _no_etcd(rows, services) if ours else ()
@@ -145,6 +154,33 @@ def _overlay(
     names = [device.name for device in overlay.flannels] or ["flannel"]
     problem = messages.tunnel_without_a_row(names, tuple(missing.values()), row, backend, ports)
     yield Contradiction(Protocol.UDP, tuple(missing.values()), problem, row)
+
+
+def _plugin(
+    tables: Tables, rows: tuple[Row, ...], overlay: OverlayFacts
+) -> Iterator[Contradiction]:
+    """The tunnels of another network plugin whose ports no row names."""
+    if tables.flannel_backend is not FlannelBackend.NONE:
+        return
+    for device in overlay.devices or ():
+        port = device.port
+        if is_tunnel_of_other_plugin(device.name) and port and not _named(rows, Protocol.UDP, port):
+            problem = messages.plugin_without_a_row(device.name, port)
+            yield Contradiction(Protocol.UDP, (port,), problem)
+
+
+def unproven_pods(node: str, tables: Tables, role: Role) -> Iterator[Check]:
+    """A verdict on pods where no packet through an overlay of flannel's can prove their path."""
+    if tables.flannel_backend is FlannelBackend.NONE and any(map(is_pod_row, tables.rows_of(role))):
+        problem = messages.plugin_is_not_asked()
+        yield Check(
+            source="",
+            to=node,
+            description="pods of other nodes",
+            status=Status.UNPROVEN,
+            evidence=problem.text,
+            see=problem.see,
+        )
 
 
 # -- services of K3s ------------------------------------------------------------------------------

@@ -43,6 +43,8 @@ def pods_are_routed(tables: Tables, overlay: OverlayFacts) -> bool | None:
     With a tunnel they do if flannel routes directly to nodes of the same link (DirectRouting).
     Where a tunnel carries them all, a packet from outside with a pod's address is spoofed.
     """
+    if tables.flannel_backend is FlannelBackend.NONE:
+        return False  # Their interfaces have no zone of ours, and other rules forward them.
     if tables.flannel_backend in ROUTED_BACKENDS:
         return True
     nodes = (address for node in tables.nodes for address in node.addresses)

@@ -9,7 +9,7 @@ import netaddr
 import pytest
 import yaml
 
-from k3sfw_engine.checks.ports.services_of_node import contradictions, served_by
+from k3sfw_engine.checks.ports.services_of_node import contradictions, served_by, unproven_pods
 from k3sfw_engine.checks.verdicts import Status
 from k3sfw_engine.model.datastore import Datastore
 from k3sfw_engine.model.listeners import Listener
@@ -168,6 +168,33 @@ def test_the_port_of_another_backend_than_pillars_is_not_compared():
     assert found([], overlay=OverlayFacts((), config, config.networks, ())) == ()
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "port"),
+    [
+        ("vxlan.calico", "vxlan", 4789),
+        ("wireguard.cali", "wireguard", 51820),
+        ("cilium_vxlan", "vxlan", 8472),
+        ("cilium_geneve", "geneve", 6081),
+    ],
+)
+def test_the_tunnel_of_another_plugin_needs_a_row(name, kind, port):
+    tree = pillar(flannel_backend="none")
+    del tree["ports"]["cluster"]["vxlan"]
+    overlay = OverlayFacts(
+        (OverlayDevice(name, kind, port=port), OverlayDevice("mine", kind, 7, 9))
+    )
+    (contradiction,) = found([], tree=tree, overlay=overlay)
+    assert contradiction.ports == (port,)
+    assert found([], tree=merged(tree, contradiction), overlay=overlay) == ()
+    assert found([], overlay=overlay, tree=changed("flannel_backend", "host-gw", tree)) == ()
+
+
+def test_pods_of_another_plugin_are_unproven_and_those_of_flannel_are_asked():
+    (check,) = unproven_pods("s1", parsed(pillar(flannel_backend="none")), Role.SERVER)
+    assert check.status is Status.UNPROVEN
+    assert list(unproven_pods("s1", parsed(), Role.SERVER)) == []
+
+
 def test_a_row_for_an_etcd_that_does_not_exist_is_said():
     without_etcd = k3s(5001, 6443, 10250)
     (sqlite,) = found(without_etcd, datastore=Datastore.SQLITE)
@@ -206,3 +233,10 @@ def test_what_serves_a_row_is_named():
     lb = Redirection(Protocol.TCP, PortRange(80, 80), 4, "ServiceLB", "kube-system/traefik:web")
     assert served("http", redirected=(lb,)) == ("ServiceLB of kube-system/traefik:web",)
     assert served("longhorn-api") == ()
+
+
+def test_a_protocol_without_ports_is_served_by_the_tunnel_of_its_kind():
+    tree = changed("ports:cluster:calico", row("ipip", None, "any", "any"))
+    (ipip,) = (each for each in parsed(tree).rows if each.name == "calico")
+    overlay = OverlayFacts((OverlayDevice("tunl0", "ipip"), OverlayDevice("flannel.1", "vxlan")))
+    assert served_by(ipip, NodeServices((), overlay=overlay)) == ("tunl0",)
