@@ -22,6 +22,8 @@ dns                   the addresses of the Salt masters, and the names in /etc/h
 nft_command           tables and chains of the kernel, with the program nft
 nft_netlink           find and remove single nft tables over netlink, in microseconds
 iptables_save_restore iptables rules saved before a reload and restored after it
+nftables_service      what the end of nftables.service takes along when firewalld starts
+nft_tables_save_restore nft tables of others saved before that and restored after it
 nat                   destination NAT on this host, whichever program made it
 nat_iptables, nat_nft the two formats it is read from
 nat_redirections      follow packets through NAT chains, to find the ports that are redirected

@@ -23,6 +23,9 @@ IPTABLES_KEPT_SECONDS = 900.0
 # The kernel answers netlink at once, or it does not have what is asked.
 NETLINK_SECONDS = 5.0
 
+# systemd shows a unit's properties at once.
+SYSTEMCTL_SECONDS = 10.0
+
 # A NetworkManager that takes longer is frozen, and a check can do without its answer.
 NETWORK_MANAGER_SECONDS = 2.0
 

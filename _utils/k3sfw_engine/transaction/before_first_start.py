@@ -13,10 +13,13 @@ from k3sfw_engine.errors import EngineError
 from k3sfw_engine.firewalld.permanent import Permanent, read_permanent
 from k3sfw_engine.host.iptables_save_restore import keep_iptables
 from k3sfw_engine.host.lock import only_one
+from k3sfw_engine.host.nft_tables_save_restore import keep_nft_tables
+from k3sfw_engine.host.nftables_service import read_flushed_tables
 from k3sfw_engine.model.firewall_objects import Objects
 from k3sfw_engine.model.run_result import RunResult
 from k3sfw_engine.plan.make_plan import Plan
 from k3sfw_engine.plan.observed import Observed
+from k3sfw_engine.transaction import messages
 from k3sfw_engine.transaction.checkpoint import checkpoint
 from k3sfw_engine.transaction.commit_options import CommitOptions
 from k3sfw_engine.transaction.defaults import RUN_DEADLINE
@@ -48,9 +51,18 @@ def run_before_first_start(
         try:
             observed = _observe(wanted, read_permanent())
             plan = guard(observed, planner(observed))
+            flushed = read_flushed_tables()
+            if flushed is not None:
+                notices += tuple(
+                    messages.nftables_service_stops(
+                        flushed.file, map(" ".join, flushed.own), map(" ".join, flushed.others)
+                    )
+                )
             if not test:
                 # A firewalld before 2.0 flushes iptables at its start.
                 keep_iptables()
+                if flushed is not None:
+                    keep_nft_tables(flushed)
                 if plan.steps:
                     _write(planner, plan, observed, options)
                 notices += keep_copies()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from k3sfw_engine.errors import Problem
@@ -38,6 +38,21 @@ def node_list_is_incomplete(reasons: Iterable[str]) -> str:
         "no node is removed from any ipset, because the list of nodes may be incomplete: "
         + "; ".join(reasons)
     )
+
+
+def nftables_service_stops(file: str, own: Iterable[str], others: Iterable[str]) -> Iterator[str]:
+    """Return what a start of firewalld flushes, and what is restored."""
+    stops = "systemd stops nftables.service when firewalld starts, which flushes every nft table"
+    going, kept = ", ".join(own), ", ".join(others)
+    if going:
+        yield str(
+            Problem(
+                f"{stops}: {going}, which {file} makes, will be gone",
+                "move the rules that you need into firewalld first",
+            )
+        )
+    if kept:
+        yield f"{stops}; the next apply restores those of other programs: {kept}"
 
 
 # -- a change that does not prove itself ----------------------------------------------------------

@@ -17,6 +17,7 @@ from k3sfw_engine.healing.leftover_drop_table import is_cut_off
 from k3sfw_engine.healing.repair import heal_or_refuse
 from k3sfw_engine.host.iptables_save_restore import put_back_iptables
 from k3sfw_engine.host.lock import only_one
+from k3sfw_engine.host.nft_tables_save_restore import put_back_nft_tables
 from k3sfw_engine.model.difference import Difference, joined
 from k3sfw_engine.model.run_result import RunResult
 from k3sfw_engine.plan.make_plan import Plan
@@ -46,7 +47,7 @@ def run(
     Raises ``EngineError`` and its kinds; ``Undone`` if the change did not prove itself.
     """
     with nullcontext() if test else only_one():
-        notices = pending() if test else (*recover(), *put_back_iptables())
+        notices = pending() if test else (*recover(), *put_back_iptables(), *put_back_nft_tables())
         health = heal_or_refuse(test=test) if is_cut_off() else HealResult()
         try:
             with Bus() as bus:
