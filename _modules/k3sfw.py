@@ -247,8 +247,8 @@ def rollback(to=None, test=None, allow_lockout=False):
         ``True`` only reports what would change. The default is the minion's ``test`` setting.
 
     allow_lockout
-        ``True`` rolls back even if that closes a live connection of ssh, etcd, the API server or
-        Salt's master. The same setting in pillar is ignored, as pillar may be what is broken.
+        ``True`` rolls back even if that closes what the node or its cluster is lost without. The
+        same setting in pillar is ignored, as pillar may be what is broken.
 
     Returns and raises the same as :py:func:`apply`.
 
@@ -297,6 +297,9 @@ def prepare(test=None, refresh=True):
     A firewall that starts has not seen the existing connections, so the master's next packet on an
     idle one looks new to it (salt issue 49519). A policy allows such packets from the configured
     masters. If firewalld is already running, nothing is done.
+
+    What the start would close is refused if the node or its cluster is lost without it. Anything
+    else that has peers, or waits for them, is listed in ``notices`` with a row that keeps it open.
 
     test, refresh
         As for :py:func:`apply`.
@@ -386,7 +389,8 @@ def adopt(test=None, zone=None, refresh=True):
     in ``notices`` with the command that closes it. Rows of the other role count too: a server's
     port that is open on an agent is closed there. Nothing else is touched: no service, no other
     port or rule, no other zone, and never a port of ssh (22, or the one of sshd) or of Salt's
-    master. firewalld is not reloaded.
+    master. firewalld is not reloaded. Live peers that would be cut off are refused or listed, as by
+    :py:func:`prepare`.
 
     It changes runtime and permanent configuration, and only if our own rules are in force in every
     layer, including the kernel, and all nodes are known. If a step fails, everything is undone.

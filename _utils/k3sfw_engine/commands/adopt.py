@@ -20,6 +20,7 @@ from k3sfw_engine.plan.steps import TakeOutOfZone
 from k3sfw_engine.plan.superseded_script_rules import Adoptable, AdoptionContext, find_adoptable
 from k3sfw_engine.transaction.commit_options import CommitOptions
 from k3sfw_engine.transaction.compare import plan_for
+from k3sfw_engine.transaction.refuse_lockout import guard_adoption
 from k3sfw_engine.transaction.run import run
 
 _ADOPT = CommitOptions(what="adopt")
@@ -73,9 +74,9 @@ def adopt(
             found.access,
         )
 
-    def guard(_bus: Bus, observed: Observed, plan: Plan) -> Plan:
+    def guard(bus: Bus, observed: Observed, plan: Plan) -> Plan:
         _refuse_unproven(tables, plan_for(tables, wanted, observed), observed, node)
-        return plan
+        return guard_adoption(bus, tables, wanted.objects, plan)
 
     return run(planner, options, test=test, guard=guard)
 

@@ -12,7 +12,11 @@ flannel_files         flannel's configuration and networks, and K3s's data folde
 ipvs                  the virtual services of the kernel's IPVS
 k3s_records           what else K3s wrote down: its datastore, the cluster's DNS
 netlink               messages of netlink, packed and unpacked
-live_connections      connections of ssh, Salt, etcd and the API server that must stay open
+live_connections      connections of peers, and the sockets that wait for peers
+tracked_packets       peers of UDP and of IP protocols, as the kernel tracks them
+ip_protocols_in_use   raw sockets, and the peers of IPsec
+tunnels_in_use        tunnels whose packets peers send: overlays of pods, and WireGuard
+tunnel_peers          the addresses to which each tunnel device sends
 listeners             processes that listen on this host, and the ports of ssh servers
 node_services         what serves ports here: listeners, tunnels, redirections
 sysctls               the sysctls that decide about forwarded packets

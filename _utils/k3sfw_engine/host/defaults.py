@@ -23,6 +23,9 @@ IPTABLES_KEPT_SECONDS = 900.0
 # The kernel answers netlink at once, or it does not have what is asked.
 NETLINK_SECONDS = 5.0
 
+# As many tracked connections as are read in a second: a busy node has a hundred thousand.
+TRACKED_ENTRIES = 100_000
+
 # systemd shows a unit's properties at once.
 SYSTEMCTL_SECONDS = 10.0
 

@@ -21,7 +21,7 @@ _CONTROLLER, _GET_FAMILY = 16, 3
 _FAMILY_ID, _FAMILY_NAME = 1, 2
 _GET_DEVICE = 0
 _DEVICE_NAME, _LISTEN_PORT = 2, 6
-_SOCKETS = Path("/var/run/wireguard")
+WIREGUARD_SOCKETS = Path("/var/run/wireguard")
 _PORT = re.compile(rb"^listen_port=([0-9]+)$", re.MULTILINE)
 
 
@@ -34,7 +34,7 @@ def read_wireguard_port(name: str) -> int | None:
 
 
 def _of_process(name: str) -> int | None:
-    path = _SOCKETS / f"{name}.sock"
+    path = WIREGUARD_SOCKETS / f"{name}.sock"
     if not path.is_socket():
         return None
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as process:

@@ -20,8 +20,8 @@ sysctl_names           the sysctls that decide about forwarded packets
 host_facts             other facts about a host: sysctls, base chains, ufw, NetworkManager
 listeners              listening sockets
 node_services          what serves ports on this node
-critical_processes     names and ports of ssh, Salt master, etcd, API server: never to be cut off
-live_connections       connections that an apply must not close
+critical_processes     processes and tunnels that an apply must not cut off, by name and port
+live_connections       what lives here: connections of peers, and sockets that wait for them
 nat                    ports that destination NAT redirects
 ipvs                   services that kube-proxy gave to the kernel's IPVS
 packet_question        a packet to send, what came back, and packets that were recorded

@@ -191,6 +191,18 @@ class OverlayFacts:
         return None
 
     @property
+    def may_carry_pods(self) -> bool:
+        """Whether a tunnel of flannel's is in use, or may be: a device stays when the backend goes.
+
+        WireGuard has no routes by a gateway.
+        """
+        return (
+            self.routes is None
+            or self.carries_pods
+            or any(each.kind != "vxlan" for each in self.flannels)
+        )
+
+    @property
     def networks(self) -> Networks:
         """The pod networks as flannel has them: where it runs, else where K3s wrote them down."""
         return self.running or (self.config.networks if self.config else ())

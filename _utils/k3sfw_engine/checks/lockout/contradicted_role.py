@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from k3sfw_engine.checks.lockout import messages
-from k3sfw_engine.checks.lockout.lockout_check import must_stay_open
+from k3sfw_engine.checks.lockout.lockout_check import in_use
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.addresses import entry
 from k3sfw_engine.model.critical_processes import CriticalService
@@ -22,11 +22,11 @@ def contradicted_role(seen: HostActivity, tables: Tables, role: Role) -> Iterato
     Live connections to etcd or the API server prove a server. If K3s is not running, nothing is
     proven.
     """
-    live = must_stay_open(replace(seen, ssh_ports=frozenset()), tables)
+    live = in_use(replace(seen, ssh_ports=frozenset()), tables)
     of_servers = [each for each in live if each.service in _SERVICES]
     if role is Role.AGENT and of_servers:
         yield messages.role_contradicted_by_services(
-            " and ".join(sorted({_SERVICES[each.service] for each in of_servers})),
+            " and ".join(sorted({_SERVICES[each.service] for each in of_servers if each.service})),
             ", ".join(sorted({entry(each.peer) for each in of_servers})),
         )
     elif role is Role.SERVER and seen.k3s_roles == {Role.AGENT}:

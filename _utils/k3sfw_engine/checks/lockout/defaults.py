@@ -1,5 +1,8 @@
 """The figures of the checks against lockout, each with its reason. Pure."""
 
+# As many peers as an operator reads, and as the source of a row names.
+PEERS_IN_A_SENTENCE = 8
+
 # So few addresses may well leave at once: a server with IPv4 and IPv6 is two.
 ADDRESSES_THAT_MAY_LEAVE = 2
 

@@ -1,4 +1,4 @@
-"""Each connection that a change would cut off, with its cause and its fix. Pure."""
+"""Each critical connection that a change would cut off, with its cause and its fix. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import netaddr
 from k3sfw_engine.checks.lockout import messages
 from k3sfw_engine.checks.lockout.lockout_check import rules_to_host
 from k3sfw_engine.errors import Problem
-from k3sfw_engine.model.addresses import FAMILIES, entry
+from k3sfw_engine.model.addresses import FAMILIES, Networks, entry
 from k3sfw_engine.model.critical_processes import CriticalService
 from k3sfw_engine.model.firewall_objects import FirewalldObject, Objects, set_name
 from k3sfw_engine.model.live_connections import LiveConnection
 from k3sfw_engine.model.rich_rules import RichRule
 from k3sfw_engine.model.row_sources import NODE_SETS
-from k3sfw_engine.model.rows import Protocol, SourceKind, Tables
+from k3sfw_engine.model.rows import SourceKind, Tables
 from k3sfw_engine.model.rule_matches_packet import Packet, rule_matches
 
 _GROUP = "k3s-group-"
@@ -31,6 +31,7 @@ def refusals(
     tables: Tables,
     names: Names,
     zones: Mapping[LiveConnection, str],
+    pods: Networks = (),
 ) -> Iterator[Problem]:
     """One problem for each peer that would lose a port.
 
@@ -38,23 +39,25 @@ def refusals(
         Of addresses that are not in the tables.
     zones
         The zone in which a connection arrives, if it is known.
+    pods
+        The pod networks as this node has them.
     """
-    for (port, service, network), same in _alike(closed).items():
-        peer, name = _describe(network, tables, names)
-        packet = Packet(network, Protocol.TCP, port)
+    for each in _alike(closed):
+        peer, name = _describe(each.peer, tables, names)
+        packet = Packet(each.peer, each.protocol, each.port)
         removed = [
             (policy, rule) for policy, rule in rules_to_host(now) if rule_matches(rule, packet, now)
         ]
         causes = sorted({_cause(policy, rule, wanted) for policy, rule in removed})
         fixes = dict.fromkeys(_fix(rule, wanted, peer, name) for _policy, rule in removed)
-        zone = zones.get(same[0], "") if service is CriticalService.SSH else ""
+        zone = zones.get(each, "") if each.service is CriticalService.SSH else ""
         yield messages.would_close(
-            port,
+            each.place,
             peer,
-            _why_it_counts(same[0]),
+            _why_it_counts(each, tables),
             " and ".join(causes),
             " or ".join(fix for fix in fixes if fix)
-            or messages.open_the_port(port, peer, zone, "firewall-cmd --permanent"),
+            or _new_row(each, peer, tables, zone, pods, "firewall-cmd --permanent"),
         )
 
 
@@ -63,31 +66,68 @@ def refusals_of_a_first_start(
     tables: Tables,
     names: Names,
     zones: Mapping[LiveConnection, str],
+    pods: Networks = (),
 ) -> Iterator[Problem]:
     """The same before firewalld starts for the first time, while everything is still open."""
-    for (port, service, network), same in _alike(closed).items():
-        peer, _name = _describe(network, tables, names)
-        zone = zones.get(same[0], "")
-        opened_in = zone if service is CriticalService.SSH else ""
-        fix = messages.open_the_port(port, peer, opened_in, "firewall-offline-cmd")
-        yield messages.start_would_close(port, peer, _why_it_counts(same[0]), zone, fix)
+    for each in _alike(closed):
+        peer, _name = _describe(each.peer, tables, names)
+        zone = zones.get(each, "")
+        opened_in = zone if each.service is CriticalService.SSH else ""
+        fix = _new_row(each, peer, tables, opened_in, pods, "firewall-offline-cmd")
+        why = _why_it_counts(each, tables)
+        yield messages.start_would_close(each.place, peer, why, zone, fix)
 
 
-_PortOfPeer = tuple[int, CriticalService, netaddr.IPNetwork]
+def refusals_of_an_adoption(
+    closed: Iterable[LiveConnection],
+    tables: Tables,
+    names: Names,
+    zones: Mapping[LiveConnection, str],
+    pods: Networks = (),
+) -> Iterator[Problem]:
+    """The same where a zone of the operator opens the port, and will not any more."""
+    for each in _alike(closed):
+        peer, _name = _describe(each.peer, tables, names)
+        fix = _new_row(each, peer, tables, "", pods, "")
+        why = _why_it_counts(each, tables)
+        yield messages.adoption_would_close(each.place, peer, why, zones.get(each, ""), fix)
 
 
-def _alike(closed: Iterable[LiveConnection]) -> dict[_PortOfPeer, list[LiveConnection]]:
-    """The connections of the same peer to the same port, together."""
-    found: dict[_PortOfPeer, list[LiveConnection]] = {}
-    for each in sorted(closed, key=lambda each: (each.port, each.service, each.peer)):
-        found.setdefault((each.port, each.service, each.peer), []).append(each)
-    return found
+def _alike(closed: Iterable[LiveConnection]) -> Iterable[LiveConnection]:
+    """One of the connections of each peer to the same port."""
+    found: dict[object, LiveConnection] = {}
+    for each in sorted(closed, key=lambda each: each.order):
+        found.setdefault((each.place, each.service, each.peer), each)
+    return found.values()
 
 
-def _why_it_counts(connection: LiveConnection) -> str:
-    if connection.local is None:
+def _why_it_counts(connection: LiveConnection, tables: Tables) -> str:
+    if connection.service is CriticalService.SSH and connection.local is None:
         return messages.management_group()
-    return messages.live_connection(connection.service.value)
+    if connection.service is CriticalService.OVERLAY and not _is_node(connection.peer, tables):
+        return messages.pods_of_another_node()
+    return messages.live_connection(connection.service.value if connection.service else "")
+
+
+def _new_row(
+    connection: LiveConnection,
+    peer: str,
+    tables: Tables,
+    zone: str,
+    pods: Networks,
+    command: str,
+) -> str:
+    """The fix for a port that no row opens to the peer."""
+    wrong = [each for each in pods if each not in tables.pod_cidrs]
+    if any(connection.peer in each for each in wrong):
+        return messages.correct_pod_networks(", ".join(map(str, pods)))
+    if connection.service is CriticalService.OVERLAY and not _is_node(connection.peer, tables):
+        return messages.correct_overlay_address(entry(connection.peer))
+    return messages.open_the_port(connection.place, peer, zone, command)
+
+
+def _is_node(peer: netaddr.IPNetwork, tables: Tables) -> bool:
+    return any(peer.ip in node.addresses for node in tables.nodes)
 
 
 def _describe(peer: netaddr.IPNetwork, tables: Tables, names: Names) -> tuple[str, str]:

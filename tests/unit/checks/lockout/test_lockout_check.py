@@ -9,7 +9,7 @@ import pytest
 
 from k3sfw_engine.checks.lockout.allowed_by_other_rules import allows
 from k3sfw_engine.checks.lockout.contradicted_role import contradicted_role
-from k3sfw_engine.checks.lockout.lockout_check import must_stay_open, never_allowed, taken_away
+from k3sfw_engine.checks.lockout.lockout_check import in_use, never_allowed, taken_away
 from k3sfw_engine.checks.lockout.messages import allowed, or_allow
 from k3sfw_engine.checks.lockout.refusals import refusals, refusals_of_a_first_start
 from k3sfw_engine.checks.lockout.shrunken_node_list import suspected_loss
@@ -222,7 +222,7 @@ def test_ten_thousand_minions_of_a_master_are_judged_quickly():
 
 def test_pods_at_the_api_server_do_not_count_and_pods_with_an_ssh_session_do():
     flows = (flow(6443, API, "10.42.3.4"), flow(6443, API, S2), flow(22, SSH, "10.42.3.4"))
-    assert must_stay_open(HostActivity(flows), parsed()) == (flows[1], flows[2])
+    assert in_use(HostActivity(flows), parsed()) == (flows[1], flows[2])
 
 
 def test_the_group_mgmt_keeps_access_to_every_port_of_ssh():
@@ -231,7 +231,7 @@ def test_the_group_mgmt_keeps_access_to_every_port_of_ssh():
     before = opened("mgmt", "2222-2223", before)
     narrowed = changed("groups:mgmt", ["198.51.100.0/24", "2001:db8:a::/48"], opened("clients"))
     narrowed["ports"]["manager"]["ssh"]["source"] = "198.51.100.0/25"
-    needed = must_stay_open(HostActivity(ssh_ports=frozenset({2222, 2223})), parsed(before))
+    needed = in_use(HostActivity(ssh_ports=frozenset({2222, 2223})), parsed(before))
     assert closed(needed, before, before) == []
     assert closed(needed, before, narrowed) == [
         (2222, "198.51.100.128/25"),
@@ -246,7 +246,7 @@ def test_the_group_mgmt_keeps_access_to_every_port_of_ssh():
 
 def test_a_group_mgmt_of_everybody_is_kept_by_a_row_for_everybody_and_by_nothing_less():
     tree = opened("mgmt", tree=changed("groups:mgmt", ["0.0.0.0/0"]))
-    needed = must_stay_open(HostActivity(ssh_ports=frozenset({2222})), parsed(tree))
+    needed = in_use(HostActivity(ssh_ports=frozenset({2222})), parsed(tree))
     assert closed(needed, tree, changed("ports:manager:ssh:source", "clients", tree)) == []
     less = opened("admins", tree=changed("groups:mgmt", ["0.0.0.0/0"]))
     assert (2222, "203.0.113.0/24") not in closed(needed, tree, less)
