@@ -49,7 +49,7 @@ def nft_missing(node):
 
 
 CASES = [
-    (not_running, "firewalld is not running. Fix: systemctl enable --now firewalld"),
+    (not_running, "firewalld is not running. Fix: salt MINION state.apply k3s.firewall"),
     (not_installed, "firewalld is not installed. Fix: salt MINION state.apply k3s.firewall"),
     (masked, "firewalld is masked"),
     (failed, "firewalld is in state FAILED"),

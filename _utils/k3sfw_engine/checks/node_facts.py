@@ -7,12 +7,12 @@ the kernel takes) and never judges. ``check`` fills in a verdict that its caller
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import netaddr
 
-from k3sfw_engine.checks.suggested_commands import run_on
+from k3sfw_engine.checks.suggested_commands import restart_k3s, run_on
 from k3sfw_engine.checks.verdicts import Check, Status
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.host_facts import HostFacts
@@ -22,6 +22,7 @@ from k3sfw_engine.model.kubernetes_names import (
     is_kubernetes_interface,
 )
 from k3sfw_engine.model.overlay import NOTHING_KNOWN, OverlayFacts, overlay_names
+from k3sfw_engine.model.packet_question import ProbeResult
 from k3sfw_engine.model.rows import Node, Tables
 
 
@@ -31,6 +32,10 @@ class NodeFacts:
 
     overlay
         What carries pods' packets to other nodes here.
+    direct
+        The addresses that answered an echo which took no router.
+    tcp
+        What came back to a connection, by the address in the overlay.
     """
 
     node: Node
@@ -39,6 +44,8 @@ class NodeFacts:
     network: Network
     host: HostFacts
     overlay: OverlayFacts = NOTHING_KNOWN
+    direct: frozenset[str] = frozenset()
+    tcp: Mapping[str, ProbeResult] = field(default_factory=dict)
 
     # -- the node's own addresses and their interfaces --
 
@@ -73,6 +80,11 @@ class NodeFacts:
         down = {each.name for each in self.down}
         alive = {each.version for each in self.own if self.holders[each] not in down}
         return tuple(sorted(alive))
+
+    @property
+    def connected(self) -> frozenset[netaddr.IPAddress]:
+        """The addresses with which this host has a connection, the master's among them."""
+        return self.host.connected
 
     def own_in(self, family: int, device: str = "") -> netaddr.IPAddress | None:
         """The node's address of this family, preferably the one on that device; or None."""
@@ -133,6 +145,16 @@ class NodeFacts:
                 return min(found, key=lambda route: route.metric)
         return None
 
+    @cached_property
+    def routers(self) -> frozenset[str]:
+        """The gateways of the default routes."""
+        return frozenset(r.gateway for r in self.network.routes if not r.destination.prefixlen)
+
+    @cached_property
+    def routes_in_use(self) -> frozenset[int]:
+        """The routes over which this host has a connection, by their ``id``."""
+        return frozenset(id(self.deciding(address)) for address in self.connected)
+
     # -- pods --
 
     @cached_property
@@ -162,14 +184,17 @@ class NodeFacts:
 
     @cached_property
     def pod_routes(self) -> tuple[Route, ...]:
-        """The backend's own routes to the pods of other nodes."""
+        """The backend's own routes to the pods of other nodes.
+
+        With DirectRouting, flannel leads to the pods of neighbours by their node addresses.
+        """
         overlay = set(self.overlays.values())
         return tuple(
             route
             for route in self.network.routes
             if route.table == MAIN
             and route.gateway
-            and (route.device in overlay if overlay else route.gateway in self.names)
+            and (route.device in overlay or route.gateway in self.names)
             and self.is_pod_network(route.destination)
         )
 
@@ -225,6 +250,11 @@ class NodeFacts:
             see=problem.see,
             sls=sls,
         )
+
+    @property
+    def restart_k3s(self) -> str:
+        """The command that restarts K3s on this node."""
+        return restart_k3s(self.node, self.host.k3s_service)
 
     def run_here(self, *commands: str) -> str:
         """The command that runs shell commands on this node."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
-from k3sfw_engine.model.interfaces_and_routes import MAIN, Route
+import netaddr
+
+from k3sfw_engine.model.interfaces_and_routes import MAIN, Lookup, Route
 from k3sfw_engine.model.rows import Node, Role
 
 FIREWALL_SLS = "k3s.firewall"
@@ -19,6 +21,11 @@ ROUTES_SLS = "k3s.routes"
 LAYER_OPTIONS = {"runtime": "", "permanent": "--permanent "}
 
 CLOUD_SETUP_OFF = "systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service"
+
+
+def until_then(cause: str, command: str) -> str:
+    """A fix at its cause, and the command that helps until the cause is gone, if there is one."""
+    return f"{cause}; until then: {command}" if command else cause
 
 
 # -- salt -----------------------------------------------------------------------------------------
@@ -74,10 +81,14 @@ def delete_key(node: str) -> str:
     return f"salt-key -d {shlex.quote(node)}"
 
 
-def restart_k3s(node: Node) -> str:
-    """Restart K3s; flannel puts its routes and entries back only when it starts."""
-    unit = "k3s" if node.role is Role.SERVER else "k3s-agent"
-    return run_on(node.name, f"systemctl restart {unit}")
+def restart_k3s(node: Node, service: str = "") -> str:
+    """Restart K3s; flannel puts its routes and entries back only when it starts.
+
+    service
+        The name of its service, if it is known.
+    """
+    usual = "k3s" if node.role is Role.SERVER else "k3s-agent"
+    return run_on(node.name, f"systemctl restart {shlex.quote(service or usual)}")
 
 
 def list_ruleset(node: str) -> str:
@@ -141,6 +152,15 @@ def set_link_up(interface: str) -> str:
     return f"ip link set {interface} up"
 
 
+def accept_forwarded(program: str, way: str, network: netaddr.IPNetwork) -> str:
+    """Accept forwarded packets of this network, before any other rule of iptables.
+
+    way
+        ``s`` for packets from it, ``d`` for those to it.
+    """
+    return f"{program} -I FORWARD -{way} {network} -j ACCEPT"
+
+
 def ip_route(verb: str, family: int, words: str) -> str:
     """Change routes with ip."""
     return f"ip {'-6 ' if family == 6 else ''}route {verb} {words}"
@@ -166,6 +186,11 @@ def route_in_words(route: Route) -> str:
 def routes_in_words(routes: Iterable[Route]) -> str:
     """Several routes, with commas between them."""
     return ", ".join(map(route_in_words, routes))
+
+
+def lookup_in_words(lookup: Lookup) -> str:
+    """The way that the kernel takes, as ip shows it."""
+    return f"{f'via {lookup.gateway} ' if lookup.gateway else ''}dev {lookup.device}"
 
 
 def instead_there_is(routes: Sequence[Route]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from k3sfw_engine.checks.kept_ssh import keep_ssh
 from k3sfw_engine.checks.node_facts import NodeFacts
 from k3sfw_engine.checks.suggested_commands import (
     LAYER_OPTIONS,
@@ -20,6 +21,9 @@ from k3sfw_engine.checks.zone_openings import rejects_the_rest
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.firewall_objects import ZONE
 from k3sfw_engine.model.zones import ObservedZones
+
+# The default zone of firewalld as it is shipped.
+STOCK_ZONE = "public"
 
 _WHEN = {
     ("runtime", "permanent"): " (at runtime and permanently)",
@@ -70,7 +74,7 @@ def judge_uplinks(at: NodeFacts, found: ObservedZones | None) -> Iterator[Check]
         for zone, layers in zones.items():
             open_in = [layer for layer in layers if accepts_everything(found, zone, [layer])]
             if open_in and zone != ZONE:
-                wrong.append(judge_open_zone(at, link.name, zone, open_in))
+                wrong.append(judge_open_zone(at, found, link.name, zone, open_in))
         evidence = f"{link.name} is in zone {zone_of(found, link.name, 'runtime')}"
         yield from wrong or [at.check(None, "zone", Status.OK, evidence)]
 
@@ -84,21 +88,27 @@ def judge_pod_zone(at: NodeFacts, found: ObservedZones, name: str) -> Iterator[C
     connection = (found.connections or {}).get(name)
     fix = apply_firewall(node)
     if connection and connection.zone == ZONE:
-        fix = f"{at.run_here(clear_nm_zone(connection.name))} && {fix}"
+        default = found.permanent.default
+        kept = keep_ssh(at.host, found, default, LAYER_OPTIONS)
+        fix = f"{at.run_here(*kept, clear_nm_zone(connection.name))} && {fix}"
     elif any(found.layers[layer].default == ZONE for layer in layers):
-        fix = at.run_here("firewall-cmd --set-default-zone=public")
+        kept = keep_ssh(at.host, found, STOCK_ZONE, LAYER_OPTIONS)
+        fix = at.run_here(*kept, f"firewall-cmd --set-default-zone={STOCK_ZONE}")
     evidence = f"{name} is in zone {ZONE}{when(layers)}, so any host on that link is treated as a "
     yield at.check(None, "zone", Status.EXPOSED, Problem(f"{evidence}pod", fix))
 
 
-def judge_open_zone(at: NodeFacts, name: str, zone: str, layers: Sequence[str]) -> Check:
+def judge_open_zone(
+    at: NodeFacts, found: ObservedZones, name: str, zone: str, layers: Sequence[str]
+) -> Check:
     """The verdict on an interface in a zone that accepts everything in these layers."""
     evidence = f"{name} is in zone {zone}{when(layers)}, which accepts everything: no row "
     if _has_own_guests(at, name):
         evidence += "restricts the containers or virtual machines behind that bridge"
         fix = "nothing, if they may reach every port of this node"
         return at.check(None, "zone", Status.CONFLICT, Problem(evidence, fix))
-    fix = at.run_here(*move_interface(name, "public", layers))
+    kept = keep_ssh(at.host, found, STOCK_ZONE, layers)
+    fix = at.run_here(*kept, *move_interface(name, STOCK_ZONE, layers))
     problem = Problem(f"{evidence}restricts anything", fix)
     return at.check(None, "zone", Status.EXPOSED, problem)
 

@@ -30,7 +30,7 @@ from k3sfw_engine.errors import NetworkUnreadable
 from k3sfw_engine.host.iproute import read_network
 from k3sfw_engine.host.node_services import read_node_services
 from k3sfw_engine.host.overlay import read_overlay
-from k3sfw_engine.model.echo import PathEchoes, as_answer
+from k3sfw_engine.model.echo import SMALL_ECHO, PathEchoes, as_answer
 from k3sfw_engine.model.interfaces_and_routes import overlay_devices, overlay_peers
 from k3sfw_engine.model.kubernetes_names import OVERLAY_DEVICES
 from k3sfw_engine.model.overlay import OverlayFacts
@@ -43,7 +43,6 @@ from k3sfw_engine.model.packet_question import (
 from k3sfw_engine.model.rows import FlannelBackend, Node, Role, Tables
 from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.probes import connect, echo
-from k3sfw_engine.probes.defaults import SMALL_ECHO
 from k3sfw_engine.probes.packet_recorder import PacketRecorder
 from k3sfw_engine.transaction.compare import compare
 

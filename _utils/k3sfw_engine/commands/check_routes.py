@@ -8,18 +8,29 @@ from pathlib import Path
 
 from k3sfw_engine.checks.node_facts import NodeFacts
 from k3sfw_engine.checks.report import Report
+from k3sfw_engine.checks.routes.node_routes import doubtful_addresses
 from k3sfw_engine.checks.routes.other_firewalls import is_cut_off
+from k3sfw_engine.checks.routes.overlay_packets import tcp_questions
 from k3sfw_engine.checks.routes.pod_routes import pod_targets
 from k3sfw_engine.checks.routes.route_check import echo_sizes, judge_routes, targets
 from k3sfw_engine.errors import EngineError, Problem
 from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.firewalld.zones import read_permanent_zones, read_runtime_zones
+from k3sfw_engine.host.connected_addresses import read_connected_addresses
+from k3sfw_engine.host.filter_chains import read_filter_chains
 from k3sfw_engine.host.flannel_files import data_folder
 from k3sfw_engine.host.iproute import look_up, read_network
 from k3sfw_engine.host.k3s_records import read_cluster_dns
+from k3sfw_engine.host.listeners import ssh_ports
 from k3sfw_engine.host.network_manager import managed_interfaces, read_connections
-from k3sfw_engine.host.nft_command import base_chains
-from k3sfw_engine.host.other_managers import CLOUD_SETUP, UFW_FILE, read_flannel_mtu, text_of
+from k3sfw_engine.host.other_managers import (
+    CLOUD_SETUP,
+    UFW_FILE,
+    read_flannel_mtu,
+    read_k3s_service,
+    read_rule_files,
+    text_of,
+)
 from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.host.sysctls import read_sysctls
 from k3sfw_engine.model.echo import PathEchoes
@@ -28,8 +39,9 @@ from k3sfw_engine.model.interfaces_and_routes import Network
 from k3sfw_engine.model.kubernetes_names import CNI_BRIDGE
 from k3sfw_engine.model.rows import Tables
 from k3sfw_engine.model.zones import ObservedZones
+from k3sfw_engine.probes.connect import ask
 from k3sfw_engine.probes.defaults import ECHO_PATIENCE
-from k3sfw_engine.probes.echo import probe
+from k3sfw_engine.probes.echo import probe, probe_without_router
 
 
 def check_routes(tables: Tables, node: str, only: Iterable[str] = ()) -> Report:
@@ -86,24 +98,32 @@ def observe_routes(
     )
     zones, unread = _read_zones(at)
     at = replace(at, host=replace(at.host, unread=(*at.host.unread, *unread)))
-    return at, probe(echo_sizes(at), patience), zones
+    paths = probe(echo_sizes(at), patience)
+    direct = probe_without_router(doubtful_addresses(at, paths), patience)
+    questions = tcp_questions(at, paths)
+    answers = zip(questions, ask(questions, patience=patience[1]))
+    tcp = {question.address: answer.outcome for question, answer in answers}
+    return replace(at, direct=direct, tcp=tcp), paths, zones
 
 
 def read_host(interfaces: Iterable[str], root: Path = Path("/")) -> HostFacts:
     """Read the facts of this host that concern these interfaces."""
     interfaces = tuple(interfaces)
-    unread: tuple[Problem, ...] = ()
+    unread: tuple[Problem, ...]
     try:
-        chains = base_chains()
+        chains, unread = read_filter_chains(root)
     except EngineError as error:
-        unread = error.problems
-        chains = ()
+        chains, unread = (), error.problems
     return HostFacts(
         sysctls=read_sysctls(interfaces, root),
         chains=chains,
+        rule_files=read_rule_files(root),
         managed=managed_interfaces(interfaces),
         flannel_mtu=read_flannel_mtu(root),
         cluster_dns=read_cluster_dns(data_folder(root)),
+        ssh_ports=ssh_ports(),
+        k3s_service=read_k3s_service(root),
+        connected=read_connected_addresses(),
         ufw="ENABLED=yes" in text_of(root / UFW_FILE).splitlines(),
         cloud_setup=any((root / name).is_symlink() for name in CLOUD_SETUP),
         unread=unread,

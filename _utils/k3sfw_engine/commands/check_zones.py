@@ -15,6 +15,7 @@ from k3sfw_engine.firewalld.service_definitions import read_services
 from k3sfw_engine.firewalld.zones import read_ipsets, read_permanent_zones, read_runtime_zones
 from k3sfw_engine.host.iproute import read_network
 from k3sfw_engine.host.ipvs import read_ipvs
+from k3sfw_engine.host.listeners import ssh_ports
 from k3sfw_engine.host.nat import read_redirections
 from k3sfw_engine.host.network_manager import read_connections
 from k3sfw_engine.host.overlay import read_overlay
@@ -51,7 +52,8 @@ def observe_zones(tables: Tables, name: str) -> tuple[NodeFacts, ObservedZones]:
     """
     (node,) = (each for each in tables.nodes if each.name == name)
     network = read_network(())
-    at = NodeFacts(node, (), tables, network, HostFacts(), read_overlay())
+    host = HostFacts(ssh_ports=ssh_ports())
+    at = NodeFacts(node, (), tables, network, host, read_overlay())
     with Bus() as bus:
         runtime, default, strict = read_runtime_zones(bus)
         permanent = read_permanent_zones(default)

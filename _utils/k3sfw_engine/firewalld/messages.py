@@ -8,6 +8,8 @@ from pathlib import Path
 from k3sfw_engine.errors import Problem
 
 _LOG = "journalctl -u firewalld"
+# It lets in what is alive before firewalld starts.
+_PREPARED_START = "salt MINION state.apply k3s.firewall"
 _CHECK = "firewall-cmd --check-config"
 
 # -- firewalld and its bus ------------------------------------------------------------------------
@@ -38,27 +40,28 @@ def is_frozen(seconds: float) -> Problem:
     return Problem(
         f"firewalld is on the D-Bus and did not answer within {seconds:.0f} seconds; it is "
         "frozen, or busy with a very large change",
-        f"look at its log ({_LOG}), then systemctl restart firewalld",
+        f"look at its log ({_LOG}); if it stays so, systemctl restart firewalld, which takes the "
+        "rules along that exist only at runtime",
     )
 
 
 def is_not_installed() -> Problem:
     return Problem(
         "firewalld is not installed",
-        "salt MINION state.apply k3s.firewall installs it; by hand, install the package firewalld "
-        "and start it",
+        f"{_PREPARED_START}; it installs the package too",
     )
 
 
 def is_masked(unit: str) -> Problem:
     return Problem(
         f"firewalld is masked ({unit} links to /dev/null)",
-        "systemctl unmask firewalld, then systemctl enable --now firewalld",
+        f"systemctl unmask firewalld, then {_PREPARED_START}",
     )
 
 
 def is_not_running() -> Problem:
-    return Problem("firewalld is not running", "systemctl enable --now firewalld")
+    """A start that is not prepared would cut live connections of the node."""
+    return Problem("firewalld is not running", _PREPARED_START)
 
 
 def runs_on_stock_rules(state: str) -> Problem:

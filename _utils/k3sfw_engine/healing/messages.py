@@ -118,6 +118,6 @@ def unreadable_without_copy(title: str, path: object) -> Problem:
     return Problem(
         f"the permanent {title} cannot be read, so the next start of firewalld fails; k3sfw has no "
         "copy of it and leaves it alone",
-        "if it is k3sfw's, salt MINION state.apply k3s.firewall writes it anew; otherwise look at "
-        f"{path}, then delete it",
+        "if it is k3sfw's, salt MINION state.apply k3s.firewall writes it anew; otherwise correct "
+        f"{path}: firewall-cmd --check-config says what is wrong with it",
     )

@@ -17,13 +17,16 @@ tracked_packets       peers of UDP and of IP protocols, as the kernel tracks the
 ip_protocols_in_use   raw sockets, and the peers of IPsec
 tunnels_in_use        tunnels whose packets peers send: overlays of pods, and WireGuard
 tunnel_peers          the addresses to which each tunnel device sends
+live_connections      connections of ssh, Salt, etcd and the API server that must stay open
+connected_addresses   the far ends of all TCP connections
 listeners             processes that listen on this host, and the ports of ssh servers
 node_services         what serves ports here: listeners, tunnels, redirections
 sysctls               the sysctls that decide about forwarded packets
 network_manager       the interfaces that NetworkManager manages
-other_managers        traces of flannel, ufw and nm-cloud-setup in files
+other_managers        traces of flannel, K3s, ufw, nm-cloud-setup and other firewalls in files
 dns                   the addresses of the Salt masters, and the names in /etc/hosts
 nft_command           tables and chains of the kernel, with the program nft
+filter_chains         how the chains of other firewalls end, from iptables-save and nft
 nft_netlink           find and remove single nft tables over netlink, in microseconds
 iptables_save_restore iptables rules saved before a reload and restored after it
 nftables_service      what the end of nftables.service takes along when firewalld starts

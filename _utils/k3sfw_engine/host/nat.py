@@ -83,7 +83,9 @@ def _words(path: Path) -> list[str]:
 
 def _saved(kind: str, family: int, here: LocalAddresses) -> frozenset[Redirection]:
     program = "iptables-save" if family == 4 else "ip6tables-save"
-    done = run_program.run(*_command(kind, program), "-t", "nat", seconds=IPTABLES_SAVE_NAT_SECONDS)
+    done = run_program.run(
+        *find_iptables_save(kind, program), "-t", "nat", seconds=IPTABLES_SAVE_NAT_SECONDS
+    )
     if done.timed_out:
         raise FirewalldUnavailable(
             f"{program} did not end within {IPTABLES_SAVE_NAT_SECONDS:.0f} seconds",
@@ -97,7 +99,7 @@ def _saved(kind: str, family: int, here: LocalAddresses) -> frozenset[Redirectio
     return read_iptables_nat(done.output.decode(errors="replace"), family, here)
 
 
-def _command(kind: str, program: str) -> tuple[str, ...]:
+def find_iptables_save(kind: str, program: str) -> tuple[str, ...]:
     """The command that shows the rules of the ``nft`` or of the ``legacy`` kind."""
     own = program.replace("tables-", f"tables-{kind}-")
     for name, *words in ([own], [f"xtables-{kind}-multi", program], [program]):

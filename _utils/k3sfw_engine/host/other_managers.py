@@ -1,4 +1,4 @@
-"""What files tell of other programs that manage packets here: flannel, ufw, nm-cloud-setup."""
+"""What files tell of other programs: flannel, K3s, ufw, nm-cloud-setup, other firewalls."""
 
 from __future__ import annotations
 
@@ -30,3 +30,43 @@ def read_flannel_mtu(root: Path) -> int:
         if name == "FLANNEL_MTU" and value.isdigit():
             return int(value)
     return 0
+
+
+# -- K3s's service --------------------------------------------------------------------------------
+
+# The first is where systemd keeps what is enabled, whatever its name (INSTALL_K3S_NAME).
+_K3S_UNITS = ("etc/systemd/system/*.wants/k3s*.service", "etc/systemd/system/k3s*.service")
+_OURS = "k3sfw"
+
+
+def read_k3s_service(root: Path) -> str:
+    """The name of the one service of K3s on this host; empty if there is none, or more than one."""
+    for pattern in _K3S_UNITS:
+        names = {path.stem for path in root.glob(pattern) if not path.name.startswith(_OURS)}
+        if names:
+            return names.pop() if len(names) == 1 else ""
+    return ""
+
+
+# -- firewalls that are loaded from a file --------------------------------------------------------
+
+_WANTS = "etc/systemd/system/*.wants"
+_RULE_FILES = (
+    ("etc/iptables/rules.v4", "netfilter-persistent"),
+    ("etc/iptables/rules.v6", "netfilter-persistent"),
+    ("etc/sysconfig/iptables", "iptables"),
+    ("etc/sysconfig/ip6tables", "ip6tables"),
+    ("etc/sysconfig/nftables.conf", "nftables"),
+    ("etc/nftables.conf", "nftables"),
+    ("etc/csf/csf.conf", "csf"),
+)
+
+
+def read_rule_files(root: Path) -> tuple[str, ...]:
+    """The files from which an enabled service loads rules at boot, each with that service."""
+    return tuple(
+        f"/{name} ({service}.service)"
+        for name, service in _RULE_FILES
+        if (root / name).exists()
+        and any((wants / f"{service}.service").is_symlink() for wants in root.glob(_WANTS))
+    )

@@ -24,6 +24,6 @@ def read_sysctls(interfaces: Iterable[str], root: Path) -> dict[str, str]:
     """
     names = [*FORWARDING.values(), *BRIDGE_CALLS.values(), rp_filter_of("all")]
     for interface in interfaces:
-        names += [forwarding_of(interface, 4), rp_filter_of(interface), forwarding_of(interface, 6)]
+        names += [forwarding_of(interface), rp_filter_of(interface)]
     values = {name: text_of(root / "proc/sys" / name).strip() for name in names}
     return {name: value for name, value in values.items() if value}

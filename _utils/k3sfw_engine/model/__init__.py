@@ -17,6 +17,7 @@ overlay                the tunnels of pods' packets, and what flannel wrote down
 kubernetes_names       the interface names, overlay devices and ports of Kubernetes
 datastore              the datastore of a K3s server
 sysctl_names           the sysctls that decide about forwarded packets
+filter_chains          how a chain of another firewall ends, by its rules
 host_facts             other facts about a host: sysctls, base chains, ufw, NetworkManager
 listeners              listening sockets
 node_services          what serves ports on this node

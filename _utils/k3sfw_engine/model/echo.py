@@ -7,6 +7,9 @@ from enum import Enum
 
 from k3sfw_engine.model.packet_question import Answer, IcmpError, ProbeResult
 
+# Bytes of the first echo; every path takes so many.
+SMALL_ECHO = 96
+
 
 class EchoResult(str, Enum):
     """What came back to an echo request."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import netaddr
 
 from k3sfw_engine.errors import Problem
+from k3sfw_engine.model.filter_chains import ACCEPT, DROP, ChainEnd
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,20 @@ class HostFacts:
         By their path below ``/proc/sys``; without those that the kernel does not have.
     chains
         The base chains of all nft tables.
+    rule_files
+        The files and services that set rules of another firewall at boot.
     managed
         The interfaces that NetworkManager manages.
     flannel_mtu
         The MTU that flannel assumed when it started; 0 if it does not run.
     cluster_dns
         The address of the cluster's DNS service, as K3s wrote it down for the kubelet.
+    ssh_ports
+        The TCP ports of ssh servers.
+    k3s_service
+        The name of K3s's service here; empty if it is not known.
+    connected
+        The addresses of other hosts with which this one has a TCP connection.
     ufw, cloud_setup
         Whether ufw and nm-cloud-setup are enabled.
     unread
@@ -44,9 +53,13 @@ class HostFacts:
 
     sysctls: Mapping[str, str] = field(default_factory=dict)
     chains: tuple[BaseChain, ...] = ()
+    rule_files: tuple[str, ...] = ()
     managed: tuple[str, ...] = ()
     flannel_mtu: int = 0
     cluster_dns: tuple[netaddr.IPAddress, ...] = ()
+    ssh_ports: frozenset[int] = frozenset()
+    k3s_service: str = ""
+    connected: frozenset[netaddr.IPAddress] = frozenset()
     ufw: bool = False
     cloud_setup: bool = False
     unread: tuple[Problem, ...] = ()
@@ -54,9 +67,20 @@ class HostFacts:
 
 @dataclass(frozen=True)
 class BaseChain:
-    """A chain that packets enter from a netfilter hook; ``policy`` applies at its end."""
+    """A chain that packets enter from a netfilter hook; ``policy`` applies at its end.
+
+    end
+        What its rules do with the packets that no narrow rule names, if they were read.
+    """
 
     table: str
     name: str
     hook: str
     policy: str
+    end: ChainEnd = ChainEnd()
+
+    @property
+    def closes(self) -> bool:
+        """Whether it drops what no rule accepts."""
+        decided = self.end.verdict in (ACCEPT, DROP)
+        return (self.end.verdict if decided else self.policy) == DROP

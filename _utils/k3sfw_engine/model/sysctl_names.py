@@ -19,9 +19,13 @@ BRIDGE_CALLS: Mapping[int, str] = {
 }
 
 
-def forwarding_of(interface: str, family: int) -> str:
-    """The switch of one interface, which overrules the general one."""
-    return f"net/ipv{family}/conf/{interface}/forwarding"
+def forwarding_of(interface: str) -> str:
+    """The IPv4 switch of one interface, which overrules the general one.
+
+    That of IPv6 only says whether the interface listens to routers (measured: with 0 there and 1
+    in general, the kernel forwards).
+    """
+    return f"net/ipv4/conf/{interface}/forwarding"
 
 
 def rp_filter_of(interface: str) -> str:

@@ -29,8 +29,6 @@ HELD_LOOK = 0.05
 # Seconds to wait for a reply, and for the reply to a second try. A reply takes milliseconds; the
 # kernel gives up a host that does not answer ARP after 3.06 s, and reports it only then.
 ECHO_PATIENCE = (1.1, 2.2)
-# Bytes of the first echo; every path takes so many.
-SMALL_ECHO = 96
 # Sizes that are tried, all at once, if the full size is silent: common MTUs and tunnels in them.
 ECHO_LADDER = (8950, 4000, 1500, 1492, 1480, 1450, 1420, 1400, 1350, 1280, 1200, 1000, 576)
 # Seconds between two packets, so that a thousand of them are not a burst.

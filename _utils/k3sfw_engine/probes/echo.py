@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from k3sfw_engine.model.echo import Echo, EchoResult, PathEchoes
-from k3sfw_engine.probes.defaults import ECHO_LADDER, ECHO_PATIENCE, ECHO_PAUSE, SMALL_ECHO
+from k3sfw_engine.model.echo import SMALL_ECHO, Echo, EchoResult, PathEchoes
+from k3sfw_engine.probes.defaults import ECHO_LADDER, ECHO_PATIENCE, ECHO_PAUSE
 
 # <linux/in.h>, <linux/in6.h>, <linux/icmp.h>, <linux/icmpv6.h>; Python has no names for them.
 _IP_MTU_DISCOVER, _IP_RECVERR, _PROBE = 10, 11, 3
@@ -47,6 +47,27 @@ def probe(
             return {target: path for found in asked for target, path in found.items()}
         except PermissionError:
             return None
+
+
+def probe_without_router(
+    links: Mapping[str, str], patience: tuple[float, float] = ECHO_PATIENCE
+) -> frozenset[str]:
+    """Send an echo to each IPv4 address on its link, whatever the routes say.
+
+    Returns the addresses that answered; none if this process may not send them.
+    """
+    by_link: dict[str, list[str]] = {}
+    for target, link in links.items():
+        by_link.setdefault(link, []).append(target)
+    answered: set[str] = set()
+    for link, targets in by_link.items():
+        try:
+            with _Prober(ipv6=False, only_on=link) as prober:
+                found = prober.ask([(target, SMALL_ECHO) for target in targets], patience)
+        except OSError:  # Not root, or the link has gone.
+            continue
+        answered.update(target for (target, _size), echo in found.items() if _passed(echo))
+    return frozenset(answered)
 
 
 def _probe(
@@ -83,10 +104,15 @@ _Question = tuple[str, int]
 
 
 class _Prober:
-    """A raw socket for the echoes of one family. Use it as a context manager."""
+    """A raw socket for the echoes of one family. Use it as a context manager.
 
-    def __init__(self, ipv6: bool) -> None:
+    only_on
+        The link to send on without a router; empty for the way that the routes give.
+    """
+
+    def __init__(self, ipv6: bool, only_on: str = "") -> None:
         self._ipv6 = ipv6
+        self._only_on = only_on
         family = socket.AF_INET6 if ipv6 else socket.AF_INET
         protocol = socket.IPPROTO_ICMPV6 if ipv6 else socket.IPPROTO_ICMP
         self._socket = socket.socket(family, socket.SOCK_RAW, protocol)
@@ -108,6 +134,11 @@ class _Prober:
     def _configure(self) -> None:
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        if self._only_on:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_DONTROUTE, 1)
+            self._socket.setsockopt(
+                socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self._only_on.encode()
+            )
         if self._ipv6:
             # A set bit filters a type out; echo replies are type 129.
             blocked = bytearray(b"\xff" * 32)

@@ -1,15 +1,7 @@
-"""check_routes on a whole cluster: a single cut is found, blamed on its node, and fixed.
-
-The overlay is flannel's, made by the commands of its source; K3s itself is not there. In the place
-of its start stands a script that does what flannel does then.
-"""
+"""check_routes on a whole cluster: a single cut is found, blamed on its node, and fixed."""
 
 import json
-import re
-import shlex
-import subprocess
-import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,21 +9,14 @@ import pytest
 from lab.k3s import flannel
 from lab.k3s.addresses import ip
 from lab.k3s.flannel import mac
+from tests.cluster.packets.checked_routes import NUMBERS, Routes, peers_of, put_back
 from tests.cluster.packets.network_manager import managed, network_manager
-from tests.cluster.packets.pod_sources import behind_a_bridge
 
 pytestmark = pytest.mark.cluster
-
-DRIVER = Path(__file__).parents[1] / "packets/route_driver.py"
-NUMBERS = {"s1": 1, "s2": 2, "s3": 3, "a1": 4, "a2": 5}
-
-# The command at the beginning of a fix; the rest is an explanation.
-COMMAND = re.compile(r"salt (\S+) (?:cmd\.run '([^']*)'|(state\.apply \S+))")
 
 # What the check is called in the result of k3s.routes.
 ROUTES = "k3sfw_|-k3s_routes_|-k3s_routes_|-routes_checked"
 
-SYSTEMCTL = "/usr/local/bin/systemctl"
 DROP = """table inet firewalld_policy_drop {
   chain filter_input {
     type filter hook input priority 9; policy drop; ct state established,related accept
@@ -43,175 +28,6 @@ DROP = """table inet firewalld_policy_drop {
     type filter hook output priority 9; policy drop; ct state established,related accept
   }
 }"""
-
-
-class Routes:
-    """The cluster with pods and an overlay, asked by check_routes.
-
-    ``known`` are the nodes of which pillar has the network of their pods.
-    """
-
-    def __init__(self, cluster, backend="vxlan", known=()):
-        self._cluster = cluster
-        self._pillar = {
-            "flannel_backend": backend,
-            "ports": {"cluster": {}, "manager": {}},
-            "nodes": {
-                host.name: {"role": host.role, "addresses": [host.ipv4, host.ipv6]}
-                for host in cluster.nodes.values()
-            },
-        }
-        for name in known:
-            self._pillar["nodes"][name]["pod_cidrs"] = [f"10.42.{NUMBERS[name]}.0/24"]
-
-    def __enter__(self):
-        self._drivers = {name: self._driver(host) for name, host in self._cluster.nodes.items()}
-        return self
-
-    def __exit__(self, *_error):
-        for driver in self._drivers.values():
-            driver.stdin.close()
-            driver.wait(10)
-            driver.stdout.close()
-
-    def _driver(self, host):
-        command = [sys.executable, str(DRIVER), host.name, json.dumps(self._pillar)]
-        return host.popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1)
-
-    def host(self, name):
-        return self._cluster.host(name)
-
-    def ask(self):
-        """The report of every node, all of them asked at once."""
-        for driver in self._drivers.values():
-            driver.stdin.write("\n")
-        return {name: json.loads(each.stdout.readline()) for name, each in self._drivers.items()}
-
-    def problems(self):
-        """The problems of every node that has any."""
-        return {name: each["problems"] for name, each in self.ask().items() if each["problems"]}
-
-    def type(self, problem):
-        """Type the fix of a problem."""
-        fix = problem.partition(". Fix: ")[2]
-        if fix.endswith(", on the node itself"):
-            node, command, state = problem.split()[3].rstrip(":"), fix.partition(",")[0], None
-        else:
-            node, command, state = COMMAND.match(fix).groups()
-        if command:
-            self.host(node).run(["sh", "-ec", command])
-        else:
-            (answer,) = self._cluster.salt(node, *shlex.split(state)).values()
-            assert isinstance(answer, dict), answer
-
-    @contextmanager
-    def cut(self, name, *commands):
-        """The node as these commands make it; put back whatever the test did."""
-        host = self.host(name)
-        before = _kernel(host)
-        host.run(["sh", "-ec", "\n".join(commands)])
-        assert _kernel(host) != before, "nothing was cut"
-        try:
-            yield
-        finally:
-            _put_back(host, NUMBERS[name], _peers(self._cluster, host))
-            assert _kernel(host) == before
-
-
-def _peers(cluster, host):
-    return {NUMBERS[n]: peer for n, peer in cluster.nodes.items() if n != host.name}
-
-
-def _kernel(host):
-    """What a cut changes, to see that it did and that it was put back."""
-    listing = [
-        "ip -4 route",
-        "ip -6 route show dev eth0",
-        "ip -o -4 address | sed 's/^[0-9]*: //'",
-        "ip -o -6 address show dev eth0 scope global",
-        "ip -d link | grep -oE 'mtu [0-9]+|<[A-Z,_]*>|local [0-9.]+'",
-        "ip neighbour show nud permanent | sort",
-        "bridge fdb show dev flannel.1 | grep dst | sort",
-        "nft list tables",
-        "nft list chain inet firewalld filter_INPUT_ZONES",
-        "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/forwarding",
-        "cat /proc/sys/net/bridge/* 2>/dev/null || true",
-    ]
-    return host.run(["sh", "-c", "\n".join(listing)]).stdout
-
-
-def _put_back(host, number, peers):
-    """Everything that a cut here can take away or add, as the fixture made it."""
-    script = f"""
-    ip link set eth0 up mtu 1500
-    for extra in 192.0.2.199/24 192.0.2.12/32; do
-        [ $extra = {host.ipv4}/32 ] || ip address del $extra dev eth0 2>/dev/null || true
-    done
-    ip address del 2001:db8::199/64 dev eth0 2>/dev/null || true
-    ip address replace {host.ipv6}/64 dev eth0 nodad
-    ip -6 route flush 2001:db8::/64 dev eth0
-    ip -6 route add 2001:db8::/64 dev eth0 proto kernel metric 256
-    ip route flush type blackhole
-    ip route flush type prohibit
-    ip route replace 192.0.2.0/24 dev eth0 proto kernel scope link src {host.ipv4}
-    ip route replace default via 192.0.2.10
-    for extra in 10.43.0.0/16 10.42.77.0/24 192.0.2.12/32 192.0.2.21/32; do
-        ip route flush $extra
-    done
-    ip link delete flannel.1 2>/dev/null || true
-    {flannel.vxlan_script(host, number, peers)}
-    ip link set cni0 up mtu 1450
-    for family in ip ip6; do
-        nft "add table $family filter; delete table $family filter"
-    done
-    for name in $(nft list tables | grep -oE 'firewalld_policy_drop|theirs' || true); do
-        nft delete table inet $name
-    done
-    echo 1 > /proc/sys/net/ipv4/ip_forward
-    for each in eth0 flannel.1 cni0; do echo 1 > /proc/sys/net/ipv4/conf/$each/forwarding; done
-    ! [ -e /proc/sys/net/bridge/bridge-nf-call-iptables ] ||
-        echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables
-    rm -f /etc/sysctl.d/90-k3sfw.conf
-    """
-    host.run(["sh", "-ec", script])
-    if (
-        "eth0"
-        in host.run(["nft", "list", "chain", "inet", "firewalld", "filter_INPUT_ZONES"]).stdout
-    ):
-        for zone in ("trusted", "public"):
-            for options in ([], ["--permanent"]):
-                remove = [f"--zone={zone}", "--remove-interface=eth0"]
-                host.run(["firewall-cmd", *options, *remove], check=False)
-
-
-@pytest.fixture(scope="module")
-def overlay(applied):
-    """Pods on every node, a vxlan overlay between all of them, and a default route."""
-    with ExitStack() as stack:
-        for host in applied.nodes.values():
-            number, peers = NUMBERS[host.name], _peers(applied, host)
-            stack.enter_context(behind_a_bridge(host, number))
-            stack.enter_context(flannel.vxlan(host, number, peers))
-            stack.enter_context(_as_a_node(host, number, peers))
-        yield stack.enter_context(Routes(applied))
-
-
-@contextmanager
-def _as_a_node(host, number, peers):
-    """What a node has beside the overlay: a way out, pods of the overlay's size, a K3s to start."""
-    ip(host, "route add default via 192.0.2.10", "link set cni0 mtu 1450")
-    start = host.path(SYSTEMCTL)
-    unit = "k3s" if host.role == "server" else "k3s-agent"
-    start.write_text(
-        f'#!/bin/sh\n[ "$*" = "restart {unit}" ] || exit 1\nset -e\n'
-        f"{flannel.vxlan_script(host, number, peers)}\n"
-    )
-    start.chmod(0o755)
-    try:
-        yield
-    finally:
-        start.unlink()
-        ip(host, "route delete default via 192.0.2.10")
 
 
 @pytest.fixture
@@ -448,7 +264,7 @@ CUTS = {
     "an address of a peer taken by the node": (
         "s3",
         ["ip address add 192.0.2.12/32 dev eth0"],
-        ["wrong_route node s3 -> s2 (192.0.2.12)", "this node itself has the address of s2"],
+        ["conflict node s3 -> s2 (192.0.2.12)", "this node itself has 192.0.2.12, on eth0"],
     ),
     "a route to a peer by the overlay": (
         "a2",
@@ -466,12 +282,12 @@ CUTS = {
             "nft add table inet theirs",
             "nft 'add chain inet theirs f { type filter hook forward priority 0; policy drop; }'",
         ],
-        ["conflict other firewalls -> a2", "table inet theirs drops in chain f"],
+        ["conflict other firewalls -> a2", "table inet theirs closes chain f (forward)"],
     ),
     "a policy of iptables": (
         "s2",
         ["iptables --new-chain KUBE-FORWARD", "iptables --policy FORWARD DROP"],
-        ["conflict other firewalls -> s2", "table ip filter drops in chain FORWARD"],
+        ["conflict other firewalls -> s2", "table ip filter closes chain FORWARD (forward)"],
     ),
     "a zone that accepts everything": (
         "s3",
@@ -479,8 +295,12 @@ CUTS = {
         ["exposed zone -> s3", "zone trusted"],
     ),
 }
-# Decisions for the operator; the fix says so and is not a command.
-FOR_PEOPLE = {"another firewall"}
+# Decisions for the operator: the fix says so, and its commands, if any, take nothing away.
+FOR_PEOPLE = {
+    "another firewall",
+    "an address of a peer taken by the node",
+    "a network of the pods led elsewhere",
+}
 
 
 # After these, answers to a peer are lost, so the peer reports that the node does not answer.
@@ -532,6 +352,7 @@ def test_one_cut_is_found_on_its_node_and_nothing_else_is_reported_and_the_fix_f
         if cut not in FOR_PEOPLE:
             overlay.type(problem)
             assert overlay.problems() == {}
+            assert overlay.cut_off(name) == []
 
 
 LOST = [
@@ -555,18 +376,28 @@ def test_a_peer_that_flannel_lost_is_recognised_by_its_own_pod_network(applied, 
             assert knowing.problems() == overlay.problems() == {}
 
 
-def test_a_link_with_a_smaller_mtu_is_found_by_its_node_and_its_peers(overlay):
-    with overlay.cut("s2", "ip link set eth0 mtu 1400"):
+def test_a_link_with_a_smaller_mtu_is_found_by_its_node_and_its_peers(applied, overlay):
+    with ExitStack() as stack:
+        # Every node will send less.
+        for host in applied.nodes.values():
+            stack.callback(put_back, host, NUMBERS[host.name], peers_of(applied, host))
+        stack.enter_context(overlay.cut("s2", "ip link set eth0 mtu 1400"))
         found = overlay.problems()
         assert set(found) == set(NUMBERS)
         (own,) = found.pop("s2")
-        assert "bad_mtu MTU -> s2" in own and "flannel.1 1450 + 50 and eth0 1400" in own
+        assert (
+            "bad_mtu MTU -> s2" in own
+            and "flannel.1 1450 + 50 and eth0 1400: 100 bytes too many" in own
+        )
         for name, (problem,) in found.items():
             assert f"bad_mtu path MTU {name} -> s2 (192.0.2.12, 2001:db8::12)" in problem
             assert "1500 bytes get no answer, 1400 do" in problem
-        # Each fix is for the same link.
-        overlay.type(found["a1"][0])
+        # Which MTU is right only the operator knows: until then every node sends less.
+        for problem in (own, *(problem for (problem,) in found.values())):
+            overlay.type(problem)
         assert overlay.problems() == {}
+        assert "mtu 1400" in overlay.host("s2").run(["ip", "link", "show", "eth0"]).stdout
+        assert overlay.cut_off("s2") == []
 
 
 def test_a_leftover_drop_table_is_blamed_on_its_node(overlay):
@@ -652,8 +483,8 @@ def test_routes_of_host_gw_are_judged_by_their_target_nodes(applied, overlay):
     with ExitStack() as stack:
         for host in applied.nodes.values():
             host.run(["ip", "link", "delete", "flannel.1"])
-            stack.callback(_put_back, host, NUMBERS[host.name], _peers(applied, host))
-            stack.enter_context(flannel.host_gw(host, _peers(applied, host)))
+            stack.callback(put_back, host, NUMBERS[host.name], peers_of(applied, host))
+            stack.enter_context(flannel.host_gw(host, peers_of(applied, host)))
             ip(host, "link set cni0 mtu 1500")
         routes = stack.enter_context(Routes(applied, "host-gw"))
         assert routes.problems() == {}

@@ -3,7 +3,6 @@
 Which pods are whose, the nodes say by the grain ``k3s_pod_cidrs``, as flannel wrote it down.
 """
 
-import shlex
 import shutil
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from lab.wait import wait_until
 from tests.cluster.packets.pod_sources import behind_a_bridge
 from tests.cluster.packets.reach import responding
 from tests.cluster.packets.tables import LISTED
+from tests.typed_fixes import commands_of
 
 pytestmark = pytest.mark.cluster
 
@@ -201,8 +201,8 @@ def test_routes_into_wireguard_are_judged_for_each_peer_and_fixed(wireguard):
         assert set(found) == {"s1"}, cut
         (problem,) = found["s1"]
         assert problem.startswith(words), problem
-        program, node, function, typed = shlex.split(problem.partition("Fix: ")[2])
-        assert (program, node, function) == ("salt", "s1", "cmd.run")
+        ((node, function, typed),) = commands_of(problem)
+        assert (node, function) == ("s1", "cmd.run")
         # The next check shows that it is fixed: it has a single problem, another one.
         host.run(["sh", "-ec", typed])
     assert problems(wireguard, "check_routes") == {}

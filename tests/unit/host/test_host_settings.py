@@ -19,7 +19,7 @@ from k3sfw_engine.model.host_facts import BaseChain, NmConnection
 @pytest.fixture
 def alone(monkeypatch):
     """Nothing answers but the files."""
-    monkeypatch.setattr(check_routes, "base_chains", lambda: ())
+    monkeypatch.setattr(check_routes, "read_filter_chains", lambda root: ((), ()))
     monkeypatch.setattr(check_routes, "managed_interfaces", lambda names: ())
 
 
@@ -61,11 +61,50 @@ def test_nm_cloud_setup_counts_where_it_is_enabled(alone, tmp_path):
 
 def test_a_failure_to_read_is_reported_and_not_an_empty_answer(alone, tmp_path, monkeypatch):
     def refuse(*_arguments):
-        raise FirewalldUnavailable("firewalld is not running", "systemctl enable --now firewalld")
+        raise FirewalldUnavailable(
+            "firewalld is not running", "salt MINION state.apply k3s.firewall"
+        )
 
-    monkeypatch.setattr(check_routes, "base_chains", refuse)
+    monkeypatch.setattr(check_routes, "read_filter_chains", refuse)
     assert read_host(["eth0"], tmp_path).unread == (
-        Problem("firewalld is not running", "systemctl enable --now firewalld"),
+        Problem("firewalld is not running", "salt MINION state.apply k3s.firewall"),
+    )
+
+
+def enabled(root, *services):
+    """Services that are enabled, as systemctl links them."""
+    wants = root / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(parents=True, exist_ok=True)
+    for name in services:
+        (wants / f"{name}.service").symlink_to(f"/etc/systemd/system/{name}.service")
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted", "name"),
+    [
+        ((), (), ""),
+        (("k3s-edge",), ("k3s-edge",), "k3s-edge"),
+        # Of two the enabled one; ours are not K3s's.
+        (("k3s", "k3s-agent"), ("k3s-agent", "k3sfw-undo"), "k3s-agent"),
+        (("k3s", "k3s-agent"), ("k3s", "k3s-agent"), ""),
+        (("k3s-node",), (), "k3s-node"),
+        (("k3sfw-undo",), ("k3sfw-undo",), ""),
+    ],
+)
+def test_the_service_of_k3s_is_found_by_what_is_enabled(alone, tmp_path, files, wanted, name):
+    for each in files:
+        write(tmp_path, f"etc/systemd/system/{each}.service", "")
+    enabled(tmp_path, *wanted)
+    assert read_host([], tmp_path).k3s_service == name
+
+
+def test_a_file_of_rules_counts_if_an_enabled_service_loads_it(alone, tmp_path):
+    write(tmp_path, "etc/iptables/rules.v4", "*filter\n")
+    write(tmp_path, "etc/nftables.conf", "flush ruleset\n")
+    assert read_host([], tmp_path).rule_files == ()
+    enabled(tmp_path, "netfilter-persistent")
+    assert read_host([], tmp_path).rule_files == (
+        "/etc/iptables/rules.v4 (netfilter-persistent.service)",
     )
 
 

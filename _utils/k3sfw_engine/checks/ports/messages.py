@@ -360,7 +360,7 @@ def kernel_not_read() -> Problem:
     return Problem(
         "in force at runtime and permanently; the kernel's rules are not nftables and were not "
         "read",
-        "set FirewallBackend=nftables in /etc/firewalld/firewalld.conf, restart firewalld",
+        see="docs/limits.md of k3sfw",
     )
 
 

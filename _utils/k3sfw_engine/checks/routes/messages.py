@@ -10,7 +10,6 @@ from k3sfw_engine.checks.suggested_commands import (
     CLOUD_SETUP_OFF,
     apply_routes,
     check_routes,
-    delete_route,
     heal,
     instead_there_is,
     ip_route,
@@ -19,10 +18,12 @@ from k3sfw_engine.checks.suggested_commands import (
     run_on,
     set_link_up,
     set_mtu,
+    until_then,
     write_into_site,
 )
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.addresses import Networks
+from k3sfw_engine.model.host_facts import BaseChain
 from k3sfw_engine.model.interfaces_and_routes import Interface, Route
 from k3sfw_engine.model.rows import FlannelBackend, Node
 
@@ -54,30 +55,52 @@ def own_address_missing(node: str, addresses: str) -> Problem:
     return Problem(
         f"pillar says that this node has {addresses}, but no interface has it: peers do not allow "
         "its other addresses",
-        "give the interface this address, or correct node-ip in /etc/rancher/k3s/config.yaml and "
-        f"refresh the grains ({refresh_grains(node)})",
+        f"{refresh_grains(node)}; if it stays so, correct node-ip in K3s's configuration on "
+        f"{node}, or k3s:nodes:{node}:addresses in pillar",
     )
 
 
 def no_connected_route(
-    node: str, link: str, network: netaddr.IPNetwork, wrong: list[Route]
+    node: str, link: str, network: netaddr.IPNetwork, others: list[Route], harmless: bool
 ) -> Problem:
-    """The kernel creates this route with the address."""
-    how = "scope link" if network.version == 4 else "metric 256"
-    words = f"{network.cidr} dev {link} proto kernel {how} src {network.ip}"
+    """The kernel creates this route with the address.
+
+    others
+        Routes to exactly this network that lead elsewhere. They stay.
+    harmless
+        Whether everything that is connected over the network is reached by that route too.
+    """
+    command = ip_route(
+        "prepend", 4, f"{network.cidr} dev {link} proto kernel scope link src {network.ip}"
+    )
+    if network.version == 6:
+        command = ip_route("add", 6, f"{network.cidr} dev {link} proto kernel metric 256")
     return Problem(
         f"{link} has {network}, but there is no route to {network.cidr} by it"
-        f"{instead_there_is(wrong)}",
-        run_on(node, *map(delete_route, wrong), ip_route("replace", network.version, words)),
+        f"{instead_there_is(others)}",
+        until_then(
+            f"make the network configuration of {node} keep the route that comes with the address",
+            run_on(node, command) if harmless else "",
+        ),
     )
 
 
 # -- routes to nodes ------------------------------------------------------------------------------
 
 
-def refused_by_route(node: str, route: Route) -> Problem:
+def remove_route(route: Route, removal: str) -> str:
+    """The fix for a route that leads elsewhere; ``removal`` is empty if it may not just go."""
+    return until_then(f"remove the route {route_in_words(route)} where it is set", removal)
+
+
+def another_table() -> str:
+    return "correct the routing rule that takes precedence over the main table (ip rule show)"
+
+
+def refused_by_route(route: Route, removal: str) -> Problem:
     return Problem(
-        f"the route {route_in_words(route)} refuses it", run_on(node, delete_route(route))
+        f"the route {route_in_words(route)} refuses it",
+        remove_route(route, removal),
     )
 
 
@@ -89,12 +112,13 @@ def no_route(address: netaddr.IPAddress, error: str) -> Problem:
     )
 
 
-def peer_address_is_ours(
-    node: str, peer: str, address: netaddr.IPAddress, length: int, link: str
-) -> Problem:
+def peer_address_is_ours(peer: str, address: netaddr.IPAddress, link: str) -> Problem:
+    """An address that moves between nodes is where it should be, and must not be deleted."""
     return Problem(
-        f"this node itself has the address of {peer}, on {link}",
-        run_on(node, f"ip address del {address}/{length} dev {link}"),
+        f"this node itself has {address}, on {link}, which is an address of {peer} according to "
+        "pillar",
+        f"{refresh_grains(peer)}; if it stays so, leave an address that moves between nodes out of "
+        f"k3s:nodes:{peer}:addresses and node-ip, or give one of the two hosts another address",
     )
 
 
@@ -106,16 +130,24 @@ def not_by_its_link(
     network: netaddr.IPNetwork, link: str, gateway: str, device: str, fix: str
 ) -> Problem:
     via = f"via {gateway} " if gateway else ""
-    return Problem(f"is in {network.cidr} on {link}, but goes {via}by {device}", fix)
+    return Problem(
+        f"is in {network.cidr} on {link} and answers there, but goes {via}by {device} and does not "
+        "answer that way",
+        fix,
+    )
 
 
-def wrong_source(source: str, addresses: Iterable[netaddr.IPAddress], fix: Problem) -> Problem:
-    known = ", ".join(map(str, addresses))
+def wrong_source(node: Node, source: str, replace: str) -> Problem:
+    known = ", ".join(map(str, node.addresses))
     return Problem(
         f"packets to it leave with the address {source}, but peers allow this node only with "
         f"{known}",
-        fix.fix,
-        fix.see,
+        until_then(
+            f"{refresh_grains(node.name)}; if it stays so, add {source} to "
+            f"k3s:nodes:{node.name}:addresses in pillar if no other host has it, or correct the "
+            "source of the route",
+            replace,
+        ),
     )
 
 
@@ -127,7 +159,11 @@ def no_service_route(node: str, cidr: netaddr.IPNetwork, words: str, runs_k3s: b
     return Problem(
         f"neither a default route nor one to the service network {cidr}: programs of this node "
         f"cannot call a service{later}",
-        run_on(node, ip_route("add", cidr.version, words)),
+        until_then(
+            "give the node a default route, or one to the service network, in its network "
+            "configuration",
+            run_on(node, ip_route("add", cidr.version, words)),
+        ),
     )
 
 
@@ -135,9 +171,10 @@ def no_way_back(group: str, cause: Problem) -> Problem:
     return Problem(f"no route back to group {group}: {cause.text}", cause.fix)
 
 
-def back_by_pod_interface(group: str, device: str, fix: str) -> Problem:
+def back_by_pod_interface(group: str, device: str) -> Problem:
     return Problem(
-        f"the route back to group {group} goes by {device}, which has only pods behind it", fix
+        f"the route back to group {group} goes by {device}, which has only pods behind it",
+        "nothing, if a pod leads to these clients; otherwise correct the route where it is set",
     )
 
 
@@ -163,11 +200,21 @@ def link_overlaps(
     )
 
 
-def route_leads_out(node: str, route: Route, what: str, cidr: netaddr.IPNetwork) -> Problem:
+def route_leads_out(route: Route, what: str, cidr: netaddr.IPNetwork) -> Problem:
+    """No command: hosts may be behind the route that no connection shows at present."""
     return Problem(
         f"the route {route_in_words(route)} leads addresses of the {what} network {cidr} out of "
         "the cluster",
-        run_on(node, delete_route(route)),
+        f"{remove_route(route, '')}, or create the cluster with another network",
+    )
+
+
+def by_unknown_neighbour(route: Route) -> Problem:
+    return Problem(
+        f"the route {route_in_words(route)} leads a part of the pod network to a host that is not "
+        "a node in pillar",
+        f"if {route.gateway} is a node, run a minion with the grain k3s_role on it, or enter it "
+        f"into k3s:nodes; otherwise {remove_route(route, '')}",
     )
 
 
@@ -179,10 +226,10 @@ def route_contains(route: Route, what: str, cidr: netaddr.IPNetwork) -> Problem:
     )
 
 
-def route_discards(node: str, route: Route, what: str) -> Problem:
+def route_discards(route: Route, what: str, removal: str) -> Problem:
     return Problem(
         f"the route {route_in_words(route)} discards packets for part of the {what} network",
-        run_on(node, delete_route(route)),
+        remove_route(route, removal),
     )
 
 
@@ -231,7 +278,10 @@ def forwarding_off(node: str, name: str, link: str) -> Problem:
     # The kernel passes a change of the general setting on to the links, and only a change.
     return Problem(
         f"is 0, so packets that arrive on {link} are not forwarded",
-        run_on(node, f"sysctl -w {name}=1"),
+        until_then(
+            "remove the setting from the file below /etc/sysctl.d that makes it",
+            run_on(node, f"sysctl -w {name}=1"),
+        ),
     )
 
 
@@ -244,6 +294,14 @@ def strict_reverse_path(node: str, link: str, others: Iterable[str]) -> Problem:
 
 
 # -- MTU ------------------------------------------------------------------------------------------
+
+
+def mtu_too_large(evidence: str, excess: int, link: str, shrink: str) -> Problem:
+    """The link keeps its MTU: its network may not carry more."""
+    return Problem(
+        f"{evidence}: {excess} bytes too many",
+        until_then(f"give {link} the MTU of its network at boot, then restart K3s", shrink),
+    )
 
 
 def mtu_wrong(node: str, evidence: str, link: str, right: int) -> Problem:
@@ -294,27 +352,28 @@ def echo_unreachable(peer: str, family: int) -> Problem:
     )
 
 
-def echo_silent(peer: str) -> Problem:
+def echo_silent(peer: str, detour: str) -> Problem:
+    """``detour`` is the way to it, if that is not the link of their common network."""
+    way = f" (sent {detour}, although it is in a network of this node)" if detour else ""
     return Problem(
-        "no answer to an echo: the node is down, or a firewall drops it",
+        f"no answer to an echo{way}: the node is down, or a firewall drops it",
         see=f"{check_routes(peer)}, if its minion answers",
     )
 
 
-def path_too_small(by: str, mtu: int, needed: int, fix: str) -> Problem:
+def path_too_small(by: str, mtu: int, needed: int, shrink: str) -> Problem:
     most = f"at most {mtu}" if mtu else "fewer"
     return Problem(
         f"{by} takes {most} bytes on the way to it, and {needed} are needed",
-        fix or f"raise the MTU on {by}",
+        until_then(f"raise the MTU on {by}", shrink),
     )
 
 
-def peer_link_too_small(peer: Node, size: int, passes: int) -> Problem:
-    # Only the peer knows how its interface is called.
-    device = f'$(ip -o address show to {next(iter(peer.addresses))} | cut -d" " -f2)'
+def peer_link_too_small(peer: str, size: int, passes: int, shrink: str) -> Problem:
+    """Only who runs the network knows which of the two ends is right."""
     return Problem(
         f"{size} bytes get no answer, {passes} do: its link takes fewer",
-        run_on(peer.name, set_mtu(device, size)),
+        until_then(f"give the links of {peer} and of this node the MTU of their network", shrink),
     )
 
 
@@ -329,10 +388,11 @@ def panic_mode(node: str, table: str) -> Problem:
 
 
 def leftover_drop_table(node: str, table: str) -> Problem:
+    """heal looks first whether firewalld's own rules are there, and deletes the table then."""
     return Problem(
         f"a killed reload left table {table}, which drops every new connection in both "
         "directions although firewalld runs",
-        run_on(node, f"nft delete table {table}"),
+        heal(node),
     )
 
 
@@ -340,16 +400,25 @@ def ufw_enabled(node: str) -> Problem:
     return Problem("ufw is enabled beside firewalld", run_on(node, "ufw disable"))
 
 
-def chain_drops(node: str, table: str, chain: str, hook: str, shared: bool) -> Problem:
-    """A base chain whose policy is drop.
+def chain_closes(chain: BaseChain, files: tuple[str, ...], accept_pods: str) -> Problem:
+    """A chain of another firewall that drops or rejects what its rules do not accept.
 
-    shared
-        Whether Kubernetes has rules in the table too, so that it must stay.
+    files
+        The files that set such rules at boot.
+    accept_pods
+        The command that lets pods through this chain; empty if that does not help.
     """
-    fix = run_on(node, f'nft "add chain {table} {chain} {{ policy accept; }}"')
-    if not shared:
-        fix = f"move its rules to firewalld, then {run_on(node, f'nft delete table {table}')}"
-    return Problem(f"table {table} drops in chain {chain} ({hook}) what firewalld allows", fix)
+    how = "by its policy" if chain.policy == "drop" else "by its last rule"
+    where = f" in {' or '.join(files)}" if files else ""
+    return Problem(
+        f"table {chain.table} closes chain {chain.name} ({chain.hook}) {how}: what firewalld "
+        "allows does not pass unless a rule there allows it too",
+        until_then(
+            f"allow{where} what the rows allow, or leave filtering to firewalld and remove that "
+            "firewall's rules where they are set",
+            accept_pods,
+        ),
+    )
 
 
 def managed_by_nm(node: str, interfaces: str) -> Problem:

@@ -8,7 +8,8 @@ import netaddr
 
 from k3sfw_engine.checks.node_facts import NodeFacts
 from k3sfw_engine.checks.routes import messages
-from k3sfw_engine.checks.suggested_commands import set_mtu
+from k3sfw_engine.checks.routes.defaults import SMALLEST_MTU
+from k3sfw_engine.checks.suggested_commands import lookup_in_words, set_mtu
 from k3sfw_engine.checks.verdicts import Check, Status
 from k3sfw_engine.model.echo import Echo, EchoResult, PathEchoes
 from k3sfw_engine.model.interfaces_and_routes import Interface
@@ -17,10 +18,16 @@ from k3sfw_engine.model.rows import Node
 
 
 def largest_needed(at: NodeFacts, link: Interface, family: int) -> int:
-    """The size of a full overlay packet on the wire; without an overlay the link's MTU."""
-    overlay = at.network.interfaces.get(at.overlays.get(family, ""))
-    overhead = OVERLAY_OVERHEAD[at.tables.flannel_backend].get(family, 0)
-    return min(overlay.mtu + overhead, link.mtu) if overlay else link.mtu
+    """The size of a full overlay packet on the wire; without an overlay the link's MTU.
+
+    If pods are in the other family only, the size of their packets is enough in this one too.
+    """
+    overhead = OVERLAY_OVERHEAD[at.tables.flannel_backend]
+    full = {
+        each: at.network.interfaces[name].mtu + overhead[each]
+        for each, name in _overlays(at).items()
+    }
+    return min(full.get(family, max(full.values(), default=link.mtu)), link.mtu)
 
 
 def judge_mtus(at: NodeFacts) -> Iterator[Check]:
@@ -31,14 +38,16 @@ def judge_mtus(at: NodeFacts) -> Iterator[Check]:
         if overlay is None or link is None or not overlay.up:
             continue
         overhead = OVERLAY_OVERHEAD[at.tables.flannel_backend][family]
-        right = _right_mtu(at, overlay, link.mtu - overhead)
+        right = min(_right_mtu(at, overlay, link.mtu - overhead), link.mtu - overhead)
         bridge = at.network.interfaces.get(CNI_BRIDGE)
         evidence = f"{overlay.name} {overlay.mtu} + {overhead} and {link.name} {link.mtu}"
-        if overlay.mtu + overhead > link.mtu and overlay.mtu == right:
-            # The link was larger when flannel started.
+        if overlay.mtu + overhead > link.mtu:
             excess = overlay.mtu + overhead - link.mtu
-            yield _wrong(at, link, right + overhead, f"{evidence}: {excess} bytes too many")
-        elif overlay.mtu != right:
+            shrink = _shrink_overlays(at, link.mtu)
+            problem = messages.mtu_too_large(evidence, excess, link.name, shrink)
+            yield at.check(None, "MTU", Status.BAD_MTU, problem)
+        elif overlay.mtu != right and not (bridge and bridge.mtu <= overlay.mtu < right):
+            # Smaller than it could be is right if pods know it: the path may not carry more.
             too = "large" if overlay.mtu > right else "small"
             yield _wrong(at, overlay, right, f"{evidence}: {overlay.name} is too {too}")
         elif bridge is not None and bridge.mtu != overlay.mtu:
@@ -69,8 +78,14 @@ def _wrong(at: NodeFacts, link: Interface, right: int, evidence: str) -> Check:
     return at.check(None, "MTU", Status.BAD_MTU, problem)
 
 
-def judge_echoes(at: NodeFacts, paths: Mapping[str, PathEchoes] | None) -> Iterator[Check]:
-    """What the echoes proved; ``None`` if none could be sent."""
+def judge_echoes(
+    at: NodeFacts, paths: Mapping[str, PathEchoes] | None, blamed: frozenset[str]
+) -> Iterator[Check]:
+    """What the echoes proved; ``None`` if none could be sent.
+
+    blamed
+        Addresses whose silence has a cause that is reported elsewhere.
+    """
     if paths is None:
         yield at.check(None, "path MTU", Status.UNPROVEN, messages.echoes_need_root())
         return
@@ -78,6 +93,8 @@ def judge_echoes(at: NodeFacts, paths: Mapping[str, PathEchoes] | None) -> Itera
         path = paths.get(str(address))
         if path is not None:
             answered = path.small.result is EchoResult.ANSWERED
+            if not answered and str(address) in blamed:
+                continue
             yield (
                 _full(at, peer, address, path)
                 if answered
@@ -101,7 +118,9 @@ def _unanswered(at: NodeFacts, peer: Node, address: netaddr.IPAddress, echo: Ech
     elif echo.result is EchoResult.UNREACHABLE:
         problem = messages.echo_unreachable(peer.name, address.version)
     else:
-        problem = messages.echo_silent(peer.name)
+        near, lookup = at.prefix_of(address), at.lookup(address)
+        detour = near and (lookup.gateway or lookup.device != near[1])
+        problem = messages.echo_silent(peer.name, lookup_in_words(lookup) if detour else "")
     return at.check(peer, "path MTU", status, problem, address=str(address), by=by)
 
 
@@ -112,19 +131,31 @@ def _full(at: NodeFacts, peer: Node, address: netaddr.IPAddress, path: PathEchoe
         return at.check(peer, "path MTU", Status.OK, evidence, address=str(address))
     if echo.result is EchoResult.TOO_BIG:
         by = echo.by or at.node.name
-        fix = _smaller_overlay(at, address.version, echo.mtu)
-        problem = messages.path_too_small(by, echo.mtu, echo.size, fix)
+        shrink = _shrink_overlays(at, echo.mtu)
+        problem = messages.path_too_small(by, echo.mtu, echo.size, shrink)
     else:
         by = peer.name
-        problem = messages.peer_link_too_small(peer, echo.size, path.passes)
+        shrink = _shrink_overlays(at, path.passes)
+        problem = messages.peer_link_too_small(peer.name, echo.size, path.passes, shrink)
     return at.check(peer, "path MTU", Status.BAD_MTU, problem, address=str(address), by=by)
 
 
-def _smaller_overlay(at: NodeFacts, family: int, most: int) -> str:
-    """The commands that fit the overlay into a path that takes no more than this."""
-    overlay = at.overlays.get(family, "")
-    if not most or overlay not in at.network.interfaces:
+def _overlays(at: NodeFacts) -> dict[int, str]:
+    """The overlay devices that carry pods' packets on this node, by their family."""
+    return {
+        family: name
+        for family, name in at.overlays.items()
+        if family in at.pod_families and name in at.network.interfaces
+    }
+
+
+def _shrink_overlays(at: NodeFacts, most: int) -> str:
+    """The commands that fit the overlays, and the bridge with them, into packets of this size."""
+    overhead = OVERLAY_OVERHEAD[at.tables.flannel_backend]
+    present = _overlays(at)
+    inner = {name: most - overhead[family] for family, name in present.items()}
+    if not inner or any(inner[name] < SMALLEST_MTU[family] for family, name in present.items()):
         return ""
-    inner = most - OVERLAY_OVERHEAD[at.tables.flannel_backend][family]
-    names = [name for name in (overlay, CNI_BRIDGE) if name in at.network.interfaces]
-    return at.run_here(*(set_mtu(name, inner) for name in names))
+    if CNI_BRIDGE in at.network.interfaces:
+        inner[CNI_BRIDGE] = min(inner.values())
+    return at.run_here(*(set_mtu(*each) for each in inner.items()))

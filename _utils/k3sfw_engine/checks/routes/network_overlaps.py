@@ -12,9 +12,11 @@ import netaddr
 from k3sfw_engine.checks.node_facts import NodeFacts
 from k3sfw_engine.checks.routes import messages
 from k3sfw_engine.checks.routes.defaults import SHORTEST_OVERLAP
+from k3sfw_engine.checks.routes.removable_routes import removal
 from k3sfw_engine.checks.verdicts import Check, Status
 from k3sfw_engine.model.interfaces_and_routes import MAIN, REFUSING, Route
 from k3sfw_engine.model.kubernetes_names import is_kubernetes_interface
+from k3sfw_engine.model.rows import FlannelBackend
 
 # Pod networks of peers.
 _NetworkSet = frozenset[netaddr.IPNetwork]
@@ -71,12 +73,30 @@ def _overlapping_routes(
         # A route to all services is what a node without a default route needs.
         if what == "service" and network == cidr:
             continue
+        if network in cidr and _is_of_another_plugin(at, what):
+            continue
         if network in cidr and not any(network in each for each in judged):
-            problem = messages.route_leads_out(at.node.name, route, what, cidr)
-            yield at.check(None, "overlap", Status.OVERLAP, problem, address=str(cidr))
+            if what == "pod" and _by_unknown_neighbour(at, route):
+                status, problem = Status.CONFLICT, messages.by_unknown_neighbour(route)
+            else:
+                status, problem = Status.OVERLAP, messages.route_leads_out(route, what, cidr)
+            yield at.check(None, "overlap", status, problem, address=str(cidr))
         elif cidr in network and cidr != network:
             problem = messages.route_contains(route, what, cidr)
             yield at.check(None, "overlap", Status.CONFLICT, problem, address=str(cidr))
+
+
+def _by_unknown_neighbour(at: NodeFacts, route: Route) -> bool:
+    """Whether it leads to a host of an own network that is neither a node nor the router.
+
+    Such a host may be a node that pillar does not know: flannel leads to its pods in this way.
+    """
+    return (
+        bool(route.gateway)
+        and route.gateway not in at.names
+        and route.gateway not in at.routers
+        and at.prefix_of(netaddr.IPAddress(route.gateway)) is not None
+    )
 
 
 def _may_overlap(route: Route, cidr: netaddr.IPNetwork) -> bool:
@@ -102,13 +122,23 @@ def judge_refusing_routes(at: NodeFacts, judged: _NetworkSet) -> Iterator[Check]
         if route.kind in REFUSING and route.table == MAIN and route.metric != _LAST_METRIC
         for what, cidr in _cluster_networks(at)
         if _is_refused(route.destination, what, cidr, judged)
+        and not _is_of_another_plugin(at, what)
     ]
     for what, cidr, route in found:
-        problem = messages.route_discards(at.node.name, route, what)
+        problem = messages.route_discards(route, what, removal(at, route))
         yield at.check(None, "refusing routes", Status.NO_ROUTE, problem, address=str(cidr))
     if not found:
         evidence = "no route refuses addresses of pods or services"
         yield at.check(None, "refusing routes", Status.OK, evidence)
+
+
+def _is_of_another_plugin(at: NodeFacts, what: str) -> bool:
+    """Whether routes of pods are those of a plugin other than flannel.
+
+    Calico discards what is left of the block of each node, and leads the blocks of others by
+    devices of its own.
+    """
+    return what == "pod" and at.tables.flannel_backend is FlannelBackend.NONE
 
 
 def _is_refused(

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import netaddr
+
 from k3sfw_engine.checks.node_facts import NodeFacts
 from k3sfw_engine.checks.routes import messages
-from k3sfw_engine.checks.suggested_commands import ROUTES_SLS
+from k3sfw_engine.checks.suggested_commands import ROUTES_SLS, accept_forwarded
 from k3sfw_engine.checks.verdicts import Check, Status
+from k3sfw_engine.model.host_facts import BaseChain
+from k3sfw_engine.model.rows import FlannelBackend
 from k3sfw_engine.standalone.undo.drop_table import DROP_TABLE, PANIC, made_by
 
 # The table that firewalld creates for a reload and for panic mode.
 _DROP_TABLE = f"inet {DROP_TABLE}"
-# The tables that iptables creates when it works with nftables; ufw has its chains in these.
+# ufw has its chains in these tables of iptables.
 _UFW_TABLES = ("ip filter", "ip6 filter")
-_IPTABLES_TABLES = tuple(
-    f"{family} {name}"
-    for family in ("ip", "ip6")
-    for name in ("filter", "mangle", "nat", "raw", "security")
-)
-_IPTABLES_CHAINS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 _FIREWALLD_TABLES = ("inet firewalld", "ip firewalld", "ip6 firewalld", _DROP_TABLE)
 
 
@@ -46,26 +44,45 @@ def is_cut_off(at: NodeFacts) -> bool:
 
 
 def judge_other_firewalls(at: NodeFacts) -> Iterator[Check]:
-    """What drops beside firewalld: a packet must pass all of them."""
+    """What rejects beside firewalld: a packet must pass all of them."""
     found = [messages.ufw_enabled(at.node.name)] if at.host.ufw else []
     found += [
-        messages.chain_drops(
-            at.node.name,
-            chain.table,
-            chain.name,
-            chain.hook,
-            shared=chain.table in _IPTABLES_TABLES and chain.name in _IPTABLES_CHAINS,
-        )
+        messages.chain_closes(chain, at.host.rule_files, _accept_pods(at, chain))
         for chain in at.host.chains
-        if chain.policy == "drop"
+        if chain.closes
         and chain.hook in ("prerouting", "input", "forward", "output")
         and chain.table not in _FIREWALLD_TABLES
-        and not (at.host.ufw and chain.table in _UFW_TABLES)
+        and not (at.host.ufw and chain.table.startswith(_UFW_TABLES))
+        and not (chain.hook == "forward" and _lets_pods_through(at, chain))
     ]
     for problem in found:
         yield at.check(None, "other firewalls", Status.CONFLICT, problem)
     if not found:
-        yield at.check(None, "other firewalls", Status.OK, "none that drops")
+        evidence = "none that rejects what the cluster needs"
+        yield at.check(None, "other firewalls", Status.OK, evidence)
+
+
+def _lets_pods_through(at: NodeFacts, chain: BaseChain) -> bool:
+    """Whether nothing of pods is lost in a forward chain: docker's closes what is left, too."""
+    # Of other plugins the rules are not known; they see to their pods.
+    if at.tables.flannel_backend is FlannelBackend.NONE:
+        return True
+    return all(map(chain.end.accepts, _pods_in(at, chain)))
+
+
+def _pods_in(at: NodeFacts, chain: BaseChain) -> list[netaddr.IPNetwork]:
+    """The pod networks of the families that the chain sees."""
+    family = {"ip": 4, "ip6": 6}.get(chain.table.partition(" ")[0])
+    return [cidr for cidr in at.tables.pod_cidrs if family in (None, cidr.version)]
+
+
+def _accept_pods(at: NodeFacts, chain: BaseChain) -> str:
+    """The command that lets pods through before a chain of iptables ends, as flannel does."""
+    program = {"ip filter": "iptables", "ip6 filter": "ip6tables"}.get(chain.table, "")
+    if chain.hook != "forward" or not program:
+        return ""
+    networks = _pods_in(at, chain)
+    return at.run_here(*(accept_forwarded(program, way, n) for n in networks for way in "sd"))
 
 
 def judge_network_managers(at: NodeFacts) -> Iterator[Check]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import netaddr
 
+from k3sfw_engine.checks.routes.messages import remove_route
 from k3sfw_engine.checks.suggested_commands import (
-    delete_route,
     instead_there_is,
     ip_route,
     refresh_grains,
-    restart_k3s,
     route_in_words,
     routes_in_words,
     run_on,
+    until_then,
 )
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.interfaces_and_routes import Interface, Route
@@ -27,11 +27,11 @@ def k3s_not_running(devices: str) -> Problem:
     )
 
 
-def overlay_link_down(node: Node, device: str, link: Interface | None) -> Problem:
+def overlay_link_down(device: str, link: Interface | None, restart: str) -> Problem:
     return Problem(
         f"{device} {'does not exist' if link is None else 'is down'}, and with it the routes to "
         "the pods of all other nodes",
-        restart_k3s(node),
+        restart,
     )
 
 
@@ -43,23 +43,17 @@ def pillar_contradicts_flannel(peer: str, said: netaddr.IPNetwork, seen: str) ->
     )
 
 
-def pod_route_missing(
-    node: str, network: netaddr.IPNetwork, words: str, by: str, wrong: list[Route]
-) -> Problem:
-    return Problem(
-        f"no route by {by}{instead_there_is(wrong)}",
-        run_on(
-            node,
-            *map(delete_route, wrong),
-            ip_route("replace", network.version, f"{network} {words}"),
-        ),
-    )
+def pod_route_missing(by: str, wrong: list[Route], add: str) -> Problem:
+    """``add`` is the command that adds the route; empty if others must be removed before."""
+    removed = "; ".join(remove_route(route, "") for route in wrong)
+    return Problem(f"no route by {by}{instead_there_is(wrong)}", add or removed)
 
 
-def pod_route_contested(node: str, route: Route, wrong: list[Route]) -> Problem:
+def pod_route_contested(route: Route, wrong: list[Route], removal: str) -> Problem:
+    removed = "; ".join(remove_route(route, "") for route in wrong)
     return Problem(
         f"beside {route_in_words(route)} there is {routes_in_words(wrong)}",
-        run_on(node, *map(delete_route, wrong)),
+        until_then(removed, removal),
     )
 
 
@@ -77,10 +71,10 @@ def no_device_route(node: str, cidr: netaddr.IPNetwork, device: str) -> Problem:
     )
 
 
-def no_gateway_route(node: Node, peer: str, address: netaddr.IPAddress) -> Problem:
+def no_gateway_route(peer: str, address: netaddr.IPAddress, restart: str) -> Problem:
     return Problem(
         f"no route to pods by {address}: K3s on {peer} has not joined, or flannel here lost it",
-        f"{restart_k3s(node)}, if K3s runs on {peer}",
+        f"{restart}, if K3s runs on {peer}",
     )
 
 
@@ -92,27 +86,42 @@ def no_tailnet_route(node: str, peer: str, network: netaddr.IPNetwork, seen: str
     )
 
 
-def no_entry(node: Node, peer: str, device: str) -> Problem:
+def no_entry(peer: str, device: str, restart: str) -> Problem:
     return Problem(
         f"{device} has no entry for it: K3s on {peer} has not joined, or flannel here lost it",
-        f"{restart_k3s(node)}, if K3s runs on {peer}",
+        f"{restart}, if K3s runs on {peer}",
     )
 
 
-def all_entries_lost(node: Node, device: str) -> Problem:
+def all_entries_lost(device: str, restart: str) -> Problem:
     # Only flannel knows the MAC that the entries need.
     return Problem(
         f"{device} has no route, no neighbour and no forwarding entry for it: flannel here lost "
         "them",
-        restart_k3s(node),
+        restart,
     )
 
 
-def entries_not_paired(node: Node, device: str, loose: str) -> Problem:
+def entries_not_paired(device: str, loose: str, restart: str) -> Problem:
     return Problem(
         f"{device} has no forwarding entry for it, or no neighbour behind it; entries that belong "
         f"to no known peer: {loose}",
-        restart_k3s(node),
+        restart,
+    )
+
+
+def only_echoes_pass(node: str, peer: str, device: str) -> Problem:
+    """A known fault of cards and hypervisors; https://github.com/flannel-io/flannel/issues/1279."""
+    command = f"ethtool -K {device} tx-checksum-ip-generic off"
+    both = " && ".join(run_on(each, command) for each in (node, peer))
+    return Problem(
+        f"echoes pass through {device}, and TCP does not: wrong checksums of VXLAN packets, or a "
+        "rule that drops TCP inside the tunnel",
+        until_then(
+            "update the driver or hypervisor that computes wrong checksums for VXLAN, or switch "
+            f"this offload of {device} off at boot",
+            both,
+        ),
     )
 
 
@@ -131,18 +140,20 @@ def wrong_mac(node: str, overlay: str, device: str, known: str, mac: str) -> Pro
     return Problem(f"the neighbour {overlay} dev {device} {what}", run_on(node, command))
 
 
-def frames_to_unknown_node(node: Node, peer: str, frames: str, stranger: str) -> Problem:
-    # Only flannel knows whose entry it is. If it stays, the cluster has one more node.
+def frames_to_unknown_node(peer: str, frames: str, stranger: str, restart: str) -> Problem:
+    """Only flannel knows whose entry it is: the peer's by another card, or one more node's."""
     return Problem(
         f"frames for {frames} go to {stranger}, which is not a node in pillar, and none to {peer}",
-        f"{restart_k3s(node)}; if it stays so, enter {stranger} into k3s:nodes",
+        f"{restart}; if it stays so, {stranger} is an address from which flannel of {peer} sends: "
+        f"set flannel-iface there, or add it to k3s:nodes:{peer}:addresses; or it is a node that "
+        "k3s:nodes lacks",
     )
 
 
-def no_neighbour(node: Node, device: str, overlay: str) -> Problem:
+def no_neighbour(device: str, overlay: str, restart: str) -> Problem:
     return Problem(
         f"{device} has neither the neighbour {overlay} nor a forwarding entry for it",
-        restart_k3s(node),
+        restart,
     )
 
 
@@ -155,10 +166,18 @@ def no_forwarding_entry(
     )
 
 
-def wrong_sender(node: Node, link: Interface, sender: str, ours: netaddr.IPAddress) -> Problem:
-    command = f"ip link set {link.name} type vxlan id {link.details['id']} local {ours}"
+def wrong_sender(node: Node, link: Interface, sender: str, held_by: str, restart: str) -> Problem:
+    """flannel sends from the interface of the default route, whatever node-ip says.
+
+    held_by
+        The interface that has this address; empty if none has it any more.
+    """
+    by = held_by or "an interface that had it"
     return Problem(
-        f"{link.name} sends from {sender}; peers allow this node's packets only from "
-        f"{', '.join(map(str, node.addresses))}",
-        run_on(node.name, command),
+        f"{link.name} sends from {sender}, the address of {by}; peers allow this node's packets "
+        f"only from {', '.join(map(str, node.addresses))}",
+        f"set flannel-iface in K3s's configuration of every node to the interface of its node-ip, "
+        f"and restart K3s; or add {sender} to k3s:nodes:{node.name}:addresses in pillar"
+        if held_by
+        else restart,
     )

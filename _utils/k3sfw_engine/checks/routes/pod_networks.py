@@ -14,6 +14,8 @@ import netaddr
 from k3sfw_engine.checks.node_facts import NodeFacts
 from k3sfw_engine.checks.routes import pod_messages as messages
 from k3sfw_engine.checks.routes.defaults import USUAL_POD_NETWORK
+from k3sfw_engine.checks.routes.removable_routes import removal
+from k3sfw_engine.checks.suggested_commands import ip_route
 from k3sfw_engine.checks.verdicts import Check, Status
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.interfaces_and_routes import MAIN, Interface, Route
@@ -89,7 +91,7 @@ def first_address(peer: Node, family: int) -> netaddr.IPAddress | None:
 
 def overlay_link_down(at: NodeFacts, device: str, link: Interface | None) -> Check:
     """The verdict on an overlay device that is down or missing."""
-    problem = messages.overlay_link_down(at.node, device, link)
+    problem = messages.overlay_link_down(device, link, at.restart_k3s)
     return at.check(None, "overlay", Status.LINK_DOWN, problem)
 
 
@@ -131,20 +133,40 @@ def judge_route(
     wrong
         Routes to the network, or to a part of it, that do not come from Kubernetes.
     """
-    node = at.node.name
     lookup = at.lookup(address_of_pods(network))
+    wrong = [each for each in wrong if _comes_first(at, each, network)]
     if route is None:
         by = hop.removeprefix("via ").removeprefix("dev ")
         status = Status.NO_ROUTE
-        problem = messages.pod_route_missing(node, network, f"{hop}{flags}", by, wrong)
+        add = _add_route(at, network, f"{hop}{flags}", wrong)
+        problem = messages.pod_route_missing(by, wrong, add)
     elif wrong:
         refused = any(each.kind != "unicast" for each in wrong)
         status = Status.NO_ROUTE if refused else Status.WRONG_ROUTE
-        problem = messages.pod_route_contested(node, route, wrong)
+        problem = messages.pod_route_contested(route, wrong, removal(at, *wrong))
     elif lookup.error or lookup.device != route.device:
         status = Status.WRONG_ROUTE
         went = lookup.error or f"by {lookup.device} (table {lookup.table or MAIN})"
-        problem = messages.pod_route_overruled(node, route, went)
+        problem = messages.pod_route_overruled(at.node.name, route, went)
     else:
         status, problem = Status.OK, Problem(proof)
     return at.check(peer, PODS, status, problem, address=str(network))
+
+
+def _comes_first(at: NodeFacts, route: Route, network: netaddr.IPNetwork) -> bool:
+    """Whether the kernel takes this route into the network, or into a part of it."""
+    if route.destination != network:
+        return True
+    return at.exact(network)[0] is route
+
+
+def _add_route(at: NodeFacts, network: netaddr.IPNetwork, words: str, wrong: list[Route]) -> str:
+    """The command that adds a route to pods; empty if it would cut a connection, or not help."""
+    ours = ip_route("replace", network.version, f"{network} {words}")
+    narrower = [each for each in wrong if each.destination != network]
+    if any(id(each) in at.routes_in_use for each in wrong):
+        return ""
+    if not narrower:
+        return at.run_here(ours)
+    before = removal(at, *narrower)
+    return f"{before} && {at.run_here(ours)}" if before else ""

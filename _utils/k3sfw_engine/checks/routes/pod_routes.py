@@ -198,5 +198,5 @@ def _by_node(
 
 
 def _no_gateway(at: NodeFacts, peer: Node, address: netaddr.IPAddress) -> Check:
-    problem = messages.no_gateway_route(at.node, peer.name, address)
+    problem = messages.no_gateway_route(peer.name, address, at.restart_k3s)
     return at.check(peer, PODS, Status.UNPROVEN, problem, by=peer.name)

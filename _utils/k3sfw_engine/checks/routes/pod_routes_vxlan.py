@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
 import netaddr
@@ -32,17 +32,46 @@ def judge_vxlan(at: NodeFacts, family: int) -> PodAnswers:
     link = at.network.interfaces.get(device)
     if link is None or not link.up:
         return PodAnswers((overlay_link_down(at, device, link),))
-    chains = _ForwardingChains(at, family)
+    direct = _direct_routes(at, family)
+    chains = _ForwardingChains(at, family, direct)
     peers = [peer for peer in at.peers if first_address(peer, family)]
+    seen = {**chains.seen, **{name: route.destination for name, route in direct.items()}}
     return PodAnswers(
         (
             _sender(at, family, link),
-            *map(chains.check, peers),
+            *(
+                _judge_direct(at, peer, direct[peer.name], chains.foreign)
+                if peer.name in direct
+                else chains.check(peer)
+                for peer in peers
+            ),
             *chains.unknown_nodes(),
-            *judge_contradictions(at, family, chains.seen),
+            *judge_contradictions(at, family, seen),
         ),
-        chains.networks,
+        chains.networks | {route.destination for route in direct.values()},
     )
+
+
+def _direct_routes(at: NodeFacts, family: int) -> dict[str, Route]:
+    """The routes to pods by their node's address, by that node's name (DirectRouting).
+
+    https://github.com/flannel-io/flannel/blob/master/Documentation/backends.md#vxlan
+    """
+    return {
+        at.names[route.gateway]: route
+        for route in at.pod_routes
+        if route.destination.version == family and route.gateway in at.names
+    }
+
+
+def _judge_direct(
+    at: NodeFacts,
+    peer: Node,
+    route: Route,
+    foreign: Mapping[netaddr.IPNetwork, list[Route]],
+) -> Check:
+    network, hop = route.destination, f"via {route.gateway} dev {route.device}"
+    return judge_route(at, peer, network, route, hop, hop, foreign.get(network, []))
 
 
 def _sender(at: NodeFacts, family: int, link: Interface) -> Check:
@@ -52,7 +81,8 @@ def _sender(at: NodeFacts, family: int, link: Interface) -> Check:
     if not sender or ours is None or netaddr.IPAddress(sender) in at.node.addresses:
         evidence = f"{link.name} sends from {sender or 'what the route picks'}"
         return at.check(None, "overlay", Status.OK, evidence)
-    problem = messages.wrong_sender(at.node, link, sender, ours)
+    held_by = at.holders.get(netaddr.IPAddress(sender), "")
+    problem = messages.wrong_sender(at.node, link, sender, held_by, at.restart_k3s)
     return at.check(None, "overlay", Status.SRC_MISMATCH, problem)
 
 
@@ -66,10 +96,15 @@ class _ChainLinks:
 
 
 class _ForwardingChains:
-    """Joins the routes, neighbours and forwarding entries of one overlay, peer by peer."""
+    """Joins the routes, neighbours and forwarding entries of one overlay, peer by peer.
 
-    def __init__(self, at: NodeFacts, family: int) -> None:
+    without
+        The nodes that have no entries here, as other routes lead to their pods.
+    """
+
+    def __init__(self, at: NodeFacts, family: int, without: Container[str]) -> None:
         self._at = at
+        self._without = without
         self._family = family
         self._device = at.overlays[family]
         network = at.network
@@ -89,7 +124,7 @@ class _ForwardingChains:
             if each.device == self._device and each.mac != "00:00:00:00:00:00"
         }
         self._length = self._usual_length()
-        self._foreign = foreign_routes_by_pod_network(at, family, self._length)
+        self.foreign = foreign_routes_by_pod_network(at, family, self._length)
         self._join()
 
     @property
@@ -134,7 +169,7 @@ class _ForwardingChains:
         self._found: dict[str, _ChainLinks] = {}
         lost: dict[str, str] = {}
         for node in self._at.tables.nodes:
-            if node.name == self._at.node.name:
+            if node.name == self._at.node.name or node.name in self._without:
                 continue
             mac = macs_of.get(node.name, "")
             overlay = addresses_of.get(mac, "")
@@ -178,27 +213,30 @@ class _ForwardingChains:
     def _unknown(self, peer: Node) -> Check:
         at, device = self._at, self._device
         if self._loose:
-            problem = messages.entries_not_paired(at.node, device, ", ".join(sorted(self._loose)))
+            problem = messages.entries_not_paired(
+                device, ", ".join(sorted(self._loose)), at.restart_k3s
+            )
             return at.check(peer, PODS, Status.NO_NEIGHBOUR, problem)
         said = claimed_pod_network(at, peer, self._family, self.seen)
         if said is not None:
-            problem = messages.all_entries_lost(at.node, device)
+            problem = messages.all_entries_lost(device, at.restart_k3s)
             return at.check(peer, PODS, Status.NO_ROUTE, problem, address=str(said))
-        problem = messages.no_entry(at.node, peer.name, device)
+        problem = messages.no_entry(peer.name, device, at.restart_k3s)
         return at.check(peer, PODS, Status.UNPROVEN, problem, by=peer.name)
 
     def _lacking(self, peer: Node, chain: _ChainLinks) -> Check | None:
         """The verdict on the entry below the route that is missing or wrong; None if none is."""
         node, device, overlay = self._at.node, self._device, chain.overlay
+        restart = self._at.restart_k3s
         known = self._macs.get(overlay, "")
         frames = f"{known} ({overlay} dev {device})"
         if chain.mac and known != chain.mac:
             problem = messages.wrong_mac(node.name, overlay, device, known, chain.mac)
         elif not chain.mac and known in self._sent_to:
             stranger = self._sent_to[known]
-            problem = messages.frames_to_unknown_node(node, peer.name, frames, stranger)
+            problem = messages.frames_to_unknown_node(peer.name, frames, stranger, restart)
         elif not chain.mac and not known:
-            problem = messages.no_neighbour(node, device, overlay)
+            problem = messages.no_neighbour(device, overlay, restart)
         elif not chain.mac:
             target = first_address(peer, self._family)
             problem = messages.no_forwarding_entry(node.name, frames, known, device, target)
@@ -211,7 +249,7 @@ class _ForwardingChains:
         network = self._network(chain.overlay)
         hop = f"via {chain.overlay} dev {self._device}"
         proof = f"by {self._device}, neighbour {chain.mac}, which is at {self._sent_to[chain.mac]}"
-        wrong = self._foreign.get(network, [])
+        wrong = self.foreign.get(network, [])
         return judge_route(self._at, peer, network, chain.route, hop, proof, wrong, " onlink")
 
     # -- networks --

@@ -25,13 +25,9 @@ def judge_sysctls(at: NodeFacts) -> Iterator[Check]:
     # Each interface has its own switch, for the packets that arrive on it.
     if at.host.sysctls.get(FORWARDING[4]) == "1":
         for link in links:
-            yield from _forwarding(at, forwarding_of(link, 4), link)
+            yield from _forwarding(at, forwarding_of(link), link)
     if any(cidr.version == 6 for cidr in at.tables.pod_cidrs):
-        name = FORWARDING[6]
-        yield from _must_be_on(at, name, "pods reach nothing outside this node by IPv6")
-        if at.host.sysctls.get(name) == "1":
-            for link in links:
-                yield from _forwarding(at, forwarding_of(link, 6), link)
+        yield from _must_be_on(at, FORWARDING[6], "pods reach nothing outside this node by IPv6")
     for family, name in BRIDGE_CALLS.items():
         if any(cidr.version == family for cidr in at.tables.pod_cidrs):
             consequence = "a pod that calls a service on its own node gets no answer"

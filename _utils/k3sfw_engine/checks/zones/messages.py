@@ -65,9 +65,12 @@ def move_to_pod_zone(node: str, name: str, bound: Mapping[str, str], managed: bo
 # -- sources of zones -----------------------------------------------------------------------------
 
 
-def remove_source(node: str, zone: str, source: str, layers: Iterable[str]) -> str:
+def remove_source(
+    node: str, zone: str, source: str, layers: Iterable[str], kept: Iterable[str]
+) -> str:
+    """``kept`` are the commands that keep ssh open where its packets are judged then."""
     option = f"--remove-source={shlex.quote(source)}"
-    return run_on(node, *(firewall_cmd(layer, zone, option) for layer in layers))
+    return run_on(node, *kept, *(firewall_cmd(layer, zone, option) for layer in layers))
 
 
 def source_unreadable(what: str, zone: str) -> Problem:
@@ -123,11 +126,12 @@ def leftover_interfaces(
     )
 
 
-def strict_forward_ports(node: str) -> Problem:
+def strict_forward_ports(node: str, kept: Iterable[str]) -> Problem:
+    """``kept`` are the commands that keep ssh open, should only the runtime have opened it."""
     return Problem(
         "is yes: firewalld rejects what others redirect, so pods reach no service, and no client "
         "reaches a NodePort, a hostPort or ServiceLB",
-        run_on(node, _NO_STRICT_FORWARD_PORTS),
+        run_on(node, *kept, _NO_STRICT_FORWARD_PORTS),
     )
 
 
@@ -148,6 +152,10 @@ def allowed_by_source(
     return Problem(
         f"zone {zone} accepts everything from {source}{when(layers)}; {rows} fewer sources", fix
     )
+
+
+def close_ssh(closing: str) -> str:
+    return f"make sure that every client of ssh is among the sources of the row, then: {closing}"
 
 
 def opened_to_more(zone: str, via: str, to: str, moment: str, rows: str, fix: str) -> Problem:

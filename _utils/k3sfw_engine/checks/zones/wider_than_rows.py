@@ -20,6 +20,7 @@ from k3sfw_engine.checks.zones.zone_facts import ZoneFacts
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.addresses import Networks
 from k3sfw_engine.model.port_ranges import EVERY_PORT
+from k3sfw_engine.model.rows import Protocol
 from k3sfw_engine.model.source_script import SCRIPT_NETWORKS, SCRIPT_PORTS
 
 # What the source document's script opens in the default zone.
@@ -75,7 +76,7 @@ def _accepting(seen: ZoneFacts, zone: str) -> Iterator[Check]:
             for name in seen.outer_in(zone, layer):
                 entered.setdefault(name, []).append(layer)
     for name, layers in entered.items():
-        yield judge_open_zone(seen.at, name, zone, layers)
+        yield judge_open_zone(seen.at, seen.found, name, zone, layers)
     for name, source, bound_in in seen.bindings:
         if name != zone or not seen.accepts(zone, bound_in):
             continue
@@ -83,7 +84,8 @@ def _accepting(seen: ZoneFacts, zone: str) -> Iterator[Check]:
         # A source that matches hosts of the cluster is judged with the sources.
         if not seen.hosts_among(networks) and not seen.pods_among(networks):
             wider = [w for each in everything() for w in seen.allowed.wider(each, networks)]
-            fix = messages.remove_source(seen.at.node.name, zone, source, bound_in)
+            kept = seen.keeping_ssh(source, zone, bound_in)
+            fix = messages.remove_source(seen.at.node.name, zone, source, bound_in, kept)
             rows = _rows(seen, wider)
             problem = messages.allowed_by_source(zone, source, bound_in, rows, fix)
             yield from _of_rows(seen, wider, problem)
@@ -98,11 +100,24 @@ def _elements(seen: ZoneFacts, zone: str) -> Iterator[Check]:
     default = {layer.default for layer in seen.found.layers.values()}
     # What the source document's script left in the default zone has a fix of its own.
     left = [each for each in wide if zone in default and each.key in _SCRIPT]
-    more = [each for each in wide if each not in left]
+    ssh = [each for each in wide if each not in left and _opens_ssh(seen, each)]
+    more = [each for each in wide if each not in left and each not in ssh]
+    if ssh:
+        closing = seen.at.run_here(*_closing(zone, ssh))
+        yield from _verdicts(seen, zone, ssh, messages.close_ssh(closing))
     if left:
         yield from _verdicts(seen, zone, left, adopt(seen.at.node.name))
     if more:
         yield from _verdicts(seen, zone, more, seen.at.run_here(*_closing(zone, more)))
+
+
+def _opens_ssh(seen: ZoneFacts, wide: _WideElement) -> bool:
+    """Whether closing it may end the operator's own access."""
+    return any(
+        excess.row.protocol in (Protocol.TCP, Protocol.ANY) and port in excess.ports
+        for excess in wide.wider
+        for port in seen.at.host.ssh_ports
+    )
 
 
 def _wide(seen: ZoneFacts, zone: str, layer: str) -> Iterator[_WideElement]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import netaddr
 
 from k3sfw_engine.checks.defaults import NAMES_IN_A_SENTENCE
+from k3sfw_engine.checks.kept_ssh import keep_ssh
 from k3sfw_engine.checks.node_facts import NodeFacts
 from k3sfw_engine.checks.report import join_some
 from k3sfw_engine.checks.suggested_commands import firewall_cmd
@@ -122,7 +123,8 @@ def _of_source(seen: ZoneFacts, zone: str, source: str, layers: tuple[str, ...])
     if not hosts and not pods:
         return
     status = Status.CONFLICT
-    fix = messages.remove_source(seen.at.node.name, zone, source, layers)
+    kept = seen.keeping_ssh(source, zone, layers)
+    fix = messages.remove_source(seen.at.node.name, zone, source, layers, kept)
     if seen.accepts(zone, layers):
         status, problem = Status.EXPOSED, messages.source_accepts_all(what, hosts, pods, fix)
     elif pods and source.startswith(IPSET):
@@ -180,5 +182,11 @@ def _strict_forward_ports(seen: ZoneFacts) -> Iterator[Check]:
     (measured on 2.3.1: a pod that calls a service is rejected, whatever zone it is in).
     """
     if seen.found.strict_forward_ports:
-        problem = messages.strict_forward_ports(seen.at.node.name)
+        zones = sorted({seen.zone_of(link.name, "permanent") for link in seen.at.uplinks})
+        kept = [
+            command
+            for zone in zones
+            for command in keep_ssh(seen.at.host, seen.found, zone, ["permanent"])
+        ]
+        problem = messages.strict_forward_ports(seen.at.node.name, kept)
         yield seen.at.check(None, "StrictForwardPorts", Status.BAD_SETTING, problem)

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import netaddr
 
+from k3sfw_engine.checks.kept_ssh import keep_ssh_from
 from k3sfw_engine.checks.node_facts import NodeFacts
 from k3sfw_engine.checks.zone_of_interface import accepts_everything, zone_of
 from k3sfw_engine.checks.zone_openings import parse_networks
@@ -114,6 +115,16 @@ class ZoneFacts:
     def accepts(self, zone: str, layers: Iterable[str]) -> bool:
         """Whether the zone accepts everything in one of these layers."""
         return accepts_everything(self.found, zone, layers)
+
+    def keeping_ssh(self, source: str, zone: str, layers: Iterable[str]) -> list[str]:
+        """The commands that keep ssh open to a source that is removed from its zone."""
+        return [
+            command
+            for layer in layers
+            for target in sorted({self.zone_of(link.name, layer) for link in self.at.uplinks})
+            if target != zone
+            for command in keep_ssh_from(source, self.at.host, self.found, target, [layer])
+        ]
 
     def networks_of(self, source: str) -> Networks:
         """The networks of a zone's or a rule's source; none if it is a MAC address."""

@@ -32,7 +32,6 @@ SYSCTLS = {
     "net/ipv4/conf/eth0/forwarding": "1",
     "net/ipv4/conf/flannel.1/forwarding": "1",
     "net/ipv6/conf/all/forwarding": "1",
-    "net/ipv6/conf/eth0/forwarding": "1",
     "net/bridge/bridge-nf-call-iptables": "1",
     "net/bridge/bridge-nf-call-ip6tables": "1",
 }

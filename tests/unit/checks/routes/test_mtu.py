@@ -10,8 +10,6 @@ from k3sfw_engine.model.echo import Echo, EchoResult, PathEchoes
 from tests.unit.checks.routes.node_situations import (
     IPV4,
     SMALL,
-    answering,
-    by,
     drop,
     host,
     linked,
@@ -26,9 +24,7 @@ from tests.unit.checks.routes.node_situations import (
     [
         (1450, 1500, 1450, 0, ""),
         (1450, 1500, 1450, 1450, ""),
-        (1450, 1400, 1450, 0, "eth0 mtu 1500"),
-        (1450, 1400, 1450, 1450, "eth0 mtu 1500"),
-        (1500, 1500, 1450, 0, "flannel.1 mtu 1450"),
+        (1300, 1400, 1300, 1450, ""),
         (1000, 1500, 1450, 0, "flannel.1 mtu 1450"),
         (1000, 1500, 1450, 1450, "flannel.1 mtu 1450"),
         (1450, 1500, 1500, 0, "cni0 mtu 1450"),
@@ -47,14 +43,40 @@ def test_of_three_sizes_the_odd_one_out_gets_the_fix(overlay, link, bridge, note
     assert found == ([f"salt s1 cmd.run 'ip link set {fix}'"] if fix else [])
 
 
+@pytest.mark.parametrize(
+    ("overlay", "link", "noted", "inner"),
+    [(1450, 1400, 0, 1350), (1450, 1400, 1450, 1350), (1500, 1500, 0, 1450)],
+)
+def test_an_overlay_too_large_for_its_link_is_made_smaller_and_the_link_stays(
+    overlay, link, noted, inner
+):
+    net = linked(linked(network(), "flannel.1", mtu=overlay), "eth0", mtu=link)
+    at = situation(net, host=host(flannel_mtu=noted), **IPV4)
+    (hint,) = [c.hint for c in judge_routes(at, {}) if c.status is Status.BAD_MTU]
+    assert hint == (
+        "give eth0 the MTU of its network at boot, then restart K3s; until then: salt s1 cmd.run "
+        f"'ip link set flannel.1 mtu {inner} && ip link set cni0 mtu {inner}'"
+    )
+
+
+def test_an_overlay_is_never_made_smaller_than_what_every_host_takes():
+    net = linked(network(), "eth0", mtu=600)
+    (hint,) = [
+        c.hint for c in judge_routes(situation(net, **IPV4), {}) if c.status is Status.BAD_MTU
+    ]
+    assert "ip link" not in hint
+
+
 def test_the_echo_is_as_large_as_a_full_packet_of_the_overlay():
     assert echo_sizes(situation(**IPV4))["192.0.2.12"] == 1430 + 50
     assert echo_sizes(situation())["2001:db8::12"] == 1430 + 70
 
 
-def test_no_echo_is_sent_if_the_route_is_already_wrong():
-    net = answering(network(), **{"192.0.2.12": by("eth1", "192.0.2.11")})
-    assert "192.0.2.12" not in echo_sizes(situation(net))
+def test_without_pods_of_a_family_the_size_of_the_others_packets_is_enough():
+    assert echo_sizes(situation(**IPV4))["2001:db8::12"] == 1430 + 50
+
+
+def test_no_echo_is_sent_where_every_packet_is_dropped():
     assert echo_sizes(situation(host=host(chains=drop("filter_input")))) == {}
 
 

@@ -7,9 +7,11 @@ from dataclasses import replace
 import netaddr
 import pytest
 
+from k3sfw_engine.checks.routes.route_check import judge_routes
 from k3sfw_engine.checks.verdicts import Status
 from k3sfw_engine.model.interfaces_and_routes import Interface
 from tests.unit.checks.routes.node_situations import (
+    host,
     linked,
     network,
     only,
@@ -17,6 +19,7 @@ from tests.unit.checks.routes.node_situations import (
     route,
     situation,
     with_routes,
+    without_routes,
 )
 
 
@@ -42,7 +45,30 @@ def test_a_route_into_the_cluster_that_leads_out_of_it_overlaps(destination):
     net = with_routes(network(), route(destination, "eth0", "192.0.2.10"))
     check = only(situation(net))
     assert check.status is Status.OVERLAP
-    assert check.hint == f"salt s1 cmd.run 'ip route del {destination} via 192.0.2.10 dev eth0'"
+    # Hosts may be behind it that no connection shows now.
+    assert check.hint == (
+        f"remove the route {destination} via 192.0.2.10 dev eth0 where it is set, or create the "
+        "cluster with another network"
+    )
+
+
+def test_pods_behind_a_neighbour_that_pillar_does_not_know_are_not_cut_off():
+    net = with_routes(network(), route("10.42.77.0/24", "eth0", "192.0.2.77"))
+    check = only(situation(net))
+    assert check.status is Status.CONFLICT
+    assert check.hint.startswith("if 192.0.2.77 is a node, run a minion with the grain k3s_role")
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        route("10.42.7.0/26", "vxlan.calico", "10.42.7.0", protocol="80", onlink=True),
+        route("10.42.1.0/26", kind="blackhole", protocol="80"),
+        route("10.42.1.0/26", kind="blackhole", protocol="bird"),
+    ],
+)
+def test_routes_to_pods_of_another_plugin_are_its_own(own):
+    assert problems(situation(with_routes(network(), own), flannel_backend="none")) == []
 
 
 def test_a_wider_route_is_a_warning_and_a_default_route_in_parts_is_none():
@@ -87,3 +113,28 @@ def test_the_tunnel_of_another_plugin_is_in_the_network_of_pods_and_overlaps_not
 
     assert overlaps(plugin(name)) == overlaps(network())
     assert len(overlaps(plugin("mine0"))) > len(overlaps(network()))
+
+
+@pytest.mark.parametrize(
+    ("refusing", "others", "connected", "deleted"),
+    [
+        (route("10.43.0.0/16", kind="blackhole"), True, (), True),
+        # Nothing else would lead to services.
+        (route("10.43.0.0/16", kind="blackhole"), False, (), False),
+        # A daemon would set it again.
+        (route("10.43.0.0/16", kind="blackhole", protocol="bird"), True, (), False),
+        (route("10.42.77.0/24", kind="prohibit"), True, ("10.42.77.9",), False),
+    ],
+)
+def test_a_route_is_deleted_only_if_another_leads_there_and_no_connection_uses_it(
+    refusing, others, connected, deleted
+):
+    net = with_routes(network() if others else without_routes(network(), "0.0.0.0/0"), refusing)
+    known = host(connected=frozenset(map(netaddr.IPAddress, connected)))
+    (check,) = (
+        c
+        for c in judge_routes(situation(net, host=known), {})
+        if c.description == "refusing routes"
+    )
+    assert ("ip route del" in check.hint) is deleted
+    assert check.hint.startswith("remove the route ")

@@ -5,19 +5,20 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 
+import netaddr
 import pytest
 
 from k3sfw_engine.checks.routes.route_check import judge_routes
-from k3sfw_engine.checks.suggested_commands import restart_k3s
+from k3sfw_engine.checks.suggested_commands import restart_k3s, route_in_words
 from k3sfw_engine.checks.verdicts import Status
 from k3sfw_engine.model.echo import Echo, EchoResult, PathEchoes
-from k3sfw_engine.model.interfaces_and_routes import Forwarding, Neighbour
+from k3sfw_engine.model.interfaces_and_routes import Forwarding, Interface, Neighbour
 from k3sfw_engine.port_tables.read_pillar import parse_tables
 from tests.unit.checks.routes.node_situations import (
     NODES,
-    SMALL,
     answering,
     by,
+    host,
     linked,
     network,
     only,
@@ -72,7 +73,9 @@ def test_a_forwarding_entry_to_a_stranger_is_left_to_flannel():
     assert (check.status, check.to) == (Status.NO_NEIGHBOUR, "a1")
     assert "go to 192.0.2.99, which is not a node in pillar" in check.evidence
     assert check.hint == (
-        "salt s1 cmd.run 'systemctl restart k3s'; if it stays so, enter 192.0.2.99 into k3s:nodes"
+        "salt s1 cmd.run 'systemctl restart k3s'; if it stays so, 192.0.2.99 is an address from "
+        "which flannel of a1 sends: set flannel-iface there, or add it to "
+        "k3s:nodes:a1:addresses; or it is a node that k3s:nodes lacks"
     )
 
 
@@ -88,11 +91,10 @@ def test_a_name_cannot_get_out_of_the_command_that_it_is_put_into():
     nodes = {**NODES, "a';reboot;'1": NODES["a1"]}
     del nodes["a1"]
     at = situation(nodes=nodes, peers=("a';reboot;'1",))
-    silent = PathEchoes(SMALL, Echo(1480, EchoResult.SILENT), 1400)
-    check = only(at, {"192.0.2.21": silent})
-    words = shlex.split(check.hint)
-    assert words[:3] == ["salt", "a';reboot;'1", "cmd.run"]
-    assert len(words) == 4
+    unreachable = PathEchoes(Echo(96, EchoResult.UNREACHABLE))
+    check = only(at, {"2001:db8::21": unreachable})
+    words = shlex.split(check.hint.partition(" if its minion answers")[0])
+    assert words == ["salt", "a';reboot;'1", "k3sfw.heal"]
 
 
 def test_a_neighbour_with_anothers_mac_is_set_right():
@@ -131,7 +133,6 @@ def test_a_peer_without_any_entry_is_unproven():
 @pytest.mark.parametrize(
     ("wrong", "status"),
     [
-        (route("10.42.3.0/24", kind="blackhole", metric=5), Status.NO_ROUTE),
         (route("10.42.3.128/25", kind="prohibit"), Status.NO_ROUTE),
         (route("10.42.3.64/26", "eth0", "192.0.2.10"), Status.WRONG_ROUTE),
     ],
@@ -139,15 +140,81 @@ def test_a_peer_without_any_entry_is_unproven():
 def test_a_route_beside_flannels_is_removed(wrong, status):
     check = only(situation(with_routes(network(), wrong)))
     assert (check.status, check.to) == (status, "a1")
-    assert check.hint.startswith("salt s1 cmd.run 'ip route del ")
-    assert str(wrong.destination) in check.hint
+    assert check.hint.endswith(f"ip route del {route_in_words(wrong)}'")
+
+
+def test_a_route_beside_flannels_that_the_kernel_does_not_take_is_not_wrong():
+    net = with_routes(network(), route("10.42.3.0/24", kind="blackhole", metric=5))
+    assert problems(situation(net)) == []
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"protocol": "bird"},
+        {"protocol": "dhcp"},
+    ],
+)
+def test_a_route_that_a_daemon_would_set_again_is_not_deleted(kept):
+    check = only(
+        situation(with_routes(network(), route("10.42.3.128/25", kind="prohibit", **kept)))
+    )
+    assert check.hint == "remove the route prohibit 10.42.3.128/25 where it is set"
+
+
+def test_a_route_over_which_something_is_connected_is_not_deleted():
+    wrong = route("10.42.3.64/26", "eth0", "192.0.2.10")
+    connected = host(connected=frozenset({netaddr.IPAddress("10.42.3.70")}))
+    check = only(situation(with_routes(network(), wrong), host=connected))
+    assert check.hint == "remove the route 10.42.3.64/26 via 192.0.2.10 dev eth0 where it is set"
+    net = with_routes(without_routes(network(), "10.42.3.0/24"), wrong)
+    assert "ip route" not in only(situation(net, host=connected)).hint
 
 
 def test_a_route_in_the_place_of_flannels_is_replaced_in_one_problem():
     net = without_routes(network(), "10.42.3.0/24")
     check = only(situation(with_routes(net, route("10.42.3.0/24", kind="blackhole"))))
     assert "instead there is blackhole 10.42.3.0/24" in check.evidence
-    assert " && ip route replace 10.42.3.0/24 via 10.42.3.0 dev flannel.1 onlink" in check.hint
+    assert check.hint == (
+        "salt s1 cmd.run 'ip route replace 10.42.3.0/24 via 10.42.3.0 dev flannel.1 onlink'"
+    )
+
+
+def direct(net, peer="192.0.2.21"):
+    """flannel leads to the pods of a neighbour by its node address, and has no entries for it."""
+    net = without_forwarding(without_neighbours(net, "10.42.3.0"), "192.0.2.21")
+    net = without_routes(net, "10.42.3.0/24")
+    return with_routes(
+        answering(net, **{"10.42.3.1": by("eth0", "192.0.2.11", peer)}),
+        route("10.42.3.0/24", "eth0", peer),
+    )
+
+
+def test_a_direct_route_to_the_pods_of_a_neighbour_is_flannels():
+    assert problems(situation(direct(network()))) == []
+    (check,) = (
+        c
+        for c in judge_routes(situation(direct(network())), {})
+        if (c.to, c.address) == ("a1", "10.42.3.0/24")
+    )
+    assert check.evidence == "via 192.0.2.21 dev eth0"
+
+
+def test_a_direct_route_to_an_unknown_neighbour_is_not_deleted():
+    found = [
+        c
+        for c in judge_routes(situation(direct(network(), "192.0.2.77")), {})
+        if c.status is not Status.OK
+    ]
+    assert {c.status for c in found} == {Status.UNPROVEN, Status.CONFLICT}
+    assert not [c for c in found if "ip route" in c.hint]
+
+
+def test_a_blackhole_for_a_part_of_a_direct_route_is_found():
+    net = with_routes(direct(network()), route("10.42.3.128/25", kind="blackhole"))
+    check = only(situation(net))
+    assert (check.status, check.to) == (Status.NO_ROUTE, "a1")
+    assert "ip route del blackhole 10.42.3.128/25" in check.hint
 
 
 def test_a_routing_rule_that_wins_over_the_main_table_is_seen_by_the_kernels_answer():
@@ -162,8 +229,21 @@ def test_an_overlay_that_sends_from_another_address_is_a_mismatch():
     details = {**overlay.details, "local": "192.0.2.199"}
     check = only(situation(linked(network(), "flannel.1", details=details)))
     assert (check.status, check.description) == (Status.SRC_MISMATCH, "overlay")
+    # The address has gone: flannel takes the present one when it starts.
+    assert check.hint == "salt s1 cmd.run 'systemctl restart k3s'"
+
+
+def test_an_overlay_that_sends_by_another_card_is_set_by_flannel_iface_and_not_by_ip():
+    net = network()
+    overlay = net.interfaces["flannel.1"]
+    second = Interface("eth1", True, True, 1500, "", (netaddr.IPNetwork("203.0.113.11/24"),))
+    net = replace(net, interfaces={**net.interfaces, "eth1": second})
+    details = {**overlay.details, "local": "203.0.113.11"}
+    check = only(situation(linked(net, "flannel.1", details=details)))
+    assert check.evidence.startswith("flannel.1 sends from 203.0.113.11, the address of eth1; ")
     assert check.hint == (
-        "salt s1 cmd.run 'ip link set flannel.1 type vxlan id 1 local 192.0.2.11'"
+        "set flannel-iface in K3s's configuration of every node to the interface of its node-ip, "
+        "and restart K3s; or add 203.0.113.11 to k3s:nodes:s1:addresses in pillar"
     )
 
 
@@ -179,6 +259,13 @@ def test_an_overlay_that_is_down_or_gone_is_one_problem(gone):
         Status.LINK_DOWN,
         "salt s1 cmd.run 'systemctl restart k3s'",
     )
+
+
+def test_k3s_is_restarted_by_the_name_that_its_service_has_here():
+    net = linked(network(), "flannel.1", up=False)
+    net = without_routes(net, "10.42.2.0/24", "10.42.3.0/24")
+    check = only(situation(net, host=host(k3s_service="k3s-edge")))
+    assert check.hint == "salt s1 cmd.run 'systemctl restart k3s-edge'"
 
 
 def test_on_an_agent_the_unit_is_that_of_an_agent():

@@ -39,7 +39,14 @@ def test_a_setting_that_is_off_is_set_by_the_state(name, shown):
 
 def test_a_setting_of_one_interface_is_set_by_its_own_command():
     check = only(situation(host=sysctls(**{"net/ipv4/conf/flannel.1/forwarding": "0"})))
-    assert check.hint == "salt s1 cmd.run 'sysctl -w net.ipv4.conf.flannel/1.forwarding=1'"
+    assert check.hint.endswith(
+        "until then: salt s1 cmd.run 'sysctl -w net.ipv4.conf.flannel/1.forwarding=1'"
+    )
+
+
+def test_an_interface_that_listens_to_routers_forwards_ipv6_all_the_same():
+    settings = {"net/ipv6/conf/eth0/forwarding": "0"}
+    assert problems(situation(host=sysctls(**settings))) == []
 
 
 def test_ipv6_settings_concern_only_a_cluster_with_ipv6_pods():
