@@ -98,22 +98,24 @@ def judge_pod_zone(at: NodeFacts, found: ObservedZones, name: str) -> Iterator[C
     yield at.check(None, "zone", Status.EXPOSED, Problem(f"{evidence}pod", fix))
 
 
+def has_own_guests(at: NodeFacts, name: str) -> bool:
+    """Whether only containers or virtual machines of this host are behind the interface."""
+    link = at.network.interfaces.get(name)
+    return link is not None and link.kind == "bridge" and link not in at.uplinks
+
+
+GUESTS_MAY = "nothing, if they may reach every port of this node"
+
+
 def judge_open_zone(
     at: NodeFacts, found: ObservedZones, name: str, zone: str, layers: Sequence[str]
 ) -> Check:
     """The verdict on an interface in a zone that accepts everything in these layers."""
     evidence = f"{name} is in zone {zone}{when(layers)}, which accepts everything: no row "
-    if _has_own_guests(at, name):
+    if has_own_guests(at, name):
         evidence += "restricts the containers or virtual machines behind that bridge"
-        fix = "nothing, if they may reach every port of this node"
-        return at.check(None, "zone", Status.CONFLICT, Problem(evidence, fix))
+        return at.check(None, "zone", Status.CONFLICT, Problem(evidence, GUESTS_MAY))
     kept = keep_ssh(at.host, found, STOCK_ZONE, layers)
     fix = at.run_here(*kept, *move_interface(name, STOCK_ZONE, layers))
     problem = Problem(f"{evidence}restricts anything", fix)
     return at.check(None, "zone", Status.EXPOSED, problem)
-
-
-def _has_own_guests(at: NodeFacts, name: str) -> bool:
-    """Whether only containers or virtual machines of this host are behind the interface."""
-    link = at.network.interfaces.get(name)
-    return link is not None and link.kind == "bridge" and link not in at.uplinks

@@ -111,6 +111,7 @@ ADVICE = {
     "k3s_not_running",
     "unknown_node_has_pods",
     "nothing_listens",
+    "guests_by_source",
     "rejected_on_the_way",
     "rows_of_peer_unknown",
     "no_listener_here",

@@ -13,7 +13,7 @@ from k3sfw_engine.checks.suggested_commands import (
     run_on,
     write_into_site,
 )
-from k3sfw_engine.checks.zone_of_interface import when
+from k3sfw_engine.checks.zone_of_interface import GUESTS_MAY, when
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.firewall_objects import ZONE
 from k3sfw_engine.model.rows import PortRange, Protocol
@@ -156,6 +156,14 @@ def allowed_by_source(
 
 def close_ssh(closing: str) -> str:
     return f"make sure that every client of ssh is among the sources of the row, then: {closing}"
+
+
+def guests_by_source(zone: str, source: str, bridge: str, layers: Iterable[str]) -> Problem:
+    return Problem(
+        f"zone {zone} accepts everything from {source}{when(layers)}, the containers behind "
+        f"{bridge}: no row restricts them",
+        GUESTS_MAY,
+    )
 
 
 def opened_to_more(zone: str, via: str, to: str, moment: str, rows: str, fix: str) -> Problem:

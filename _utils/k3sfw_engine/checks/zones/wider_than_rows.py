@@ -82,7 +82,14 @@ def _accepting(seen: ZoneFacts, zone: str) -> Iterator[Check]:
             continue
         networks = seen.networks_of(source)
         # A source that matches hosts of the cluster is judged with the sources.
-        if not seen.hosts_among(networks) and not seen.pods_among(networks):
+        if seen.hosts_among(networks) or seen.pods_among(networks):
+            continue
+        bridge = seen.guests_behind(networks) if networks else ""
+        if bridge:
+            # podman binds the networks of its containers to a zone, and needs them there.
+            problem = messages.guests_by_source(zone, source, bridge, bound_in)
+            yield seen.at.check(None, "zones", Status.CONFLICT, problem)
+        else:
             wider = [w for each in everything() for w in seen.allowed.wider(each, networks)]
             kept = seen.keeping_ssh(source, zone, bound_in)
             fix = messages.remove_source(seen.at.node.name, zone, source, bound_in, kept)

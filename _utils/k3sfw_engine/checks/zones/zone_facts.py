@@ -13,7 +13,7 @@ import netaddr
 
 from k3sfw_engine.checks.kept_ssh import keep_ssh_from
 from k3sfw_engine.checks.node_facts import NodeFacts
-from k3sfw_engine.checks.zone_of_interface import accepts_everything, zone_of
+from k3sfw_engine.checks.zone_of_interface import accepts_everything, has_own_guests, zone_of
 from k3sfw_engine.checks.zone_openings import parse_networks
 from k3sfw_engine.checks.zones.allowed_by_rows import AllowedByRows
 from k3sfw_engine.model.addresses import Networks
@@ -115,6 +115,16 @@ class ZoneFacts:
     def accepts(self, zone: str, layers: Iterable[str]) -> bool:
         """Whether the zone accepts everything in one of these layers."""
         return accepts_everything(self.found, zone, layers)
+
+    def guests_behind(self, networks: Networks) -> str:
+        """The bridge of this host's own containers that these networks are behind; or nothing."""
+        for name, link in sorted(self.at.network.interfaces.items()):
+            own = [address.cidr for address in link.addresses]
+            if has_own_guests(self.at, name) and all(
+                any(network in each for each in own) for network in networks
+            ):
+                return name
+        return ""
 
     def keeping_ssh(self, source: str, zone: str, layers: Iterable[str]) -> list[str]:
         """The commands that keep ssh open to a source that is removed from its zone."""

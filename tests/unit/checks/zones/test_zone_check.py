@@ -529,6 +529,49 @@ def test_containers_behind_a_bridge_in_such_a_zone_are_a_warning():
     assert check.hint.startswith("nothing, if")
 
 
+def test_the_network_of_podmans_containers_stays_in_its_zone():
+    trusted = {"target": "ACCEPT", "sources": ("10.88.0.0/16",)}
+    podman = link("podman0", "10.88.0.1/16", kind="bridge")
+    check = only(both(trusted=trusted), situation(podman))
+    assert (check.status, check.hint.split(",")[0]) == (Status.CONFLICT, "nothing")
+    # Without that bridge nothing says that they are containers of this host.
+    checks = judge_zones(situation(), both(trusted=trusted))
+    assert Status.EXPOSED in {each.status for each in checks}
+
+
+def test_an_uplink_leaves_an_open_zone_only_with_its_ssh():
+    found = both(trusted={"target": "ACCEPT", "interfaces": ("eth0",)})
+    at = replace(situation(), host=HostFacts(ssh_ports=frozenset((22, 2222))))
+    (problem,) = problems(found, at)
+    assert problem.endswith(
+        "Fix: salt s1 cmd.run 'firewall-cmd --zone=public --add-port=2222/tcp && firewall-cmd "
+        "--permanent --zone=public --add-port=2222/tcp && firewall-cmd --zone=public "
+        "--change-interface=eth0 && firewall-cmd --permanent --zone=public --change-interface=eth0'"
+    )
+
+
+def test_a_source_leaves_its_zone_only_with_its_ssh_and_opens_it_to_no_other():
+    found = facts(layer(trusted={"target": "ACCEPT", "sources": ("192.0.2.0/24",)}))
+    at = replace(situation(), host=HostFacts(ssh_ports=frozenset((2222,))))
+    (problem,) = problems(found, at)
+    assert problem.endswith(
+        "Fix: salt s1 cmd.run 'firewall-cmd --zone=public "
+        '--add-rich-rule="rule family=ipv4 source address=192.0.2.0/24 port port=2222 protocol=tcp '
+        'accept" && firewall-cmd --zone=trusted '
+        "--remove-source=192.0.2.0/24'"
+    )
+
+
+def test_a_row_of_ssh_does_not_close_the_zones_ssh_by_itself():
+    ssh = {"admin": {"protocol": "tcp", "port": 22, "source": "192.0.2.0/24"}}
+    at = situation(ports={"cluster": {}, "manager": ssh})
+    at = replace(at, host=HostFacts(ssh_ports=frozenset((22,))))
+    (problem,) = problems(facts(), at)
+    assert "Fix: make sure that every client of ssh is among the sources of the row, then: " in (
+        problem
+    )
+
+
 def test_a_zone_that_rejects_what_is_left_does_not_accept_everything():
     libvirt = {
         "target": "ACCEPT",
