@@ -17,6 +17,8 @@ k3s_settings_removed:
     - names:
       - /etc/sysctl.d/90-k3sfw.conf
       - /etc/NetworkManager/conf.d/90-k3sfw.conf
+      - /etc/NetworkManager/conf.d/zz-k3sfw.conf
+      - /etc/systemd/networkd.conf.d/90-k3sfw.conf
 
 k3s_firewall_recovery_removed:
   file.absent:

@@ -58,10 +58,11 @@ k3s_sysctl_{{ name }}:
 {%- endfor %}
 {%- if salt['file.file_exists']('/usr/sbin/NetworkManager') %}
 
-# Adds to the site's own list of unmanaged devices, and takes effect without a restart.
+# Adds to the site's own list of unmanaged devices, and takes effect without a restart. It is read
+# last: a file after it that sets the list with = would replace it.
 k3s_networkmanager:
   file.managed:
-    - name: /etc/NetworkManager/conf.d/90-k3sfw.conf
+    - name: /etc/NetworkManager/conf.d/zz-k3sfw.conf
     - makedirs: True
     - contents: |
         [keyfile]
@@ -69,12 +70,32 @@ k3s_networkmanager:
     - require_in:
       - k3sfw: k3s_routes
 
+# Its name in older versions.
+k3s_networkmanager_former:
+  file.absent:
+    - name: /etc/NetworkManager/conf.d/90-k3sfw.conf
+
 k3s_networkmanager_reload:
   cmd.run:
     - name: nmcli general reload conf
     - onlyif: nmcli -t general status
     - onchanges:
       - file: k3s_networkmanager
+    - require_in:
+      - k3sfw: k3s_routes
+{%- endif %}
+
+{%- if salt['file.find']('/run/systemd/netif/links', type='f') %}
+
+# From its next start on, networkd leaves the routes and rules of others alone.
+k3s_networkd:
+  file.managed:
+    - name: /etc/systemd/networkd.conf.d/90-k3sfw.conf
+    - makedirs: True
+    - contents: |
+        [Network]
+        ManageForeignRoutes=no
+        ManageForeignRoutingPolicyRules=no
     - require_in:
       - k3sfw: k3s_routes
 {%- endif %}

@@ -26,8 +26,10 @@ from k3sfw_engine.host.network_manager import managed_interfaces, read_connectio
 from k3sfw_engine.host.other_managers import (
     CLOUD_SETUP,
     UFW_FILE,
+    networkd_drops_routes,
     read_flannel_mtu,
     read_k3s_service,
+    read_nm_override,
     read_rule_files,
     text_of,
 )
@@ -119,6 +121,8 @@ def read_host(interfaces: Iterable[str], root: Path = Path("/")) -> HostFacts:
         chains=chains,
         rule_files=read_rule_files(root),
         managed=managed_interfaces(interfaces),
+        nm_override=read_nm_override(root),
+        networkd=networkd_drops_routes(root),
         flannel_mtu=read_flannel_mtu(root),
         cluster_dns=read_cluster_dns(data_folder(root)),
         ssh_ports=ssh_ports(),

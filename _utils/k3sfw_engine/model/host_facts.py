@@ -35,6 +35,10 @@ class HostFacts:
         The files and services that set rules of another firewall at boot.
     managed
         The interfaces that NetworkManager manages.
+    nm_override
+        The file that makes it manage them although k3s.routes says otherwise; empty if none does.
+    networkd
+        Whether systemd-networkd drops the routes of others when it starts.
     flannel_mtu
         The MTU that flannel assumed when it started; 0 if it does not run.
     cluster_dns
@@ -55,6 +59,8 @@ class HostFacts:
     chains: tuple[BaseChain, ...] = ()
     rule_files: tuple[str, ...] = ()
     managed: tuple[str, ...] = ()
+    nm_override: str = ""
+    networkd: bool = False
     flannel_mtu: int = 0
     cluster_dns: tuple[netaddr.IPAddress, ...] = ()
     ssh_ports: frozenset[int] = frozenset()

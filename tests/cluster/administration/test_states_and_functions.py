@@ -153,8 +153,8 @@ def test_a_highstate_brings_requirements_firewall_routes_and_schedule(applied):
     finally:
         for job in ("k3s_highstate", "k3s_heal"):
             applied.salt("s2", "schedule.delete", job)
-        for file in ("sysctl.d", "NetworkManager/conf.d"):
-            host.path(f"/etc/{file}/90-k3sfw.conf").unlink(missing_ok=True)
+        for file in ("sysctl.d/90-k3sfw.conf", "NetworkManager/conf.d/zz-k3sfw.conf"):
+            host.path(f"/etc/{file}").unlink(missing_ok=True)
         host.run(["sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward"])
 
 

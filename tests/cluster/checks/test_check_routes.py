@@ -38,7 +38,7 @@ def bare(applied):
             yield routes
     finally:
         for host in applied.nodes.values():
-            forget = "rm -f /etc/sysctl.d/90-k3sfw.conf /etc/NetworkManager/conf.d/90-k3sfw.conf"
+            forget = "rm -f /etc/sysctl.d/90-k3sfw.conf /etc/NetworkManager/conf.d/zz-k3sfw.conf"
             host.run(["sh", "-ec", f"{forget}; echo 0 > /proc/sys/net/ipv4/ip_forward"])
 
 
@@ -108,9 +108,8 @@ def _set(host, values):
 
 
 def test_k3s_routes_sets_missing_values_once_and_test_mode_touches_nothing(applied, wanting):
-    files = [
-        wanting.path(f"/etc/{name}/90-k3sfw.conf") for name in ("sysctl.d", "NetworkManager/conf.d")
-    ]
+    names = ("sysctl.d/90-k3sfw.conf", "NetworkManager/conf.d/zz-k3sfw.conf")
+    files = [wanting.path(f"/etc/{name}") for name in names]
     old, new = map(list, zip(*SETTINGS.values()))
     with applied.site(DUAL_STACK):
         dry = states(applied, "s2", test=True)
@@ -467,6 +466,26 @@ def test_a_network_manager_that_manages_the_cni_is_named_and_the_fix_makes_it_st
         overlay.type(problem)
         assert managed(host) & {"cni0", "flannel.1", "eth0"} == {"eth0"}
         assert overlay.problems() == {}
+
+
+def test_a_later_file_of_networkmanager_that_wins_is_named(overlay):
+    host = overlay.host("a2")
+    host.path("/etc/NetworkManager/conf.d").mkdir(exist_ok=True)
+    with network_manager(host):
+        for name, words in (
+            ("rke2-canal.conf", "unmanaged-devices=interface-name:cali*"),
+            ("zzz-site.conf", "unmanaged-devices=interface-name:site*"),
+        ):
+            host.path(f"/etc/NetworkManager/conf.d/{name}").write_text(f"[keyfile]\n{words}\n")
+        (problem,) = overlay.problems()["a2"]
+        assert "/etc/NetworkManager/conf.d/zzz-site.conf replaces the list" in problem
+        host.path("/etc/NetworkManager/conf.d/zzz-site.conf").unlink()
+        (problem,) = overlay.problems()["a2"]
+        overlay.type(problem)
+        # What is read before ours is kept.
+        assert managed(host) & {"cni0", "flannel.1", "eth0"} == {"eth0"}
+        assert overlay.problems() == {}
+        host.path("/etc/NetworkManager/conf.d/rke2-canal.conf").unlink()
 
 
 def test_an_enabled_ufw_is_one_conflict_and_the_fix_disables_it(overlay):

@@ -20,7 +20,7 @@ def network_manager(host):
     finally:
         host.kill("NetworkManager", signal.SIGKILL)
         host.run(["mount", "-o", "remount,rw", "/sys"])
-        for file in (conf / "NetworkManager.conf", conf / "conf.d/90-k3sfw.conf"):
+        for file in (conf / "NetworkManager.conf", conf / "conf.d/zz-k3sfw.conf"):
             file.unlink(missing_ok=True)
 
 

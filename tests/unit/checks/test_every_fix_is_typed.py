@@ -140,6 +140,7 @@ SITE = {
 NOT_TYPED = {
     "echo_not_sent": "it only lists the rules",
     "pod_route_overruled": "it only lists the routing rules",
+    "networkd_drops_routes": "it writes a file that networkd reads at its next start",
     "panic_mode": "it lifts what an operator wants, once the reason for it is gone",
     "forgotten_panic": "it lifts what an operator wants, once the reason for it is gone",
     "no_tailnet_route": "there is no tailnet here; K3s sets the same when it starts",

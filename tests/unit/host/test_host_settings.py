@@ -108,6 +108,53 @@ def test_a_file_of_rules_counts_if_an_enabled_service_loads_it(alone, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "line", "wins"),
+    [
+        ("rke2-canal.conf", "unmanaged-devices=interface-name:cali*", False),
+        ("zzz.conf", "unmanaged-devices=interface-name:cali*", True),
+        ("zzz.conf", "unmanaged-devices+=interface-name:cali*", False),
+        ("zzz.conf", "# unmanaged-devices=interface-name:cali*", False),
+    ],
+)
+def test_a_file_of_networkmanager_replaces_ours_if_it_is_read_later(
+    alone, tmp_path, name, line, wins
+):
+    write(tmp_path, f"etc/NetworkManager/conf.d/{name}", f"[keyfile]\n{line}\n")
+    expected = f"/etc/NetworkManager/conf.d/{name}" if wins else ""
+    assert read_host([], tmp_path).nm_override == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "drops"),
+    [
+        ({}, True),
+        ({"etc/systemd/networkd.conf": "ManageForeignRoutes=no"}, False),
+        (
+            {
+                "etc/systemd/networkd.conf.d/10-a.conf": "ManageForeignRoutes=no",
+                "usr/lib/systemd/networkd.conf.d/20-b.conf": "ManageForeignRoutes = yes",
+            },
+            True,
+        ),
+        (
+            {
+                "usr/lib/systemd/networkd.conf.d/20-b.conf": "ManageForeignRoutes=yes",
+                "etc/systemd/networkd.conf.d/20-b.conf": "ManageForeignRoutes=false",
+            },
+            False,
+        ),
+    ],
+)
+def test_networkd_drops_routes_of_others_unless_its_files_say_no(alone, tmp_path, files, drops):
+    for name, line in files.items():
+        write(tmp_path, name, f"[Network]\n{line}\n")
+    assert read_host([], tmp_path).networkd is False
+    write(tmp_path, "run/systemd/netif/links/1", "ADMIN_STATE=unmanaged\n")
+    write(tmp_path, "run/systemd/netif/links/2", "ADMIN_STATE=configured\n")
+    assert read_host([], tmp_path).networkd is drops
+
+
 # -- NetworkManager -------------------------------------------------------------------------------
 
 

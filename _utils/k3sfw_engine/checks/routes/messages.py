@@ -421,9 +421,22 @@ def chain_closes(chain: BaseChain, files: tuple[str, ...], accept_pods: str) -> 
     )
 
 
-def managed_by_nm(node: str, interfaces: str) -> Problem:
+def managed_by_nm(node: str, interfaces: str, override: str) -> Problem:
+    """``override`` is the file that replaces the list of k3s.routes."""
+    text = f"NetworkManager manages {interfaces}, and may remove their routes"
+    if not override:
+        return Problem(text, apply_routes(node))
     return Problem(
-        f"NetworkManager manages {interfaces}, and may remove their routes", apply_routes(node)
+        f"{text}: {override} replaces the list of unmanaged devices",
+        f"write unmanaged-devices+= in {override} of {node}, then nmcli general reload conf there",
+    )
+
+
+def networkd_drops_routes(node: str) -> Problem:
+    return Problem(
+        "systemd-networkd drops the routes to pods whenever it starts, as they are not its own "
+        "(ManageForeignRoutes, ManageForeignRoutingPolicyRules)",
+        apply_routes(node),
     )
 
 

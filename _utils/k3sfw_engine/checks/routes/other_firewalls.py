@@ -92,8 +92,15 @@ def judge_network_managers(at: NodeFacts) -> Iterator[Check]:
     """
     ours = sorted(set(at.host.managed) & at.cni)
     if ours:
-        problem = messages.managed_by_nm(at.node.name, ", ".join(ours))
-        yield at.check(None, "NetworkManager", Status.CONFLICT, problem, sls=ROUTES_SLS)
+        override = at.host.nm_override
+        problem = messages.managed_by_nm(at.node.name, ", ".join(ours), override)
+        sls = "" if override else ROUTES_SLS
+        yield at.check(None, "NetworkManager", Status.CONFLICT, problem, sls=sls)
+    uplinks = {link.name for link in at.uplinks}
+    # What goes by other devices is not networkd's, unless a .network file names them.
+    if at.host.networkd and any(route.device in uplinks for route in at.pod_routes):
+        problem = messages.networkd_drops_routes(at.node.name)
+        yield at.check(None, "systemd-networkd", Status.CONFLICT, problem, sls=ROUTES_SLS)
     if at.host.cloud_setup:
         problem = messages.cloud_setup_enabled(at.node.name)
         yield at.check(None, "nm-cloud-setup", Status.CONFLICT, problem)

@@ -17,9 +17,12 @@ from tests.unit.checks.routes.node_situations import (
     IPV4,
     drop,
     host,
+    network,
     only,
     problems,
+    route,
     situation,
+    with_routes,
     zones,
 )
 
@@ -196,6 +199,27 @@ def test_a_table_of_nftables_that_rejects_at_its_end_is_found_too():
     assert "by its last rule" in only(situation(host=host(chains=(chain,)))).evidence
     end = chain_end(parse_nft_filter(json.dumps({"nftables": listing[:2]})), "in")
     assert problems(situation(host=host(chains=(replace(chain, end=end),)))) == []
+
+
+def test_a_file_that_wins_over_ours_is_named():
+    override = "/etc/NetworkManager/conf.d/zzz.conf"
+    check = only(situation(host=host(managed=("cni0",), nm_override=override)))
+    assert override in check.evidence and override in check.hint
+    assert check.sls == ""
+
+
+def test_networkd_concerns_routes_by_the_nodes_own_link_only():
+    at = situation(host=host(networkd=True))
+    assert problems(at) == []
+    direct = with_routes(network(), route("10.42.9.0/24", "eth0", "192.0.2.12"))
+    found = [
+        c
+        for c in judge_routes(situation(direct, host=host(networkd=True)), {})
+        if c.description == "systemd-networkd"
+    ]
+    assert [(c.status, c.fix) for c in found] == [
+        (Status.CONFLICT, "salt s1 state.apply k3s.routes")
+    ]
 
 
 def test_ufw_and_its_chains_are_one_conflict():
