@@ -19,7 +19,7 @@ def foreign_object(layer: str, title: str) -> Problem:
 def unreadable_object(title: str) -> Problem:
     return Problem(
         f"the permanent {title} cannot be read, so it is not known whether k3sfw created it",
-        "look at its file below /etc/firewalld, then delete it",
+        "correct its file below /etc/firewalld: firewall-cmd --check-config says what is wrong",
     )
 
 

@@ -177,7 +177,7 @@ def test_a_damaged_file_of_ours_is_rewritten():
 
 def test_a_damaged_file_of_unknown_origin_is_refused_with_its_fix():
     host = Firewalld(damaged={(Kind.ZONE, "k3s")})
-    with pytest.raises(ForeignObject, match="permanent zone k3s cannot be read.*Fix: look at its"):
+    with pytest.raises(ForeignObject, match="zone k3s cannot be read.*Fix: correct its file"):
         make_plan(wanted(), host.observed())
 
 

@@ -169,7 +169,10 @@ def replies_dropped_here(own: str) -> Problem:
 
 
 def silent_overlay(own: str, peer: str, tunnel: str, claimed: bool) -> Problem:
-    look = f"{suggested_commands.check_ports(peer)} and {suggested_commands.check_routes(own)}"
+    look = (
+        f"{suggested_commands.check_ports(peer)} and {suggested_commands.check_routes(own)}; a "
+        f"switch or hypervisor between them may drop {tunnel}"
+    )
     return Problem(
         f"nothing comes back through the overlay, and {peer} rejects no {tunnel}",
         see=f"{look}; {_if_pods_moved(peer)}" if claimed else look,

@@ -443,5 +443,6 @@ def networkd_drops_routes(node: str) -> Problem:
 def cloud_setup_enabled(node: str) -> Problem:
     return Problem(
         "nm-cloud-setup is enabled: its routing rules take precedence over the routes to pods",
-        f"{run_on(node, CLOUD_SETUP_OFF)}, then reboot",
+        f"{run_on(node, CLOUD_SETUP_OFF)}, then reboot; more addresses of the node that it has set "
+        "are then set by hand",
     )
