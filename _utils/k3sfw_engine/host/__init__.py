@@ -31,6 +31,7 @@ nft_netlink           find and remove single nft tables over netlink, in microse
 iptables_save_restore iptables rules saved before a reload and restored after it
 nftables_service      what the end of nftables.service takes along when firewalld starts
 nft_tables_save_restore nft tables of others saved before that and restored after it
+iptables_programs     find iptables' programs for each kind of its tables
 nat                   destination NAT on this host, whichever program made it
 nat_iptables, nat_nft the two formats it is read from
 nat_redirections      follow packets through NAT chains, to find the ports that are redirected

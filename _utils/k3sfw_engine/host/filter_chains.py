@@ -18,6 +18,7 @@ import netaddr
 from k3sfw_engine.errors import EngineError, FirewalldUnavailable, Problem
 from k3sfw_engine.host import run_program
 from k3sfw_engine.host.defaults import IPTABLES_SAVE_NAT_SECONDS
+from k3sfw_engine.host.iptables_programs import Kind
 from k3sfw_engine.host.nat import find_iptables_save
 from k3sfw_engine.host.nft_command import base_chains, list_table
 from k3sfw_engine.model.filter_chains import ACCEPT, DROP, RETURN, ChainEnd, FilterRule, chain_end
@@ -92,7 +93,7 @@ def _legacy(family: int, unread: list[Problem]) -> Iterator[BaseChain]:
         yield BaseChain(table, name, _HOOKS[name], policy.lower(), end)
 
 
-def _saved(kind: str, family: int) -> str:
+def _saved(kind: Kind, family: int) -> str:
     program = "iptables-save" if family == 4 else "ip6tables-save"
     command = (*find_iptables_save(kind, program), "-t", "filter")
     done = run_program.run(*command, seconds=IPTABLES_SAVE_NAT_SECONDS)

@@ -13,7 +13,7 @@ from pathlib import Path
 from k3sfw_engine.errors import EngineError, FirewalldUnavailable, Problem
 from k3sfw_engine.host import run_program
 from k3sfw_engine.host.defaults import IPTABLES_SAVE_NAT_SECONDS
-from k3sfw_engine.host.flannel_files import data_folder
+from k3sfw_engine.host.iptables_programs import Kind, find_iptables
 from k3sfw_engine.host.nat_iptables import read_iptables_nat
 from k3sfw_engine.host.nat_nft import read_nft_nat
 from k3sfw_engine.host.nft_command import base_chains, list_table
@@ -24,8 +24,6 @@ from k3sfw_engine.model.nat import LocalAddresses, NatFacts, Redirection
 _OF_IPTABLES = {"ip nat": 4, "ip6 nat": 6}
 _NOT_NAT = ("inet firewalld", "ip raw", "ip6 raw", "ip mangle", "ip6 mangle")
 _LEGACY_TABLES = {4: "proc/net/ip_tables_names", 6: "proc/net/ip6_tables_names"}
-# K3s brings its own iptables for hosts without one, below its data folder.
-_AUX = "data/current/bin/aux"
 
 
 def read_redirections(here: LocalAddresses, root: Path = Path("/")) -> NatFacts:
@@ -81,7 +79,7 @@ def _words(path: Path) -> list[str]:
         return []
 
 
-def _saved(kind: str, family: int, here: LocalAddresses) -> frozenset[Redirection]:
+def _saved(kind: Kind, family: int, here: LocalAddresses) -> frozenset[Redirection]:
     program = "iptables-save" if family == 4 else "ip6tables-save"
     done = run_program.run(
         *find_iptables_save(kind, program), "-t", "nat", seconds=IPTABLES_SAVE_NAT_SECONDS
@@ -99,13 +97,11 @@ def _saved(kind: str, family: int, here: LocalAddresses) -> frozenset[Redirectio
     return read_iptables_nat(done.output.decode(errors="replace"), family, here)
 
 
-def find_iptables_save(kind: str, program: str) -> tuple[str, ...]:
+def find_iptables_save(kind: Kind, program: str) -> tuple[str, ...]:
     """The command that shows the rules of the ``nft`` or of the ``legacy`` kind."""
-    own = program.replace("tables-", f"tables-{kind}-")
-    for name, *words in ([own], [f"xtables-{kind}-multi", program], [program]):
-        path = run_program.find_program(name, str(data_folder() / _AUX))
-        if path is not None:
-            return (path, *words)
+    found = find_iptables(kind, program)
+    if found:
+        return found
     raise FirewalldUnavailable(
         f"{program} is not installed, so the ports that iptables' table nat redirects are not "
         "known",
