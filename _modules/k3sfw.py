@@ -347,7 +347,8 @@ def heal(test=None):
     Heal the damage that a killed firewalld or a full disk left, as far as k3sfw owns it: the
     leftover drop table of a reload in which firewalld was killed, which drops every new connection
     although firewalld reports that it is running; a file of ours that is unreadable, or that made
-    firewalld fall back to its stock rules.
+    firewalld fall back to its stock rules. The hostPorts of living pods, and so ServiceLB's, come
+    back if a reload or restart of a firewalld before 2.0 flushed their rules.
 
     Panic mode is never lifted, and a stopped firewalld is never started. Damage that is not ours is
     reported in ``notices`` with its fix, and not touched.

@@ -28,6 +28,7 @@ class Status(str, Enum):
 
     EXPOSED = ("exposed", Severity.FAIL)
     BLOCKED = ("blocked", Severity.FAIL)
+    LOST = ("lost", Severity.FAIL)
     LOCAL_BLOCK = ("local_block", Severity.FAIL)
     LINK_DOWN = ("link_down", Severity.FAIL)
     NO_ROUTE = ("no_route", Severity.FAIL)

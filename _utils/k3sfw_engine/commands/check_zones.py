@@ -13,6 +13,7 @@ from k3sfw_engine.checks.zones.zone_check import judge_zones
 from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.firewalld.service_definitions import read_services
 from k3sfw_engine.firewalld.zones import read_ipsets, read_permanent_zones, read_runtime_zones
+from k3sfw_engine.healing.lost_host_ports import find_lost_host_ports
 from k3sfw_engine.host.iproute import read_network
 from k3sfw_engine.host.ipvs import read_ipvs
 from k3sfw_engine.host.listeners import ssh_ports
@@ -68,6 +69,7 @@ def observe_zones(tables: Tables, name: str) -> tuple[NodeFacts, ObservedZones]:
         connections=read_connections(_worth_asking(network.interfaces)),
         redirected=read_redirections(_local_addresses(node, tables, network)),
         ipvs=read_ipvs(),
+        lost_host_ports=find_lost_host_ports(),
         strict_forward_ports=strict,
     )
 

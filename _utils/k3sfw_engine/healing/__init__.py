@@ -1,7 +1,8 @@
-"""Finds and repairs damage left by a killed firewalld or a full disk.
+"""Finds and repairs damage left by a killed or reloaded firewalld, or by a full disk.
 
 repair                what is damaged, and the order in which it is healed
 leftover_drop_table   the table of a reload in which firewalld was killed
+lost_host_ports       the rules of pods' hostPorts that a reload of firewalld flushed
 repair_files          our files that firewalld cannot load
 known_damage          the types: one damage, and the result of a repair
 messages              everything that healing says

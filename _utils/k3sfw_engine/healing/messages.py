@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from k3sfw_engine.errors import Problem
+from k3sfw_engine.model.host_ports import PodPorts
 from k3sfw_engine.standalone.undo.drop_table import DROP_TABLE
 
 _TABLE = f"the table inet {DROP_TABLE}"
@@ -120,4 +121,23 @@ def unreadable_without_copy(title: str, path: object) -> Problem:
         "copy of it and leaves it alone",
         "if it is k3sfw's, salt MINION state.apply k3s.firewall writes it anew; otherwise correct "
         f"{path}: firewall-cmd --check-config says what is wrong with it",
+    )
+
+
+# -- hostPorts ------------------------------------------------------------------------------------
+
+
+def host_ports_lost(pod: PodPorts) -> Problem:
+    return Problem(
+        f"the rules that redirect hostPort {', '.join(pod.targets)} to pod {pod.pod} are gone, as "
+        "after a reload or restart of a firewalld before 2.0",
+        _HEAL,
+    )
+
+
+def host_ports_stay_lost(reasons: Iterable[str]) -> Problem:
+    why = "; ".join(dict.fromkeys(reasons)) or "they disappear at once"
+    return Problem(
+        f"the rules of hostPorts are gone and cannot be written again ({why})",
+        "find out what writes iptables' table nat besides (iptables-save -t nat), then k3sfw.heal",
     )

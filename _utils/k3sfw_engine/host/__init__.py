@@ -32,6 +32,11 @@ iptables_save_restore iptables rules saved before a reload and restored after it
 nftables_service      what the end of nftables.service takes along when firewalld starts
 nft_tables_save_restore nft tables of others saved before that and restored after it
 iptables_programs     find iptables' programs for each kind of its tables
+cni_results           the pods with hostPorts, from the results that the CNI keeps
+living_pods           which of these pods live
+host_ports_in_iptables, host_ports_in_nft
+                      find hostPorts that lost the rules of either kind, and write them
+udp_flows             UDP flows that the kernel does not redirect any more, removed
 nat                   destination NAT on this host, whichever program made it
 nat_iptables, nat_nft the two formats it is read from
 nat_redirections      follow packets through NAT chains, to find the ports that are redirected

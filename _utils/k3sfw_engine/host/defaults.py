@@ -20,6 +20,16 @@ IPTABLES_SAVE_NAT_SECONDS = 10.0
 # owners have recreated them since.
 IPTABLES_KEPT_SECONDS = 900.0
 
+# How often the lost rules of hostPorts are tried to be written. Each attempt begins anew because
+# another program wrote into the same chains meanwhile.
+HOST_PORT_ATTEMPTS = 5
+
+# A conntrack that lists thousands of flows takes less.
+CONNTRACK_SECONDS = 10.0
+
+# The largest result of a pod's network that is read: real ones have some thousand bytes.
+CNI_RESULT_BYTES = 1 << 20
+
 # The kernel answers netlink at once, or it does not have what is asked.
 NETLINK_SECONDS = 5.0
 

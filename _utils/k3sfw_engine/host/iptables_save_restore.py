@@ -61,7 +61,7 @@ def put_back_iptables(folder: Path = KEPT) -> Iterator[str]:
         yield str(
             Problem(
                 f"the saved rules of iptables cannot be read ({error.strerror}: {error.filename})",
-                f"remove {folder}; if hostPorts are gone, recreate their pods",
+                f"remove {folder}",
             )
         )
         return
@@ -83,8 +83,7 @@ def _lost(program: str, reason: str) -> str:
         Problem(
             f"firewalld may have removed rules of other programs from {program}, and they could "
             f"not be restored ({reason})",
-            "restart the programs that made them (systemctl restart k3s or k3s-agent; recreate "
-            "pods with a hostPort)",
+            "restart the programs that made them (systemctl restart k3s or k3s-agent)",
         )
     )
 

@@ -26,9 +26,11 @@ _BATCH_BEGIN, _BATCH_END = 16, 17
 _BATCH_GENERATION = 1
 _GET_TABLE, _DELETE_TABLE, _GET_CHAIN, _GET_GENERATION = 1, 2, 4, 16
 _TABLE_NAME, _TABLE_HANDLE = 1, 4
-_CHAIN_TABLE, _CHAIN_NAME = 1, 3
+_CHAIN_TABLE, _CHAIN_NAME, _CHAIN_USE = 1, 3, 6
 _GENERATION_ID = 1
 _INET = 1
+# How the kernel numbers the families of IPv4 and IPv6.
+_FAMILIES = {4: 2, 6: 10}
 
 
 # The kernel has no nf_tables, so it has no table.
@@ -46,7 +48,7 @@ class NftTable:
 
 
 class NftNetlink:
-    """The kernel's tables of the family inet; a context manager.
+    """The kernel's tables, those of the family inet unless it is named; a context manager.
 
     Its methods raise ``FirewalldUnavailable`` if the tables cannot be read.
     """
@@ -90,8 +92,15 @@ class NftNetlink:
 
     def has_chain(self, table: str, chain: str) -> bool:
         """Whether the table has a chain of this name."""
-        names = attribute(_CHAIN_TABLE, _text(table)) + attribute(_CHAIN_NAME, _text(chain))
-        return self._ask(_GET_CHAIN, names) is not None
+        return self._ask(_GET_CHAIN, _chain(table, chain)) is not None
+
+    def uses_of_chain(self, family: int, table: str, chain: str) -> int:
+        """How many rules a chain of a table for IPv4 or IPv6 has, and how many jump to it.
+
+        0 too if there is no such chain.
+        """
+        answer = self._ask(_GET_CHAIN, _chain(table, chain), _FAMILIES[family]) or {}
+        return int.from_bytes(answer.get(_CHAIN_USE, b""), "big")
 
     def delete(self, table: NftTable, generation: int) -> bool:
         """Remove the table, unless any rule has changed since that generation; tell if it is gone.
@@ -121,9 +130,9 @@ class NftNetlink:
             raise _failed(what, OSError(number, os.strerror(number)))
         return True
 
-    def _ask(self, what: int, attributes: bytes) -> Mapping[int, bytes] | None:
+    def _ask(self, what: int, attributes: bytes, family: int = _INET) -> Mapping[int, bytes] | None:
         serial = next(self._serials)
-        message = _message(_SUBSYSTEM << 8 | what, serial, attributes, family=_INET)
+        message = _message(_SUBSYSTEM << 8 | what, serial, attributes, family=family)
         kind, payload = self._exchange(serial, message, "asked for its tables")
         if kind != ERROR:
             return dict(netlink.attributes(payload[4:]))
@@ -144,6 +153,10 @@ class NftNetlink:
                         return kind, payload
         except OSError as error:
             raise _failed(what, error) from error
+
+
+def _chain(table: str, chain: str) -> bytes:
+    return attribute(_CHAIN_TABLE, _text(table)) + attribute(_CHAIN_NAME, _text(chain))
 
 
 def _text(name: str) -> bytes:

@@ -25,6 +25,9 @@ critical_processes     processes and tunnels that an apply must not cut off, by 
 live_connections       what lives here: connections of peers, and sockets that wait for them
 nat                    ports that destination NAT redirects
 ipvs                   services that kube-proxy gave to the kernel's IPVS
+host_ports             the hostPorts of pods
+portmap_rules          iptables' rules of hostPorts, as the CNI plugin portmap writes them
+portmap_nft_rules      nft's rules of hostPorts, as the same plugin writes them
 packet_question        a packet to send, what came back, and packets that were recorded
 echo                   ICMP echoes, and what came back
 run_result             what a run changed, and the sentences about it for the operator

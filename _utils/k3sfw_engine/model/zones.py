@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from k3sfw_engine.model.firewall_objects import FirewalldObject
 from k3sfw_engine.model.host_facts import NmConnection
+from k3sfw_engine.model.host_ports import HostPorts
 from k3sfw_engine.model.ipvs import NO_IPVS, IpvsFacts
 from k3sfw_engine.model.nat import NatFacts
 
@@ -92,6 +93,8 @@ class ObservedZones:
         By interface, NetworkManager's connection; ``None`` if NetworkManager does not run.
     ipvs
         The services that kube-proxy serves by IPVS instead.
+    lost_host_ports
+        The living pods whose hostPorts no rule redirects any more.
     strict_forward_ports
         Whether firewalld filters forwarded packets even if DNAT of other programs redirected them.
     """
@@ -103,6 +106,7 @@ class ObservedZones:
     connections: Mapping[str, NmConnection] | None = None
     redirected: NatFacts = NatFacts()
     ipvs: IpvsFacts = NO_IPVS
+    lost_host_ports: HostPorts = HostPorts()
     strict_forward_ports: bool = False
 
     @property

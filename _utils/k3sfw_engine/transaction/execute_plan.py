@@ -34,6 +34,7 @@ from k3sfw_engine.firewalld.runtime import (
     tell_zones,
 )
 from k3sfw_engine.firewalld.trial_start import try_out
+from k3sfw_engine.healing.lost_host_ports import heal_host_ports_if_possible
 from k3sfw_engine.host.iptables_save_restore import keep_iptables, put_back_iptables
 from k3sfw_engine.model.firewall_objects import FirewalldObject, Kind, Objects, ours
 from k3sfw_engine.plan.make_plan import Plan
@@ -162,7 +163,9 @@ def _reload(bus: Bus, journal: Journal, plan: Plan, others: _Others) -> tuple[st
     execute(bus, [step for step in plan.steps if isinstance(step, Reload)])
     put_back_files(before)
     failed = put_back(bus, others.runtime, read_again(bus, others.runtime, others.permanent))
-    return (*failed, *put_back_iptables())
+    failed = (*failed, *put_back_iptables())
+    # A pod that started meanwhile has made chains anew that others share.
+    return (*failed, *heal_host_ports_if_possible().notices)
 
 
 def _change_in_force(bus: Bus, journal: Journal, plan: Plan, observed: Observed) -> Observed:

@@ -14,6 +14,7 @@ from k3sfw_engine.firewalld.runtime import observe
 from k3sfw_engine.firewalld.trial_start import try_out
 from k3sfw_engine.healing.known_damage import HealResult
 from k3sfw_engine.healing.leftover_drop_table import is_cut_off
+from k3sfw_engine.healing.lost_host_ports import heal_host_ports_if_possible
 from k3sfw_engine.healing.repair import heal_or_refuse
 from k3sfw_engine.host.iptables_save_restore import put_back_iptables
 from k3sfw_engine.host.lock import only_one
@@ -47,6 +48,7 @@ def run(
     Raises ``EngineError`` and its kinds; ``Undone`` if the change did not prove itself.
     """
     with nullcontext() if test else only_one():
+        ports = heal_host_ports_if_possible(test=test)
         notices = pending() if test else (*recover(), *put_back_iptables(), *put_back_nft_tables())
         health = heal_or_refuse(test=test) if is_cut_off() else HealResult()
         try:
@@ -57,8 +59,9 @@ def run(
                     health = heal_or_refuse(test=test)
                     if test:
                         # Only a firewalld that was healed would show what else differs.
-                        notices = (*notices, *health.sentences)
-                        return RunResult(health.differences, health.reloads, notices)
+                        notices = (*notices, *ports.sentences, *health.sentences)
+                        differences = joined(ports.differences, health.differences)
+                        return RunResult(differences, health.reloads, notices)
                     observed = observe(bus)
                 plan = guard(bus, observed, planner(bus, observed))
                 if plan.steps and not test:
@@ -67,14 +70,14 @@ def run(
                     notices += try_out(files_of_plan(plan)).notices
         except EngineError as error:
             if not test:
-                error.append_notes((*notices, *health.healed))
+                error.append_notes((*notices, *ports.healed, *health.healed))
             raise
         if options.confirm_within and not test:
             notices += waiting_notice()
     return RunResult(
-        joined(health.differences, _made_now(plan, options)),
+        joined((*ports.differences, *health.differences), _made_now(plan, options)),
         (*health.reloads, *plan.reloads),
-        (*notices, *health.sentences, *plan.notices),
+        (*notices, *ports.sentences, *health.sentences, *plan.notices),
         plan.meaning,
     )
 

@@ -6,9 +6,11 @@ from contextlib import contextmanager
 
 import pytest
 
+from lab.k3s import container_runtime
 from lab.wait import wait_until
 from tests.cluster.salt_views import Callers, Events, MinionLog, has_redis_rule, take_redis_rule
 from tests.firewalld_damage import has_drop_table, kill_firewalld_in_a_reload
+from tests.traefik_pod import answers, traefik
 
 pytestmark = [
     pytest.mark.cluster,
@@ -217,3 +219,28 @@ def test_a_node_whose_reload_died_is_healed_by_its_schedule_without_the_master(a
         )
         healed = [data for tag, data in events.new() if tag == "k3sfw/healed"]
     assert [each["id"] for each in healed] == [NODE]
+
+
+@pytest.mark.parametrize("job", ["scheduled", "healing"])
+def test_traefik_is_reached_again_after_a_reload_by_an_operator(applied, node, job, request):
+    client = applied.host("s1")
+    try:
+        with traefik(node, container_runtime.network(2)) as pod:
+            assert answers(client, node.ipv4)
+            node.run(["firewall-cmd", "--reload"])
+            assert not answers(client, node.ipv4)
+            changes = []
+
+            def is_told():
+                told = [data for tag, data in events.new() if tag.startswith("k3sfw/")]
+                changes.extend(data["data"]["changes"] for data in told)
+                return changes
+
+            with Events(applied.lab.master) as events:
+                request.getfixturevalue(job)
+                wait_until(lambda: answers(client, node.ipv4), "traefik is lost", timeout=60)
+                wait_until(is_told, "the master is not told", timeout=30)
+            target = changes[0]["kernel"]["hostPort 80/tcp of pod kube-system/svclb-traefik"]
+            assert f"{pod.addresses[0]}:8000" in target["new"]
+    finally:
+        container_runtime.remove_network(node)

@@ -32,6 +32,7 @@ WIREGUARD = "tests/cluster/checks/test_wireguard.py"
 ZONES = "tests/functional/test_zones_of_others.py"
 SSH = "tests/functional/test_fixes_keep_ssh.py"
 HEALING = "tests/functional/test_healing.py"
+HOST_PORTS = "tests/functional/test_host_ports.py"
 
 # The test that types it: the file, and words of the test or of its case.
 TYPED = {
@@ -92,6 +93,7 @@ TYPED = {
     "judge_open_zone": (SSH, "test_an_uplink_that_leaves_an_open_zone"),
     "left_by_dead_reload": (HEALING, "test_a_host_cut_off_by_a_firewalld_killed_in_a_reload"),
     "started_on_stock_rules": (HEALING, "test_a_firewalld_failed_by_our_file_runs_again"),
+    "host_ports_lost": (HOST_PORTS, "test_a_client_reaches_traefik_again_after_the_next_heal"),
     "unreadable": (HEALING, "test_a_damaged_file_of_ours_is_restored"),
 }
 
@@ -148,6 +150,7 @@ NOT_TYPED = {
     "host_down": "it forgets the key of a machine that has left for good",
     "strict_forward_ports": "firewalld has the setting from 2.3 on",
     "own_rules_are_gone": "firewalld is dead or has no rules; starting it is all that is left",
+    "host_ports_stay_lost": "the rules of the host keep changing while they are written",
     "drop_table_stays": "the rules of the host keep changing while it is read",
     "not_tried": "firewalld does not load; its log has to be read first",
     "nothing_of_ours": "firewalld does not load; its log has to be read first",

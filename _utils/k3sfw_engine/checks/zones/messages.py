@@ -222,6 +222,15 @@ def ports_open_past_rows(ports: Sequence[str], strict: bool) -> Problem:
     )
 
 
+def host_ports_lost(pod: str, targets: Mapping[str, Sequence[str]], fix: str) -> Problem:
+    ports = (f"{port} ({' and '.join(found)})" for port, found in targets.items())
+    return Problem(
+        f"no rule redirects {join_some(tuple(ports))} to pod {pod} any more, as after a reload or "
+        "restart of a firewalld before 2.0",
+        fix,
+    )
+
+
 def _redirect(redirections: Sequence[str]) -> str:
     return f"{' and '.join(redirections)} {'redirects' if len(redirections) == 1 else 'redirect'}"
 

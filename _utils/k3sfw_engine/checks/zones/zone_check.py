@@ -2,7 +2,8 @@
 
 The rows hold in every zone, and pods arrive in zone k3s. The check reports what works against that:
 an interface or a source that puts traffic of the cluster under other rules, a zone that is wider
-than the tables, interfaces that pods left behind, and ports that NAT redirects past every rule.
+than the tables, interfaces that pods left behind, ports that NAT redirects past every rule, and
+hostPorts that it does not redirect any more.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from k3sfw_engine.checks.verdicts import Check, Status, worst_first
 from k3sfw_engine.checks.zone_of_interface import judge_pod_zone, when
 from k3sfw_engine.checks.zones import messages
 from k3sfw_engine.checks.zones.bypassed_by_nat import judge_redirections
+from k3sfw_engine.checks.zones.lost_host_ports import judge_lost_host_ports
 from k3sfw_engine.checks.zones.needed_by_ipvs import judge_ipvs
 from k3sfw_engine.checks.zones.wider_than_rows import judge_wide_zones
 from k3sfw_engine.checks.zones.zone_facts import ZoneFacts
@@ -47,6 +49,7 @@ def judge_zones(
             *_leftovers(seen),
             *judge_redirections(seen),
             *judge_ipvs(seen),
+            *judge_lost_host_ports(seen),
             *_strict_forward_ports(seen),
         ]
     )

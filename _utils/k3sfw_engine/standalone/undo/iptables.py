@@ -2,7 +2,7 @@
 
 firewalld before 2.0 flushes all tables of iptables, whatever made the rules in them. The rules of
 kube-proxy and flannel come back within a minute; those of a pod's hostPort, and with them
-ServiceLB's, come back only with a new pod.
+ServiceLB's, come back only with a new pod or by ``healing/lost_host_ports``.
 https://github.com/rancher/rke2/issues/10469
 """
 
