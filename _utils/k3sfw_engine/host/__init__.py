@@ -17,7 +17,6 @@ tracked_packets       peers of UDP and of IP protocols, as the kernel tracks the
 ip_protocols_in_use   raw sockets, and the peers of IPsec
 tunnels_in_use        tunnels whose packets peers send: overlays of pods, and WireGuard
 tunnel_peers          the addresses to which each tunnel device sends
-live_connections      connections of ssh, Salt, etcd and the API server that must stay open
 connected_addresses   the far ends of all TCP connections
 listeners             processes that listen on this host, and the ports of ssh servers
 node_services         what serves ports here: listeners, tunnels, redirections
