@@ -254,7 +254,7 @@ class NodeFacts:
     @property
     def restart_k3s(self) -> str:
         """The command that restarts K3s on this node."""
-        return restart_k3s(self.node, self.host.k3s_service)
+        return restart_k3s(self.node, self.host.k3s_service, openrc=self.host.openrc)
 
     def run_here(self, *commands: str) -> str:
         """The command that runs shell commands on this node."""

@@ -81,14 +81,16 @@ def delete_key(node: str) -> str:
     return f"salt-key -d {shlex.quote(node)}"
 
 
-def restart_k3s(node: Node, service: str = "") -> str:
+def restart_k3s(node: Node, service: str = "", *, openrc: bool = False) -> str:
     """Restart K3s; flannel puts its routes and entries back only when it starts.
 
     service
         The name of its service, if it is known.
     """
-    usual = "k3s" if node.role is Role.SERVER else "k3s-agent"
-    return run_on(node.name, f"systemctl restart {shlex.quote(service or usual)}")
+    name = shlex.quote(service or ("k3s" if node.role is Role.SERVER else "k3s-agent"))
+    return run_on(
+        node.name, f"rc-service {name} restart" if openrc else f"systemctl restart {name}"
+    )
 
 
 def list_ruleset(node: str) -> str:

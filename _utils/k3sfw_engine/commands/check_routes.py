@@ -31,6 +31,7 @@ from k3sfw_engine.host.other_managers import (
     read_k3s_service,
     read_nm_override,
     read_rule_files,
+    runs_openrc,
     text_of,
 )
 from k3sfw_engine.host.overlay import read_overlay
@@ -127,6 +128,7 @@ def read_host(interfaces: Iterable[str], root: Path = Path("/")) -> HostFacts:
         cluster_dns=read_cluster_dns(data_folder(root)),
         ssh_ports=ssh_ports(),
         k3s_service=read_k3s_service(root),
+        openrc=runs_openrc(root),
         connected=read_connected_addresses(),
         ufw="ENABLED=yes" in text_of(root / UFW_FILE).splitlines(),
         cloud_setup=any((root / name).is_symlink() for name in CLOUD_SETUP),

@@ -35,18 +35,28 @@ def read_flannel_mtu(root: Path) -> int:
 
 # -- K3s's service --------------------------------------------------------------------------------
 
-# The first is where systemd keeps what is enabled, whatever its name (INSTALL_K3S_NAME).
+# First what is enabled, whatever its name (INSTALL_K3S_NAME).
 _K3S_UNITS = ("etc/systemd/system/*.wants/k3s*.service", "etc/systemd/system/k3s*.service")
+_K3S_SCRIPTS = ("etc/runlevels/*/k3s*", "etc/init.d/k3s*")
 _OURS = "k3sfw"
 
 
 def read_k3s_service(root: Path) -> str:
     """The name of the one service of K3s on this host; empty if there is none, or more than one."""
-    for pattern in _K3S_UNITS:
-        names = {path.stem for path in root.glob(pattern) if not path.name.startswith(_OURS)}
+    for pattern in _K3S_SCRIPTS if runs_openrc(root) else _K3S_UNITS:
+        found = [path.name for path in root.glob(pattern) if not path.name.startswith(_OURS)]
+        names = {name.removesuffix(".service") for name in found}
         if names:
             return names.pop() if len(names) == 1 else ""
     return ""
+
+
+def runs_openrc(root: Path) -> bool:
+    """Whether OpenRC starts K3s here: there is its script, and no systemd runs.
+
+    https://www.freedesktop.org/software/systemd/man/sd_booted.html
+    """
+    return not (root / "run/systemd/system").is_dir() and any(root.glob(_K3S_SCRIPTS[1]))
 
 
 # -- firewalls that are loaded from a file --------------------------------------------------------

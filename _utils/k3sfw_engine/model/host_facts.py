@@ -47,6 +47,8 @@ class HostFacts:
         The TCP ports of ssh servers.
     k3s_service
         The name of K3s's service here; empty if it is not known.
+    openrc
+        Whether OpenRC runs that service, and not systemd.
     connected
         The addresses of other hosts with which this one has a TCP connection.
     ufw, cloud_setup
@@ -65,6 +67,7 @@ class HostFacts:
     cluster_dns: tuple[netaddr.IPAddress, ...] = ()
     ssh_ports: frozenset[int] = frozenset()
     k3s_service: str = ""
+    openrc: bool = False
     connected: frozenset[netaddr.IPAddress] = frozenset()
     ufw: bool = False
     cloud_setup: bool = False

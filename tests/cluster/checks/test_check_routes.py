@@ -488,6 +488,23 @@ def test_a_later_file_of_networkmanager_that_wins_is_named(overlay):
         host.path("/etc/NetworkManager/conf.d/rke2-canal.conf").unlink()
 
 
+def test_tcp_that_is_lost_in_the_tunnel_is_found_although_echoes_pass(overlay):
+    lost = [
+        "nft add table inet theirs",
+        "nft 'add chain inet theirs in { type filter hook prerouting priority raw; }'",
+        "nft add rule inet theirs in iifname flannel.1 meta l4proto tcp drop",
+    ]
+    with overlay.cut("s2", *lost):
+        found = overlay.problems()
+        # s2 asks as well, and its answers are lost.
+        assert set(found) == set(NUMBERS)
+        (problem,) = found["a1"]
+        assert problem.startswith(
+            "no_answer overlay a1 -> s2 (10.42.2.0): echoes pass through flannel.1, and TCP does "
+        )
+    assert overlay.problems() == {}
+
+
 def test_an_enabled_ufw_is_one_conflict_and_the_fix_disables_it(overlay):
     host = overlay.host("s2")
     with overlay.cut("s2", "ufw --force enable"):

@@ -98,6 +98,19 @@ def test_the_service_of_k3s_is_found_by_what_is_enabled(alone, tmp_path, files, 
     assert read_host([], tmp_path).k3s_service == name
 
 
+def test_the_service_of_k3s_is_found_where_openrc_starts_it(alone, tmp_path):
+    write(tmp_path, "etc/init.d/k3s-edge", "")
+    write(tmp_path, "etc/init.d/k3s-agent", "")
+    levels = tmp_path / "etc/runlevels/default"
+    levels.mkdir(parents=True)
+    (levels / "k3s-edge").symlink_to("/etc/init.d/k3s-edge")
+    found = read_host([], tmp_path)
+    assert (found.k3s_service, found.openrc) == ("k3s-edge", True)
+    (tmp_path / "run/systemd/system").mkdir(parents=True)
+    found = read_host([], tmp_path)
+    assert (found.k3s_service, found.openrc) == ("", False)
+
+
 def test_a_file_of_rules_counts_if_an_enabled_service_loads_it(alone, tmp_path):
     write(tmp_path, "etc/iptables/rules.v4", "*filter\n")
     write(tmp_path, "etc/nftables.conf", "flush ruleset\n")

@@ -13,6 +13,7 @@ from k3sfw_engine.checks.suggested_commands import restart_k3s, route_in_words
 from k3sfw_engine.checks.verdicts import Status
 from k3sfw_engine.model.echo import Echo, EchoResult, PathEchoes
 from k3sfw_engine.model.interfaces_and_routes import Forwarding, Interface, Neighbour
+from k3sfw_engine.model.overlay import OverlayDevice, OverlayFacts
 from k3sfw_engine.port_tables.read_pillar import parse_tables
 from tests.unit.checks.routes.node_situations import (
     NODES,
@@ -266,6 +267,39 @@ def test_k3s_is_restarted_by_the_name_that_its_service_has_here():
     net = without_routes(net, "10.42.2.0/24", "10.42.3.0/24")
     check = only(situation(net, host=host(k3s_service="k3s-edge")))
     assert check.hint == "salt s1 cmd.run 'systemctl restart k3s-edge'"
+    check = only(situation(net, host=host(openrc=True)))
+    assert check.hint == "salt s1 cmd.run 'rc-service k3s restart'"
+
+
+def test_a_device_with_another_number_is_the_overlay_here():
+    """flannel.1 is not missed on a node whose flannel uses number 42."""
+    net = network()
+    renamed = {"flannel.1": "flannel.42"}
+    links = {
+        renamed.get(name, name): replace(link, name=renamed.get(name, name))
+        for name, link in net.interfaces.items()
+    }
+
+    def there(each):
+        return replace(each, device=renamed.get(each.device, each.device))
+
+    routes = [
+        replace(r, hops=tuple(there(hop) for hop in r.hops)) if r.hops else r for r in net.routes
+    ]
+    net = replace(
+        net,
+        interfaces=links,
+        routes=tuple(routes),
+        neighbours=tuple(map(there, net.neighbours)),
+        forwarding=tuple(map(there, net.forwarding)),
+        lookups={target: there(each) for target, each in net.lookups.items()},
+    )
+    device = OverlayDevice("flannel.42", "vxlan", 42, 4789, netaddr.IPAddress("192.0.2.11"))
+    at = replace(situation(net), overlay=OverlayFacts(devices=(device,)))
+    assert problems(at) == []
+    down = replace(at, network=linked(net, "flannel.42", up=False))
+    (check,) = (c for c in judge_routes(down, {}) if c.status is Status.LINK_DOWN)
+    assert check.evidence.startswith("flannel.42 is down")
 
 
 def test_on_an_agent_the_unit_is_that_of_an_agent():
