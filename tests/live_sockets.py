@@ -11,13 +11,17 @@ _PROGRAM = Path(__file__).with_name("held_sockets.py")
 
 
 @contextmanager
-def process(host, *arguments, name="exporter"):
-    """A process of this name with sockets, for the block."""
+def process(host, *arguments, name="exporter", inside=()):
+    """A process of this name with sockets, for the block.
+
+    inside
+        What goes before its command, to run it in a pod.
+    """
     # Linux names a process after its executable file.
     link = host.path(f"/run/{name}")
     if not link.exists():
         link.symlink_to(sys.executable)
-    command = [f"/run/{name}", str(_PROGRAM), *arguments]
+    command = [*inside, f"/run/{name}", str(_PROGRAM), *arguments]
     with ended(host.popen(command, stdout=PIPE)) as started:
         assert started.stdout.readline() == "ready\n"
         yield

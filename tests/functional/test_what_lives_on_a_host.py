@@ -9,6 +9,7 @@ from subprocess import DEVNULL
 import pytest
 import yaml
 
+from lab.k3s.pods import INSIDE, behind_a_bridge
 from lab.spec import HostSpec
 from lab.wait import wait_until
 from tests.functional.hosts import OUTSIDER, SERVER, standing
@@ -129,6 +130,17 @@ def test_what_pods_and_the_host_itself_use_is_not_listed(node, tables):
             with process(node.host, "reach", address, "tcp/9100"):
                 (notice,) = node.call("prepare", tables, **STARTING, test=True)["notices"]
                 assert "on which exporter waits" in notice
+
+
+def test_a_pod_is_known_by_its_bridge_where_pillar_has_another_network(node, tables):
+    node.host.stop_firewalld()
+    with (
+        behind_a_bridge(node.host, 1, patterns=(("10.44.{}.{}", "fd44::{}:{}"),)),
+        process(node.host, "wait", "tcp/7443", name="k3s-server"),
+        process(node.host, "reach", SERVER.ipv4, "tcp/7443", inside=INSIDE),
+    ):
+        (notice,) = node.call("prepare", tables, **STARTING, test=True)["notices"]
+        assert "this closes tcp/7443, on which k3s-server waits" in notice
 
 
 def test_a_zone_that_opens_a_port_keeps_it(node, outsider, tables):

@@ -6,6 +6,7 @@ constants are those of linux/xfrm.h.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from k3sfw_engine.model.protocol_names import protocol_of_number
 from k3sfw_engine.model.rows import WHOLE_PROTOCOLS, Protocol
 
 _RAW = (Path("/proc/net/raw"), Path("/proc/net/raw6"))
+_RAW_PROTOCOL = re.compile(r"^ *\d+: [0-9A-F]+:([0-9A-F]{4}) ", re.MULTILINE)
 # Ping, and neighbour discovery of IPv6: every host has them, and firewalld allows what it needs.
 _OF_EVERY_HOST = frozenset((1, 2, 58))
 
@@ -35,14 +37,13 @@ def read_raw_sockets() -> tuple[Protocol, ...]:
     found = set()
     for path in _RAW:
         try:
-            lines = path.read_text().splitlines()[1:]
+            text = path.read_text()
         except OSError:
             continue  # A kernel without IPv6.
-        for line in lines:
-            # Where other lists have the port, this one has the protocol.
-            number = int(line.split()[1].rpartition(":")[2], 16)
-            if number in WHOLE_PROTOCOLS - _OF_EVERY_HOST:
-                found.add(protocol_of_number(number))
+        # Where other lists have the port, this one has the protocol.
+        for number in _RAW_PROTOCOL.findall(text):
+            if int(number, 16) in WHOLE_PROTOCOLS - _OF_EVERY_HOST:
+                found.add(protocol_of_number(int(number, 16)))
     return tuple(sorted(found))
 
 
@@ -65,7 +66,7 @@ def read_ipsec_peers() -> Iterator[tuple[Protocol, netaddr.IPAddress, netaddr.IP
                     _address(body, _SOURCE, family),
                     _address(body, _DESTINATION, family),
                 )
-    except OSError:
+    except (OSError, struct.error):
         return
 
 

@@ -55,13 +55,12 @@ def read_tracked_packets() -> tuple[TrackedPackets, ...]:
         entries = dump(_NETLINK_NETFILTER, _GET_ENTRIES, struct.pack("!BBH", 0, 0, 0))
         found = map(_packets, itertools.islice(entries, TRACKED_ENTRIES))
         return tuple(dict.fromkeys(each for each in found if each is not None))
-    except (OSError, ValueError):
+    except (OSError, ValueError, IndexError):
         return ()
 
 
 def _packets(body: bytes) -> TrackedPackets | None:
-    about = dict(attributes(body[_HEADER:])).get(_ORIGINAL, b"")
-    parts = dict(attributes(about))
+    parts = dict(attributes(_first(body[_HEADER:], _ORIGINAL)))
     ports = dict(attributes(parts.get(_PORTS, b"")))
     number = ports.get(_NUMBER, b"\0")[0]
     if number == _UDP:
@@ -76,6 +75,11 @@ def _packets(body: bytes) -> TrackedPackets | None:
     if source is None or destination is None:
         return None
     return TrackedPackets(protocol, source, destination, port)
+
+
+def _first(data: bytes, kind: int) -> bytes:
+    """The first attribute of this kind; what follows is not unpacked."""
+    return next((value for found, value in attributes(data) if found == kind), b"")
 
 
 def _address(

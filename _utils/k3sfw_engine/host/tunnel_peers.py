@@ -34,6 +34,6 @@ def read_tunnel_peers() -> Mapping[str, frozenset[netaddr.IPAddress]]:
             name = names.get(_HEADER.unpack_from(body)[1], "")
             if not address.is_multicast():
                 found[name] = found.get(name, frozenset()) | {address}
-    except OSError:
+    except (OSError, struct.error):
         return {}
     return found
