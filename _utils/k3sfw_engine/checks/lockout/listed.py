@@ -12,9 +12,11 @@ from k3sfw_engine.checks.lockout import messages
 from k3sfw_engine.checks.lockout.defaults import PEERS_IN_A_SENTENCE
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.addresses import entry, without_contained
+from k3sfw_engine.model.critical_processes import CriticalService
 from k3sfw_engine.model.live_connections import LiveConnection, WaitingSocket
 from k3sfw_engine.model.rows import Protocol, SourceKind, Tables
 
+_EVERYONE = "['0.0.0.0/0', '::/0']"
 _NOT_IN_A_NAME = re.compile("[^a-z0-9]+")
 
 
@@ -43,8 +45,14 @@ def refused_sockets(sockets: Iterable[WaitingSocket]) -> Iterator[Problem]:
 
 
 def row_of(socket: WaitingSocket) -> str:
-    """A row that keeps the socket open to the nodes."""
+    """A row that keeps the socket open: to the nodes, as its peers are not known.
+
+    The nodes' own addresses may be those inside a WireGuard tunnel, and its packets come from
+    others. WireGuard answers none that it cannot authenticate.
+    """
     name = _name(socket.process, socket.protocol, socket.port)
+    if socket.service is CriticalService.WIREGUARD:
+        return messages.row("manager", name, _columns(socket.protocol, socket.port, _EVERYONE))
     columns = _columns(socket.protocol, socket.port, SourceKind.ANY.value)
     return messages.row("cluster", name, f"{columns}, destination: any")
 

@@ -182,12 +182,26 @@ def test_a_suggested_row_is_valid_and_keeps_the_peers(peers, source):
     assert never_allowed(flows, objects(kept), parsed(kept)) == ()
 
 
-@pytest.mark.parametrize("socket", [(UDP, 51899, "wg0"), (VRRP, None, "a raw socket of vrrp")])
-def test_a_suggested_row_opens_a_socket(socket):
-    waiting = WaitingSocket(*socket, CriticalService.WIREGUARD)
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        WaitingSocket(UDP, 51899, "wg0", CriticalService.WIREGUARD),
+        WaitingSocket(VRRP, None, "a raw socket of vrrp", CriticalService.VRRP),
+        WaitingSocket(TCP, 9253, "", None),
+    ],
+)
+def test_a_suggested_row_opens_a_socket(waiting):
     for problems in (refused_sockets((waiting,)), listed((), (waiting,), parsed())):
         ((path, columns),) = rows_of(problems).items()
         assert without_rule((waiting,), objects(changed(path, columns))) == ()
+
+
+def test_the_row_of_a_mesh_opens_it_to_addresses_outside_the_mesh():
+    waiting = WaitingSocket(UDP, 51899, "wg0", CriticalService.WIREGUARD)
+    ((path, columns),) = rows_of(refused_sockets((waiting,))).items()
+    kept = changed(path, columns)
+    flow = live(UDP, 51899, OUTSIDER)
+    assert never_allowed((flow,), objects(kept), parsed(kept)) == ()
 
 
 def test_each_port_is_one_line():
