@@ -42,7 +42,7 @@ try:
     from k3sfw_engine.host import dns as _dns
     from k3sfw_engine.model.protocol_names import parse_protocol as _parse_protocol
     from k3sfw_engine.model.rows import PortRange, Protocol, Role
-    from k3sfw_engine.port_tables import read_pillar as _read_pillar
+    from k3sfw_engine.port_tables import merge_pillar as _merge_pillar, read_pillar as _read_pillar
     from k3sfw_engine.transaction.commit_options import CommitOptions
     from k3sfw_engine.transaction.still_reachable import Proof
 
@@ -815,8 +815,9 @@ def _parse(refresh=True, peer_ports=False):
             for error in pillar["_errors"]
         )
     own_role = __grains__.get("k3s_role")
+    sources = {key: _plain(pillar[key]) for key in _merge_pillar.SOURCES if key in pillar}
     parsed = _read_pillar.parse_tables(
-        _plain(pillar.get("k3s")), minion_id=__opts__["id"], role=own_role
+        _merge_pillar.merge_pillar(sources), minion_id=__opts__["id"], role=own_role
     )
     return _replace(parsed, notices=(*parsed.notices, *_doubts())), Role(own_role.lower())
 

@@ -1,13 +1,12 @@
 #!py
 """
-``k3s:nodes``: the nodes in the cluster of the minion that this pillar is for, from the grains cache
-of the master.
+``k3sfw_claims``: the nodes in the cluster of the minion that this pillar is for, as they claim to
+be in the grains cache of the master. The engine merges ``k3s:nodes``, the site's pins, over them.
 
 The cache holds the grains of every accepted minion and drops them with its key. Unlike the mine, it
 needs no function to run on the minions first.
 """
 
-import copy
 import logging
 import time
 
@@ -29,7 +28,7 @@ LONGEST_CLAIM = 4096
 
 def run():
     """
-    Return ``k3s:nodes`` if the members of the cluster are known, and nothing if they are not: an
+    Return the claims if the members of the cluster are known, and nothing if they are not: an
     unknown cluster must not look like a cluster of one node.
     """
     own_id = __opts__["id"]
@@ -51,7 +50,7 @@ def run():
     # Accepted minions without cached grains, as after the cache was cleared or Salt was upgraded to
     # 3008. Each of them may be a node, so the list above may be incomplete.
     unheard = sorted(accepted - set(claims))
-    return {"k3s": {"nodes": nodes, **({"unheard_minions": unheard} if unheard else {})}}
+    return {"k3sfw_claims": {"nodes": nodes, **({"unheard_minions": unheard} if unheard else {})}}
 
 
 def _claim(grains):
@@ -77,9 +76,7 @@ def _node(claim):
     # A claim is passed on unchecked, even if it makes no sense: the engine reports the minion and
     # the value, and decides what follows. Dropped here, a live etcd member with broken grains would
     # be locked out by its peers; an error here would take the pillar from every node.
-    columns = {name: value for name, value in claim.items() if name != "cluster"}
-    # The claim is kept as it was, because a pin in the site's pillar may replace parts of it.
-    return {**columns, "claimed": copy.deepcopy(columns)}
+    return {name: value for name, value in claim.items() if name != "cluster"}
 
 
 def _claims_of(minion_ids):

@@ -1,13 +1,19 @@
 {#-
-  The rows of this minion's role: both tables, with the site's changes merged over them and without
-  the rows that open only the other role. The site is merged here and not by top.sls: from there,
-  the columns that it changes would also reach minions that do not hold the row.
+  The settings and the rows of this minion's role: the defaults with the site's own file,
+  k3s/site.sls, merged over them here, by one merge that no option of the master changes.
 
-  Rows that open only the other role are sent on request. check_ports asks for them with a grain
-  when it compiles its pillar, because an agent must know that a server's etcd has to reject it.
-  They are sent as peer_ports, open nothing, and are not kept by the minion. (The master remembers
-  the grain until the minion's next refresh.)
+  What is ours must never win over the site's values from other pillar files, git or another
+  environment, in whatever order and by whatever strategy Salt merges them. So it stands below a key
+  of its own, k3sfw_defaults, and the engine merges k3s over it. Only the rows stand below k3s, for
+  pillar.get k3s:ports to show them, where Salt merges in its default way and from one place.
+
+  The rows that open only the other role are left out, and with them the columns that the site
+  changes. They are sent on request. check_ports asks for them with a grain when it compiles its
+  pillar, because an agent must know that a server's etcd has to reject it. They are sent as
+  peer_ports, open nothing, and are not kept by the minion. (The master remembers the grain until
+  the minion's next refresh.)
 -#}
+{%- import_yaml "k3s/tables/settings.yaml" as settings %}
 {%- import_yaml "k3s/tables/cluster.yaml" as cluster %}
 {%- import_yaml "k3s/tables/manager.yaml" as manager %}
 {%- set text %}{% include "k3s/site.sls" ignore missing %}{% endset %}
@@ -15,8 +21,9 @@
 {%- if site is not mapping %}
 {{ raise("The pillar file k3s/site.sls is not a map. Fix: write it as in k3s/site.sls.example") }}
 {%- endif %}
+{%- do settings.update(cluster=grains.get("k3s_cluster", "default")) %}
 {%- set tables = dict(k3s=dict(ports=dict(cluster=cluster, manager=manager))) %}
-{%- set merged = salt["slsutil.merge"](tables, site) %}
+{%- set merged = salt["slsutil.merge"](tables, site, strategy="recurse", merge_lists=False) %}
 {%- set other_role = {"server": "agent", "agent": "server"}[grains["k3s_role"] | lower] %}
 {#- A value that is not a map is left to the engine, which reports it. #}
 {%- set peer_ports = {} %}
@@ -32,4 +39,13 @@
 {%- if grains.get("k3sfw_asks_for_peer_ports") and merged.k3s is mapping %}
 {%-   do merged.k3s.update({"peer_ports": peer_ports}) %}
 {%- endif %}
+{%- set is_plain = opts.get("pillar_source_merging_strategy", "smart") in ("smart", "recurse")
+      and "yamlex" not in opts.get("renderer", "") and not opts.get("pillar_merge_lists")
+      and not opts.get("ext_pillar") and opts["pillar_roots"] | length == 1 %}
+{%- set ours = dict(k3s=settings) %}
+{%- if not is_plain %}
+{%-   set ours = salt["slsutil.merge"](ours, {"k3s": merged.pop("k3s")}, strategy="recurse",
+        merge_lists=False) %}
+{%- endif %}
+{%- do merged.update(k3sfw_defaults=ours.k3s) %}
 {{ merged | json(sort_keys=False) }}

@@ -8,7 +8,8 @@ include:
 {%- macro now(path) %}
 {%-   if salt['file.file_exists'](sys ~ path) %}{{ salt['file.read'](sys ~ path) | trim }}{% endif %}
 {%- endmacro %}
-{%- set pods = (pillar.get('k3s') or {}).get('pod_cidrs') or ['10.42.0.0/16'] %}
+{%- set pods = (pillar.get('k3s') or {}).get('pod_cidrs')
+        or (pillar.get('k3sfw_defaults') or {}).get('pod_cidrs') or ['10.42.0.0/16'] %}
 {%- set ipv6 = ':' in pods | join(' ') %}
 {%- set links = [] %}
 {%- for name, link in salt['network.interfaces']().items() %}

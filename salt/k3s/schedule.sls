@@ -16,8 +16,7 @@ SETTINGS = {
 
 
 def run():
-    pillar = __pillar__.get("k3s")
-    schedule = pillar.get("schedule") if isinstance(pillar, dict) else None
+    schedule = _schedule()
     faults = _faults(schedule)
     if faults:
         # In the name as well: this state replaces its comment in test mode.
@@ -55,6 +54,18 @@ def run():
         "k3s_schedule": {"schedule.present": highstate},
         "k3s_schedule_heal": {"schedule.present": heal},
     }
+
+
+def _schedule():
+    # As the engine merges them: the site's values over the defaults, which have a key of their own.
+    merged = {}
+    for source in ("k3sfw_defaults", "k3s"):
+        tree = __pillar__.get(source) or {}
+        given = tree.get("schedule", {}) if isinstance(tree, dict) else tree
+        if not isinstance(given, dict):
+            return given
+        merged.update(given)
+    return merged
 
 
 def _faults(schedule):

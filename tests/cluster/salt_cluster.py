@@ -163,6 +163,15 @@ class Cluster:
             self._kept_site = None
             self._apply_site(names)
 
+    @contextmanager
+    def master_with(self, **settings):
+        """Restart the master with these settings for the block."""
+        self._restart_master(settings)
+        try:
+            yield
+        finally:
+            self._restart_master({})
+
     def join(self, spec, **config):
         """Add a node: host, minion (with this in its configuration) and modules."""
         host = self.lab.add_host(spec)
@@ -194,10 +203,7 @@ class Cluster:
 
     def start_daemons(self):
         master = self.lab.master
-        _write_config(master, "/etc/salt/master", daemons.master_config())
-        # Only the factory believes that it is open: else the factory would wait for keys to accept.
-        known = {"id": master.name, "conf_file": "/etc/salt/master", "open_mode": True}
-        self._begin(Master, "salt-master", master, known)
+        self._begin_master({})
         for host in self.nodes.values():
             self._begin_minion(host, {})
         daemons.wait_for_minions(master, list(self.nodes.values()), timeout=180)
@@ -276,6 +282,18 @@ class Cluster:
 
     def _on_master(self, *command):
         return self.lab.master.run(list(command), timeout=120, check=False)
+
+    def _begin_master(self, settings):
+        master = self.lab.master
+        _write_config(master, "/etc/salt/master", {**daemons.master_config(), **settings})
+        # Only the factory believes that it is open: else the factory would wait for keys to accept.
+        known = {"id": master.name, "conf_file": "/etc/salt/master", "open_mode": True}
+        self._begin(Master, "salt-master", master, known)
+
+    def _restart_master(self, settings):
+        self._daemons.pop(self.lab.master.name).terminate()
+        self._begin_master(settings)
+        daemons.wait_for_minions(self.lab.master, list(self.nodes.values()), timeout=120)
 
     def _begin_minion(self, host, config):
         # A minion's connection could otherwise use a port that a test is about to listen on.

@@ -90,9 +90,22 @@ class Site:
                 shutil.copytree(daemons.CHECKOUT / name, tree / name, ignore=_COMPILED)
         if release is not None:
             _unpack(RELEASES / f"k3sfw-{release}-py3-none-any.whl", tree)
+        self._serve_nodes_below_k3s(release is not None)
         shutil.rmtree(tree / "salt", ignore_errors=True)
         # With the links to the folders above.
         shutil.copytree(daemons.CHECKOUT / "salt", tree / "salt", symlinks=True)
+
+    def _serve_nodes_below_k3s(self, wanted):
+        """The pillar of a release, as far as its engine differs: it reads the nodes below k3s."""
+        file = self.lab.srv / "pillar/k3s/nodes.sls"
+        file.parent.mkdir(exist_ok=True)
+        file.unlink(missing_ok=True)
+        if wanted:
+            nodes = {
+                host.name: {"role": host.role, "addresses": [host.ipv4, host.ipv6]}
+                for host in self.nodes
+            }
+            file.write_text(json.dumps({"k3s": {"nodes": nodes}}))
 
     def sync(self):
         """Do what docs/upgrading.md says to bring it to the minions; what Salt told of it."""

@@ -1,5 +1,6 @@
 """From pillar to port tables: typed rows and nodes, or every fault at once.
 
+merge_pillar   the tree below k3s: the site's values over the defaults and over claims
 read_pillar    the entry: the whole tree below the key ``k3s``
 read_rows      the rows of both tables, and the operator's groups of addresses
 single_values  any single value: ports such as 2379-2380, networks, addresses, names, choices

@@ -1,5 +1,6 @@
 """The members of the cluster, and what the operator's own pillar file changes."""
 
+import json
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import pytest
 from lab.wait import wait_until
 from tests.cluster.packets import reach
 from tests.cluster.packets.tables import PORTS, ROWS, is_listed, opened_by
+from tests.paths import PILLAR
 from tests.reload_counter import counting_reloads
 
 pytestmark = pytest.mark.cluster
@@ -74,6 +76,64 @@ def test_clients_narrowed_to_networks_close_the_manager_to_all_others(applied, p
         packets.check(opened_by(ROWS, clients=("server", "agent")))
 
 
+def test_on_a_master_that_adds_lists_up_the_site_still_replaces_the_defaults(applied, packets):
+    nodes_only = ["192.0.2.0/26", "2001:db8::/122"]
+    with (
+        applied.master_with(pillar_merge_lists=True),
+        applied_with(applied, {"groups": {"clients": nodes_only}}),
+    ):
+        # Redis was open to every host that is not a client.
+        packets.check(opened_by(ROWS, clients=("server", "agent")))
+
+
+PIN = ["192.0.2.21", "2001:db8::21"]
+SITE = {
+    "groups": {"clients": ["192.0.2.0/26"]},
+    "nodes": {"a1": {"addresses": PIN}},
+    "pod_cidrs": ["10.244.0.0/16"],
+    "ports": {"manager": {"kafka": {"enabled": False}, "redis": {"source": ["clients", "pods"]}}},
+}
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"pillar_merge_lists": True},
+        {"pillar_source_merging_strategy": "recurse", "pillar_merge_lists": True},
+        {"pillar_source_merging_strategy": "aggregate"},
+        {"pillar_source_merging_strategy": "overwrite"},
+        {"pillar_source_merging_strategy": "none"},
+        {"ext_pillar_first": True, "ext_pillar": [{"cmd_yaml": "echo {}"}]},
+        {"pillarenv_from_saltenv": True},
+        {"pillar_roots": {"base": ["/srv/pillar", str(PILLAR)], "site": ["/srv/pillar-of-site"]}},
+    ],
+    ids=str,
+)
+def test_the_site_wins_on_a_master_with(settings, applied):
+    own = applied.host("m").path("/srv/pillar-of-site")
+    in_environment = "pillar_roots" in settings
+    if in_environment:
+        own.mkdir()
+        (own / "top.sls").write_text("site: {'*': [own]}")
+        (own / "own.sls").write_text(json.dumps({"k3s": SITE}))
+    with (
+        applied.master_with(**settings),
+        claimed(applied, "a1", "k3s_node_ips", [*PIN, "192.0.2.66"]),
+        applied.site(None if in_environment else {"k3s": SITE}),
+    ):
+        assert applied.apply(["s1"], test=True)["s1"]["result"] is None
+        assert applied.salt(["s1"], "k3sfw.nodes")["s1"]["a1"]["addresses"] == PIN
+        rows = {row["name"]: row for row in applied.salt(["s1"], "k3sfw.rows")["s1"]}
+        assert "kafka" not in rows and {"etcd", "grafana", "redis"} <= set(rows)
+        assert rows["redis"]["source"] == "clients,pods"
+        script = applied.salt(["s1"], "k3sfw.script")["s1"]
+        assert "192.0.2.0/26" in script and "192.0.2.66" not in script
+        redis = [line for line in script.splitlines() if '"6379"' in line]
+        assert redis and all("source" in line for line in redis)
+        assert "10.244.0.0/16" in script and "10.42.0.0/16" not in script
+
+
 WITHOUT_VXLAN = [row for row in ROWS if row[1] != "8472"]
 
 
@@ -116,7 +176,7 @@ def claimed(cluster, name, grain, value):
         return cluster.salt_run("cache.grains", name)[name][grain] == wanted
 
     true = cluster.salt_run("cache.grains", name)[name][grain]
-    cluster.salt([name], "grains.set", grain, value)
+    cluster.salt([name], "grains.set", grain, value, force=True)
     try:
         wait_until(lambda: is_known(value), f"{name}'s claim did not reach the master", timeout=20)
         yield

@@ -6,72 +6,17 @@ import json
 import os
 import stat
 import time
-from pathlib import Path
 
 import pytest
-import salt.config
-import salt.pillar
 from salt._logging.impl import shutdown_temp_handler
-from salt.cache import Cache
-from salt.version import __version_info__
 
-from tests.paths import PILLAR
+from tests.unit.salt.pillar_master import Master, claims
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _no_deferred_log():
     """Keep Salt from writing its warnings later to a stderr that pytest has closed."""
     shutdown_temp_handler()
-
-
-def claims(role, *addresses, **more):
-    return {"k3s_role": role, "k3s_cluster": "default", "k3s_node_ips": list(addresses), **more}
-
-
-class Master:
-    """A master's folders and configuration, used through Salt's own cache and pillar."""
-
-    def __init__(self, folder):
-        (folder / "site/k3s").mkdir(parents=True)
-        self.site = folder / "site/k3s/site.sls"
-        settings = {
-            "root_dir": str(folder),
-            "pillar_roots": {"base": [str(folder / "site"), str(PILLAR)]},
-        }
-        (folder / "master").write_text(json.dumps(settings))
-        self.opts = salt.config.master_config(str(folder / "master"))
-        self.keys = Path(self.opts["pki_dir"], "minions")
-        self.keys.mkdir(parents=True)
-        self.cached = Path(self.opts["cachedir"])
-        self.cache = Cache(self.opts)
-
-    def accept(self, *minions):
-        for minion in minions:
-            (self.keys / minion).write_text("a public key")
-
-    def hear(self, minion, grains, age=60):
-        """Accept a minion, and cache its grains as of ``age`` seconds ago."""
-        self.accept(minion)
-        if __version_info__ >= (3008,):
-            self.cache.store("grains", minion, grains)
-        else:
-            self.cache.store(f"minions/{minion}", "data", {"grains": grains, "pillar": {}})
-        heard = time.time() - age
-        os.utime(self.entry(minion), (heard, heard))
-
-    def entry(self, minion):
-        return next(p for p in self.cached.rglob("*.p") if minion in (p.stem, p.parent.name))
-
-    @property
-    def shared(self):
-        return self.cached / "k3sfw/nodes.p"
-
-    def pillar(self, minion, grains):
-        compiled = salt.pillar.Pillar(dict(self.opts), grains, minion, "base").compile_pillar()
-        return json.loads(json.dumps(compiled))["k3s"]
-
-    def nodes(self, minion="s1", grains=None):
-        return self.pillar(minion, grains or claims("server", "192.0.2.11")).get("nodes")
 
 
 @pytest.fixture
@@ -100,7 +45,7 @@ def test_the_nodes_are_those_of_the_minions_own_cluster(master):
 
 def test_a_single_server_without_cached_grains_is_a_complete_cluster(master):
     master.accept("s1")
-    pillar = master.pillar("s1", claims("server", "192.0.2.11"))
+    pillar = master.tree()
     assert pillar["nodes"] == {"s1": entry("server", "192.0.2.11")}
     assert "unheard_minions" not in pillar
 
@@ -131,7 +76,7 @@ def test_a_rejected_minion_is_not_a_node_even_if_its_grains_are_cached(master):
 
 def test_accepted_minions_without_cached_grains_are_listed(master):
     master.accept("s1", "x2", "x1")
-    pillar = master.pillar("s1", claims("server", "192.0.2.11"))
+    pillar = master.tree()
     assert list(pillar["nodes"]) == ["s1"]
     assert pillar["unheard_minions"] == ["x1", "x2"]
 
@@ -178,7 +123,7 @@ def test_a_broken_cache_entry_costs_one_minion_and_not_the_others(master):
     master.hear("s2", claims("server", "192.0.2.12"))
     master.hear("s3", claims("server", "192.0.2.13"))
     master.entry("s3").write_bytes(b"\xc1")
-    pillar = master.pillar("s1", claims("server", "192.0.2.11"))
+    pillar = master.tree()
     assert sorted(pillar["nodes"]) == ["s1", "s2"]
     assert pillar["unheard_minions"] == ["s3"]
 
@@ -206,6 +151,19 @@ def test_a_pin_wins_and_the_claim_is_kept_beside_it(master):
     claimed = {"role": "server", "addresses": ["192.0.2.66"]}
     assert nodes["a1"] == {**pins["a1"], "claimed": claimed}
     assert nodes["a2"] == pins["a2"]
+
+
+def test_a_claim_that_equals_its_pin_is_pinned(master):
+    master.accept("s1")
+    master.hear("a1", claims("agent", "192.0.2.21"))
+    master.site.write_text(json.dumps({"k3s": {"nodes": {"a1": {"addresses": ["192.0.2.21"]}}}}))
+    assert master.nodes()["a1"]["claimed"] == {"role": "agent"}
+
+
+def test_each_claim_stands_in_the_pillar_once(master):
+    master.accept("s1")
+    master.hear("a1", claims("agent", "192.0.2.121"))
+    assert json.dumps(master.pillar("s1", claims("server", "192.0.2.11"))).count("192.0.2.121") == 1
 
 
 def test_pod_networks_are_included_where_known_and_a_pin_wins(master):

@@ -9,6 +9,7 @@ import salt.config
 import salt.pillar
 from salt._logging.impl import shutdown_temp_handler
 
+from k3sfw_engine.port_tables.merge_pillar import merge_pillar
 from k3sfw_engine.port_tables.read_pillar import parse_tables
 from tests.paths import PILLAR
 from tests.unit.samples import CLUSTER_TABLE, MANAGER_TABLE
@@ -47,8 +48,8 @@ def rendered(tmp_path):
 
 @pytest.fixture
 def pillar_of(rendered):
-    """Return the pillar below k3s for a role."""
-    return lambda role, site=None: rendered({"k3s_role": role}, site)["k3s"]
+    """Return the tree below k3s as the engine reads it, for a role."""
+    return lambda role, site=None: merge_pillar(rendered({"k3s_role": role}, site))
 
 
 def rows_of(table):
@@ -111,7 +112,7 @@ def test_a_minion_without_a_role_gets_nothing(rendered):
 
 
 def test_the_cluster_has_the_defaults_of_k3s_and_the_name_of_the_grain(rendered):
-    pillar = rendered({"k3s_role": "agent", "k3s_cluster": "east: #1"})["k3s"]
+    pillar = merge_pillar(rendered({"k3s_role": "agent", "k3s_cluster": "east: #1"}))
     assert pillar["cluster"] == "east: #1"
     assert pillar["pod_cidrs"] == ["10.42.0.0/16"]
     assert pillar["service_cidrs"] == ["10.43.0.0/16"]
@@ -192,7 +193,7 @@ def test_a_value_that_is_not_a_map_is_left_to_the_engine(ports, pillar_of):
 def test_a_broken_site_file_is_an_error_and_not_an_empty_site(site, rendered):
     pillar = rendered({"k3s_role": "server"}, site)
     assert any("k3s.ports" in error for error in pillar["_errors"])
-    assert "ports" not in pillar["k3s"]
+    assert not {"k3s", "k3sfw_defaults"} & set(pillar)
 
 
 def test_a_masterless_minion_knows_only_the_pinned_nodes(pillar_of):
