@@ -817,7 +817,10 @@ def _parse(refresh=True, peer_ports=False):
     own_role = __grains__.get("k3s_role")
     sources = {key: _plain(pillar[key]) for key in _merge_pillar.SOURCES if key in pillar}
     parsed = _read_pillar.parse_tables(
-        _merge_pillar.merge_pillar(sources), minion_id=__opts__["id"], role=own_role
+        _merge_pillar.merge_pillar(sources),
+        minion_id=__opts__["id"],
+        role=own_role,
+        several_masters=_has_several_masters(),
     )
     return _replace(parsed, notices=(*parsed.notices, *_doubts())), Role(own_role.lower())
 
@@ -871,6 +874,14 @@ def _masters():
         return []
     configured = __opts__.get("master_ip") or __opts__.get("master") or []
     return [configured] if isinstance(configured, str) else list(configured)
+
+
+def _has_several_masters():
+    # Salt replaces the list with the master in use, and keeps it under these names.
+    lists = [__opts__.get(name) for name in ("master", "master_list", "local_masters")]
+    return bool(__opts__.get("multimaster")) or any(
+        isinstance(masters, list) and len(masters) > 1 for masters in lists
+    )
 
 
 def _master_addresses():

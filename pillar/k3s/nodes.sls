@@ -21,9 +21,15 @@ log = logging.getLogger(__name__)
 OWN_BANK = __version_info__ >= (3008,)
 # The cache entry that pillars share, and the layout of what is stored there.
 SHARED = ("k3sfw", "nodes")
-LAYOUT = 2
+LAYOUT = 3
 # A claim is copied into the pillar of every node, so one minion must not claim a megabyte.
 LONGEST_CLAIM = 4096
+DAY = 24 * 60 * 60
+# A node is heard with every state run. After so many days without any it is probably gone.
+DAYS_OF_SILENCE = 30
+# As long is a minion taken for a node of which nothing is known. Nodes that run report within an
+# hour; a week leaves time for those that are switched off.
+DAYS_OF_DOUBT = 7
 
 
 def run():
@@ -38,19 +44,35 @@ def run():
     accepted = set(matched["minions"])
     if own_id not in accepted:
         return {}  # salt-ssh: this master has no key of this host, nor of its peers
-    claims = _claims_of(accepted - {own_id})
-    # The cached grains of this minion are older than these: they are written after the pillar.
-    claims[own_id] = _claim(__grains__)
     cluster = __grains__.get("k3s_cluster", "default")
-    nodes = {
-        minion_id: _node(claim)
-        for minion_id, claim in sorted(claims.items())
+    heard, unheard, doubted = _minions(accepted, own_id)
+    nodes = _members(heard, cluster)
+    found = {
+        "nodes": {name: _node(claim) for name, (_stamp, claim) in nodes.items()},
+        # Accepted minions without cached grains, as after the cache was cleared or Salt was
+        # upgraded to 3008. Each of them is or may be a node, so the list above is incomplete.
+        "unheard_minions": sorted({*_members(unheard, cluster), *doubted}),
+        "silent_minions": _silent(nodes, own_id),
+        # Of masters above each other, each has the grains of the minions that report to it.
+        "other_masters": bool(__opts__.get("order_masters"))
+        or __opts__.get("syndic_master") not in (None, "", "masterofmasters"),
+    }
+    return {"k3sfw_claims": {key: value for key, value in found.items() if value}}
+
+
+def _members(minions, cluster):
+    return {
+        name: (stamp, claim)
+        for name, (stamp, claim) in sorted(minions.items())
         if claim and claim["cluster"] == cluster
     }
-    # Accepted minions without cached grains, as after the cache was cleared or Salt was upgraded to
-    # 3008. Each of them may be a node, so the list above may be incomplete.
-    unheard = sorted(accepted - set(claims))
-    return {"k3sfw_claims": {"nodes": nodes, **({"unheard_minions": unheard} if unheard else {})}}
+
+
+def _silent(nodes, own_id):
+    """The days since the other nodes were heard, if they are many."""
+    now = time.time()
+    days = {name: int((now - stamp) / DAY) for name, (stamp, _claim) in nodes.items() if stamp}
+    return {name: many for name, many in days.items() if many >= DAYS_OF_SILENCE and name != own_id}
 
 
 def _claim(grains):
@@ -79,12 +101,41 @@ def _node(claim):
     return {name: value for name, value in claim.items() if name != "cluster"}
 
 
-def _claims_of(minion_ids):
-    # Reading the grains of all minions for the pillar of each takes quadratic time. So each pillar
-    # shares its answer with the next one, which reads only the entries written since then.
+def _minions(accepted, own_id):
+    """
+    ``{minion: (time of its cache entry, claim)}`` of those that are in the cache, the same of those
+    that were, and the minions of which nothing has ever been known.
+
+    Reading the grains of all minions for the pillar of each takes quadratic time. So each pillar
+    shares its answer with the next one, which reads only the entries written since then. It is also
+    the memory of who was a node: minions that never were one leave no doubt about the members.
+    """
     cache = Cache(__opts__)  # not its factory, which may return a copy that is some seconds old
-    known = _shared(cache)
-    claims, stamped = {}, {}
+    shared = _shared(cache)
+    known = {name: each for name, each in shared.get("claims", {}).items() if name in accepted}
+    heard = _heard(cache, accepted - {own_id}, known)
+    # The cached grains of this minion are older than these: they are written after the pillar.
+    own = _claim(__grains__)
+    heard[own_id] = known.get(own_id) if [own] == known.get(own_id, [])[1:] else [0, own]
+    unheard = {name: each for name, each in known.items() if name not in heard}
+    # A minion that was never heard has never been in an ipset, so nothing depends on it. Only when
+    # this memory begins is that not known.
+    now = int(time.time())
+    strangers = accepted - set(heard) - set(known)
+    doubted = shared.get("doubted", dict.fromkeys(strangers, now))
+    doubted = {
+        name: since
+        for name, since in doubted.items()
+        if name in strangers and now - since < DAYS_OF_DOUBT * DAY
+    }
+    fresh = {"layout": LAYOUT, "claims": {**unheard, **heard}, "doubted": doubted}
+    if fresh != shared:
+        _share(cache, fresh)
+    return heard, unheard, doubted
+
+
+def _heard(cache, minion_ids, known):
+    heard = {}
     for minion_id in minion_ids.intersection(cache.list("grains" if OWN_BANK else "minions")):
         entry = ("grains", minion_id) if OWN_BANK else (f"minions/{minion_id}", "data")
         now = int(time.time())
@@ -92,25 +143,18 @@ def _claims_of(minion_ids):
         if stamp is None:
             continue
         if known.get(minion_id, (None,))[0] == stamp:
-            claims[minion_id] = known[minion_id][1]
-        else:
-            grains = _cached_grains(cache, entry)
-            if not grains:
-                continue
-            claims[minion_id] = _claim(grains)
-        # Stamps are whole seconds: an entry this young can change without a new stamp.
-        if stamp + 1 < now:
-            stamped[minion_id] = [stamp, claims[minion_id]]
-    if stamped != known:
-        _share(cache, stamped)
-    return claims
+            heard[minion_id] = known[minion_id]
+        elif grains := _cached_grains(cache, entry):
+            # Stamps are whole seconds: an entry this young can change without a new stamp.
+            heard[minion_id] = [stamp if stamp + 1 < now else 0, _claim(grains)]
+    return heard
 
 
 def _shared(cache):
     try:
         shared = cache.fetch(*SHARED)
-        return shared["claims"] if shared.get("layout") == LAYOUT else {}
-    except Exception:  # missing or unreadable: it is only a copy, and is written again
+        return shared if shared.get("layout") == LAYOUT else {}
+    except Exception:  # missing or unreadable: nothing is known yet, and it is written again
         return {}
 
 
@@ -123,8 +167,8 @@ def _cached_grains(cache, entry):
         return None
 
 
-def _share(cache, stamped):
+def _share(cache, fresh):
     try:
-        cache.store(*SHARED, {"layout": LAYOUT, "claims": stamped})
+        cache.store(*SHARED, fresh)
     except Exception:  # a full disk slows the next pillar down, but fails none
         log.warning("The list of nodes that pillars share cannot be stored", exc_info=True)

@@ -6,6 +6,7 @@ read_rows      the rows of both tables, and the operator's groups of addresses
 single_values  any single value: ports such as 2379-2380, networks, addresses, names, choices
 read_nodes     the nodes of the cluster with their roles, pinned by hand or claimed
 believed_addresses   which claimed addresses of nodes are believed: each identifies one node
+membership     what else the master knows of its minions, and what it cannot know
 read_pod_networks   the pod network of each node
 messages       the sentences about claims
 findings       faults, notices and doubts, collected while reading; values made legible

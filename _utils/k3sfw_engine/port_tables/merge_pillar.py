@@ -17,7 +17,7 @@ CLAIMS = "k3sfw_claims"
 # What the pillar needs of the keys at its top.
 SOURCES = (ROOT, DEFAULTS, CLAIMS)
 # What the master says of the minions besides their claims.
-_OF_THE_MASTER = ("unheard_minions",)
+_OF_THE_MASTER = ("unheard_minions", "silent_minions", "other_masters")
 
 
 def merge_pillar(pillar: Mapping[str, Any]) -> object:

@@ -89,5 +89,34 @@ def pin_against_claim(name: str, pin: Role, claim: str) -> Problem:
     )
 
 
+def unheard_minions(names: Sequence[str]) -> str:
+    """Minions that are or may be nodes, and of which the master holds no grains."""
+    return (
+        f"the master holds no grains of the accepted minions {some(names)}; start them once, or "
+        "delete their keys"
+    )
+
+
+def silent_nodes(silent: Sequence[tuple[str, int]]) -> Problem:
+    """Nodes with the days since the master heard them, the longest first."""
+    each = [f"{name} for {days} days" for name, days in silent]
+    name = shlex.quote(silent[0][0])
+    return Problem(
+        f"{NODES}: the master has not heard {some(each)}, and they still count as nodes: a host "
+        "that gets such an address is let in as a node",
+        f"if the host is gone, salt-key -d {name} on the master; if it runs, salt {name} "
+        "saltutil.refresh_pillar",
+    )
+
+
+def several_masters() -> Problem:
+    """A list of nodes by one of several masters."""
+    return Problem(
+        f"{NODES}: this cluster has several masters, and each knows only the minions that report "
+        "to it; a list that lacks the nodes of another master looks complete",
+        f"set {ROOT}:firewall:expected_nodes in k3s/site.sls to the number of nodes",
+    )
+
+
 def _claims(claims: Claims) -> str:
     return some([f"{name} claims {address}" for name, address in claims], "claims")

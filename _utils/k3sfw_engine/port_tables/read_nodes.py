@@ -21,7 +21,6 @@ from k3sfw_engine.port_tables.single_values import (
     each,
     mapping,
     refuse_unknown_keys,
-    text,
 )
 
 _PATH = messages.NODES
@@ -118,21 +117,6 @@ def _unless_claimed(
 
 def _is_claimed(entry: _NodeEntry, column: str) -> bool:
     return column in entry.claimed and entry.columns.get(column) == entry.claimed[column]
-
-
-def note_unheard_minions(found: Findings, value: object, nodes: tuple[Node, ...]) -> None:
-    """Note accepted minions of which the master holds no grains: each may be a node."""
-    path = f"{ROOT}:unheard_minions"
-    if not isinstance(value, (list, tuple)):
-        found.fault(path, f"{short(value)} is not a list of minion ids")
-        return
-    named = [text(found, f"{path}:{index}", item) for index, item in enumerate(value)]
-    silent = sorted(set(named) - {node.name for node in nodes})
-    if silent:
-        found.unsure.append(
-            f"the master holds no grains of the accepted minions {', '.join(silent)}; start "
-            "them once, or delete their keys"
-        )
 
 
 def refuse_wrong_role(found: Findings, minion_id: str, role: str | None, entries: object) -> None:

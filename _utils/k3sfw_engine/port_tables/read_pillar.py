@@ -14,13 +14,13 @@ from k3sfw_engine.model.rows import ROOT, FlannelBackend, Node, PodsFrom, Tables
 from k3sfw_engine.port_tables.believed_addresses import Trust
 from k3sfw_engine.port_tables.defaults import POD_CIDRS, SERVICE_CIDRS
 from k3sfw_engine.port_tables.findings import Findings, short
+from k3sfw_engine.port_tables.membership import note_membership
 from k3sfw_engine.port_tables.read_nodes import (
-    note_unheard_minions,
     read_nodes,
     refuse_wrong_role,
 )
 from k3sfw_engine.port_tables.read_pod_networks import read_pod_networks
-from k3sfw_engine.port_tables.read_rows import read_groups, read_ports, read_tables
+from k3sfw_engine.port_tables.read_rows import read_groups, read_peer_ports, read_ports
 from k3sfw_engine.port_tables.single_values import (
     boolean,
     choice,
@@ -32,7 +32,8 @@ from k3sfw_engine.port_tables.single_values import (
 
 _KEYS = {
     *("cluster", "flannel_backend", "pod_cidrs", "service_cidrs", "ports", "peer_ports"),
-    *("groups", "nodes", "unheard_minions", "node_cidrs", "firewall"),
+    *("groups", "nodes", "node_cidrs", "firewall"),
+    *("unheard_minions", "silent_minions", "other_masters"),
     "schedule",  # k3s.schedule reads it; here it only must not be taken for a spelling error.
 }
 
@@ -45,7 +46,9 @@ class _FirewallSettings(NamedTuple):
     allow_lockout: bool
 
 
-def parse_tables(pillar: object, *, minion_id: str, role: str | None) -> Tables:
+def parse_tables(
+    pillar: object, *, minion_id: str, role: str | None, several_masters: bool = False
+) -> Tables:
     """Turn the pillar tree below ``k3s`` into ``Tables``.
 
     pillar
@@ -54,6 +57,8 @@ def parse_tables(pillar: object, *, minion_id: str, role: str | None) -> Tables:
         The node that the tables are for; it must be one of the nodes.
     role
         The role that this node's grain gives, ``None`` if it has none.
+    several_masters
+        Whether this minion has several masters, each with its own list of nodes.
 
     Raises ``BadTables`` with every fault that was found.
     """
@@ -65,18 +70,14 @@ def parse_tables(pillar: object, *, minion_id: str, role: str | None) -> Tables:
     cluster = text(found, f"{ROOT}:cluster", tree.get("cluster", "default"))
     flannel = tree.get("flannel_backend", "vxlan")
     backend = choice(found, f"{ROOT}:flannel_backend", flannel, FlannelBackend)
-    own = Findings()
-    pod_cidrs = networks(own, f"{ROOT}:pod_cidrs", tree.get("pod_cidrs", POD_CIDRS))
-    found.add(own)
-    services = tree.get("service_cidrs", SERVICE_CIDRS)
-    service_cidrs = networks(found, f"{ROOT}:service_cidrs", services)
+    pod_cidrs = _networks(found, tree, "pod_cidrs", POD_CIDRS)
+    service_cidrs = _networks(found, tree, "service_cidrs", SERVICE_CIDRS)
     groups = read_groups(found, tree.get("groups", {}))
     rows = read_ports(found, tree, groups, backend)
-    peer_rows = None
-    if "peer_ports" in tree:
-        peer_rows = read_tables(found, f"{ROOT}:peer_ports", tree["peer_ports"], groups, backend)
-    nodes = _nodes(found, tree, minion_id, () if own.faults else pod_cidrs, service_cidrs)
+    peer_rows = read_peer_ports(found, tree, groups, backend)
+    nodes = _nodes(found, tree, minion_id, pod_cidrs, service_cidrs)
     firewall = _firewall(found, tree.get("firewall", {}), nodes)
+    note_membership(found, tree, nodes, several_masters, firewall.expected_nodes)
     refuse_wrong_role(found, minion_id, role, tree.get("nodes"))
     if found.faults or backend is None:
         raise BadTables(found.faults)
@@ -106,6 +107,16 @@ def _no_pillar(minion_id: str) -> Fault:
     )
 
 
+def _networks(
+    found: Findings, tree: Mapping[Any, Any], key: str, default: tuple[str, ...] = ()
+) -> Networks:
+    """The networks below a key; none at all if one of them cannot be read."""
+    own = Findings()
+    read = networks(own, f"{ROOT}:{key}", tree.get(key, default))
+    found.add(own)
+    return () if own.faults else read
+
+
 def _nodes(
     found: Findings,
     tree: Mapping[Any, Any],
@@ -113,13 +124,9 @@ def _nodes(
     pod_cidrs: Networks,
     service_cidrs: Networks,
 ) -> tuple[Node, ...]:
-    node_cidrs: Networks = ()
-    if "node_cidrs" in tree:
-        node_cidrs = networks(found, f"{ROOT}:node_cidrs", tree["node_cidrs"])
+    node_cidrs = _networks(found, tree, "node_cidrs") if "node_cidrs" in tree else ()
     nodes = read_nodes(found, tree, Trust(minion_id, node_cidrs, (*pod_cidrs, *service_cidrs)))
-    nodes = read_pod_networks(found, nodes, tree.get("nodes"), pod_cidrs)
-    note_unheard_minions(found, tree.get("unheard_minions", ()), nodes)
-    return nodes
+    return read_pod_networks(found, nodes, tree.get("nodes"), pod_cidrs)
 
 
 def _firewall(found: Findings, value: object, nodes: tuple[Node, ...]) -> _FirewallSettings:

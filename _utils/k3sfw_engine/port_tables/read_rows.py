@@ -89,10 +89,19 @@ def read_ports(
                 found.fault(
                     f"{path}:{table}", "is missing", f"{include}, or write {{}} for no rows"
                 )
-    return read_tables(found, path, value, groups, backend)
+    return _tables(found, path, value, groups, backend)
 
 
-def read_tables(
+def read_peer_ports(
+    found: Findings, tree: Mapping[object, object], groups: Groups, backend: FlannelBackend | None
+) -> tuple[Row, ...] | None:
+    """Read ``k3s:peer_ports``, the rows of the other role, which are there on request only."""
+    if "peer_ports" not in tree:
+        return None
+    return _tables(found, f"{ROOT}:peer_ports", tree["peer_ports"], groups, backend)
+
+
+def _tables(
     found: Findings, path: str, value: object, groups: Groups, backend: FlannelBackend | None
 ) -> tuple[Row, ...]:
     """Read the rows of both tables, without those switched off or for another backend."""

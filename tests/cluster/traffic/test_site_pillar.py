@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lab.wait import wait_until
+from tests.cluster.claims import claimed
 from tests.cluster.packets import reach
 from tests.cluster.packets.tables import PORTS, ROWS, is_listed, opened_by
 from tests.paths import PILLAR
@@ -166,20 +166,3 @@ def applied_with(cluster, k3s):
         cluster.converge(*ASKED)
         assert set(reloads().values()) == {0}
         yield
-
-
-@contextmanager
-def claimed(cluster, name, grain, value):
-    """A node with a false claim, as an attacker on the node could make it send."""
-
-    def is_known(wanted):
-        return cluster.salt_run("cache.grains", name)[name][grain] == wanted
-
-    true = cluster.salt_run("cache.grains", name)[name][grain]
-    cluster.salt([name], "grains.set", grain, value, force=True)
-    try:
-        wait_until(lambda: is_known(value), f"{name}'s claim did not reach the master", timeout=20)
-        yield
-    finally:
-        cluster.salt([name], "grains.delkey", grain)
-        wait_until(lambda: is_known(true), f"{name} did not take its claim back", timeout=20)

@@ -156,6 +156,30 @@ def test_a_membership_that_is_complete_leaves_no_doubt(tree):
     assert parsed(tree).unsure == ()
 
 
+@pytest.mark.parametrize(
+    ("several", "firewall", "told"),
+    [(True, {}, True), (True, {"expected_nodes": 5}, False), (False, {}, False)],
+)
+def test_several_masters_are_told_of_unless_the_number_of_nodes_is_known(several, firewall, told):
+    tables = parse_tables(
+        pillar(firewall=firewall), minion_id="s1", role="server", several_masters=several
+    )
+    assert any("k3s:firewall:expected_nodes" in notice for notice in tables.notices) is told
+    assert tables.unsure == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "path"),
+    [
+        ("silent_minions", ["s2"], "k3s:silent_minions"),
+        ("silent_minions", {"s2": "40"}, "k3s:silent_minions:s2"),
+        ("other_masters", "yes", "k3s:other_masters"),
+    ],
+)
+def test_what_the_master_cannot_have_said_is_refused(key, value, path):
+    assert set(faults(pillar(**{key: value}))) == {path}
+
+
 def test_an_unknown_key_does_not_hide_what_is_wrong_with_the_known_ones():
     nodes = {**NODES, "s2": {**NODES["s2"], "role": "master", "zone": "public"}}
     assert set(faults(pillar(nodes=nodes))) == {"k3s:nodes:s2:role", "k3s:nodes:s2:zone"}

@@ -70,3 +70,15 @@ class Master:
 
     def nodes(self, minion="s1", grains=None):
         return self.tree(minion, grains).get("nodes")
+
+    def forget_grains(self, *minions):
+        """Clear these minions' cached grains, as salt-run cache.clear_grains does."""
+        for minion in minions:
+            self.entry(minion).unlink()
+
+    def age_doubts(self, days):
+        """Let the days pass since the memory of nodes began."""
+        shared = self.cache.fetch("k3sfw", "nodes")
+        for minion in shared["doubted"]:
+            shared["doubted"][minion] -= days * 24 * 60 * 60
+        self.cache.store("k3sfw", "nodes", shared)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import time
 
 import pytest
 from salt._logging.impl import shutdown_temp_handler
 
+from k3sfw_engine.model.rows import Role
+from k3sfw_engine.port_tables.read_pillar import parse_tables
 from tests.unit.salt.pillar_master import Master, claims
 
 
@@ -47,7 +50,7 @@ def test_a_single_server_without_cached_grains_is_a_complete_cluster(master):
     master.accept("s1")
     pillar = master.tree()
     assert pillar["nodes"] == {"s1": entry("server", "192.0.2.11")}
-    assert "unheard_minions" not in pillar
+    assert set(pillar) & {"unheard_minions", "silent_minions", "other_masters"} == set()
 
 
 def test_current_grains_win_over_cached_ones(master):
@@ -74,11 +77,115 @@ def test_a_rejected_minion_is_not_a_node_even_if_its_grains_are_cached(master):
     assert list(master.nodes()) == ["s1"]
 
 
-def test_accepted_minions_without_cached_grains_are_listed(master):
+def unheard(master):
+    return master.tree().get("unheard_minions", [])
+
+
+def test_minions_that_are_silent_when_the_memory_begins_may_be_nodes_for_a_week(master):
     master.accept("s1", "x2", "x1")
-    pillar = master.tree()
-    assert list(pillar["nodes"]) == ["s1"]
-    assert pillar["unheard_minions"] == ["x1", "x2"]
+    assert unheard(master) == ["x1", "x2"]
+    master.age_doubts(6)
+    assert unheard(master) == ["x1", "x2"]
+    master.age_doubts(2)
+    assert unheard(master) == []
+
+
+def test_a_key_that_is_accepted_later_and_never_heard_leaves_no_doubt(master):
+    master.accept("s1")
+    master.nodes()
+    master.accept("ghost")
+    assert unheard(master) == []
+
+
+def test_a_node_whose_grains_are_cleared_leaves_a_doubt_and_no_other_minion_does(master):
+    master.accept("s1")
+    master.hear("s2", claims("server", "192.0.2.12"))
+    master.hear("printer", {"os": "Debian"})
+    master.hear("far", claims("agent", "192.0.2.91", k3s_cluster="east"))
+    master.nodes()
+    master.forget_grains("s2", "printer", "far")
+    # The second pillar knows it from what the first one has stored.
+    for _pillar in range(2):
+        assert list(master.nodes()) == ["s1"]
+        assert unheard(master) == ["s2"]
+    master.age_doubts(400)
+    assert unheard(master) == ["s2"]
+    master.hear("s2", claims("server", "192.0.2.12"))
+    assert unheard(master) == [] and "s2" in master.nodes()
+
+
+def test_a_node_that_was_heard_only_just_now_is_remembered(master):
+    master.accept("s1")
+    master.hear("s2", claims("server", "192.0.2.12"), age=0)
+    master.nodes()
+    master.forget_grains("s2")
+    assert unheard(master) == ["s2"]
+
+
+def test_this_minion_is_remembered_for_the_pillars_of_the_others(master):
+    master.accept("s1", "s2")
+    master.nodes()
+    master.hear("s2", claims("server", "192.0.2.12"))
+    other = master.tree("s2", claims("server", "192.0.2.12"))
+    assert other["unheard_minions"] == ["s1"]
+
+
+def test_a_node_whose_key_is_deleted_is_forgotten(master):
+    master.accept("s1")
+    master.hear("s2", claims("server", "192.0.2.12"))
+    master.nodes()
+    master.forget_grains("s2")
+    (master.keys / "s2").unlink()
+    assert unheard(master) == []
+    master.accept("s2")
+    assert unheard(master) == []
+
+
+def test_a_cache_that_is_lost_as_a_whole_leaves_a_doubt_about_everyone(master):
+    master.accept("s1")
+    master.hear("s2", claims("server", "192.0.2.12"))
+    master.nodes()
+    shutil.rmtree(master.cached)
+    assert unheard(master) == ["s2"]
+
+
+def test_a_demoted_or_deleted_server_is_no_server_though_dead_keys_are_accepted(master):
+    master.accept("s1")
+    master.hear("s2", claims("server", "192.0.2.12"))
+    master.nodes()
+    master.accept("ghost")
+    master.hear("s2", claims("agent", "192.0.2.12"), age=30)
+    tables = parse_tables(master.tree(), minion_id="s1", role="server")
+    assert {node.name: node.role for node in tables.nodes}["s2"] is Role.AGENT
+    assert tables.unsure == ()
+
+
+def test_a_node_that_was_not_heard_for_a_month_is_named_with_its_age(master):
+    day = 24 * 60 * 60
+    master.accept("s1")
+    for name, days in (("s9", 40), ("s8", 29), ("s1", 50)):
+        master.hear(name, claims("server", f"192.0.2.9{name[1]}"), age=days * day)
+    master.hear("desktop", {"os": "Debian"}, age=99 * day)
+    for _pillar in range(2):
+        assert master.tree()["silent_minions"] == {"s9": 40}
+    tables = parse_tables(master.tree(), minion_id="s1", role="server")
+    (notice,) = tables.notices
+    assert "s9 for 40 days" in notice and "salt-key -d s9" in notice
+    # It is the operator who says that a host is gone.
+    assert {node.name for node in tables.nodes} == {"s1", "s8", "s9"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "others"),
+    [({}, False), ({"syndic_master": "top"}, True), ({"order_masters": True}, True)],
+)
+def test_masters_above_each_other_say_that_there_may_be_other_nodes(settings, others, tmp_path):
+    master = Master(tmp_path, **settings)
+    master.accept("s1")
+    tables = parse_tables(master.tree(), minion_id="s1", role="server")
+    assert any("expected_nodes" in notice for notice in tables.notices) is others
+    master.site.write_text(json.dumps({"k3s": {"firewall": {"expected_nodes": 1}}}))
+    assert parse_tables(master.tree(), minion_id="s1", role="server").notices == ()
 
 
 def test_a_pillar_uses_what_the_one_before_it_read(master):

@@ -27,7 +27,7 @@ def _no_deferred_log():
 def rendered(tmp_path):
     """Return the pillar of a masterless minion with these grains and this site file."""
 
-    def render(grains, site=None):
+    def render(grains, site=None, **options):
         (tmp_path / "site/k3s").mkdir(parents=True, exist_ok=True)
         if site is not None:
             text = site if isinstance(site, str) else json.dumps({"k3s": site})
@@ -37,6 +37,7 @@ def rendered(tmp_path):
             "id": "s1",
             "file_client": "local",
             "pillar_roots": {"base": [str(tmp_path / "site"), str(PILLAR)]},
+            **options,
         }
         (tmp_path / "minion").write_text(json.dumps(settings))
         opts = salt.config.minion_config(str(tmp_path / "minion"))
@@ -87,18 +88,32 @@ def test_rows_have_the_documented_names(pillar_of):
     assert " ".join(ports["manager"]) == "https grafana kafka alertmanager prometheus redis"
 
 
-def test_an_agent_never_holds_etcd(rendered):
-    assert "2379" not in json.dumps(rendered({"k3s_role": "agent"}))
-    assert "etcd" not in json.dumps(rendered({"k3s_role": "agent"})).lower()
+# Where the rows stand below k3s, and where they stand among the defaults.
+MASTERS = pytest.mark.parametrize("options", [{}, {"pillar_merge_lists": True}], ids=str)
 
 
+@MASTERS
+def test_an_agent_never_holds_etcd(options, rendered):
+    assert "2379" not in json.dumps(rendered({"k3s_role": "agent"}, **options))
+    assert "etcd" not in json.dumps(rendered({"k3s_role": "agent"}, **options)).lower()
+
+
+def test_the_rows_are_shown_below_k3s_where_salt_merges_in_its_default_way(rendered):
+    shown = rendered({"k3s_role": "server"})
+    assert "etcd" in shown["k3s"]["ports"]["cluster"] and "ports" not in shown["k3sfw_defaults"]
+    apart = rendered({"k3s_role": "server"}, pillar_merge_lists=True)
+    assert "k3s" not in apart and "etcd" in apart["k3sfw_defaults"]["ports"]["cluster"]
+    assert merge_pillar(apart) == merge_pillar(shown)
+
+
+@MASTERS
 @pytest.mark.parametrize(("role", "other"), [("server", "agent"), ("agent", "server")])
-def test_rows_of_the_other_role_only_come_on_request(role, other, rendered):
+def test_rows_of_the_other_role_only_come_on_request(role, other, options, rendered):
     own = {"protocol": "tcp", "port": 7000, "source": "admins", "destination": "Agent"}
     site = {"ports": {"cluster": {"own": own, "spegel": {"port": 5002}}}}
     asking = {"k3s_role": role, "k3sfw_asks_for_peer_ports": True}
-    told = rendered(asking, site)["k3s"].pop("peer_ports")
-    held = rendered({"k3s_role": other}, site)["k3s"]["ports"]
+    told = merge_pillar(rendered(asking, site, **options)).pop("peer_ports")
+    held = merge_pillar(rendered({"k3s_role": other}, site, **options))["ports"]
     assert told == {
         table: {name: row for name, row in rows.items() if row["destination"].lower() == other}
         for table, rows in held.items()
