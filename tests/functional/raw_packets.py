@@ -8,6 +8,7 @@ then was dropped, and no time needs to pass.
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 # The datagram that ends it: the row flannel of the tables of these tests allows it.
@@ -48,12 +49,12 @@ print(json.dumps(came))
 
 # An echo with another id each time: the reply makes a flow of it, and flows stay allowed.
 SEND = """
-import json, os, socket, struct, sys
+import json, os, socket, struct, sys, time
 asked, ends, last = json.loads(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
 def checksum(data):
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
-for number, target in asked:
+def send(number, target):
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
     one = socket.socket(family, socket.SOCK_RAW, number)
     body = struct.pack("!BBHHH", {1: 8, 58: 128}.get(number, 0), 0, 0, os.getpid(), 1) + b"k3sfw   "
@@ -63,6 +64,13 @@ for number, target in asked:
     if target.startswith("224."):
         one.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(sys.argv[4]))
     one.sendto(body, (target, 0, 0, scope) if family == socket.AF_INET6 else (target, 0))
+while True:
+    for each in asked:
+        send(*each)
+    print("sent", flush=True)
+    if ends:
+        break
+    time.sleep(0.05)
 for target in ends:
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
     socket.socket(family, socket.SOCK_DGRAM).sendto(b"end", (target, last))
@@ -75,6 +83,19 @@ class Raw:
 
     number: int
     target: str
+
+
+@contextmanager
+def sending(sender, packets):
+    """Send these packets again and again for the block, beginning before it."""
+    asked = json.dumps([[each.number, each.target] for each in packets])
+    command = [sys.executable, "-c", SEND, asked, "[]", "0", sender.ipv4]
+    with sender.popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout.readline() == "sent\n"
+            yield
+        finally:
+            process.kill()
 
 
 def passing(sender, receiver, packets):

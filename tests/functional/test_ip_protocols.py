@@ -1,8 +1,10 @@
 """Rows of IP protocols, which have no ports, on a real firewalld: packets, layers and drift."""
 
+import shlex
+
 import pytest
 
-from tests.functional.raw_packets import Raw, passing
+from tests.functional.raw_packets import Raw, passing, sending
 from tests.selection import exhaustive
 
 # Each protocol with the numbers of the rules that its row makes, in IPv4 and in IPv6.
@@ -28,6 +30,7 @@ def row(protocol, source="server"):
 def rows(pillar, outsider):
     """A row for each protocol, and the host next door as a server."""
     pillar["ports"]["cluster"].update({f"row-{name}": row(name) for name in NAMES})
+    pillar["ports"]["cluster"]["from-everyone"] = row("l2tp", ["0.0.0.0/0", "::/0"])
     addresses = [outsider.ipv4, outsider.ipv6]
     pillar["nodes"]["s2"] = {"role": "server", "addresses": addresses}
     return pillar
@@ -130,6 +133,21 @@ def test_a_row_of_icmp_is_proven_by_an_echo_to_each_peer(node, outsider, rows):
     assert denied["ipv6-icmp"]["status"] == "no_answer"
 
 
+def test_what_another_firewall_drops_of_a_peer_is_reported(node, outsider, rows):
+    node.call("apply", rows)
+    filtered = (
+        "add table inet t; add chain inet t c { type filter hook input priority 20; };"
+        "add rule inet t c meta l4proto 112 drop"
+    )
+    for blocked in (False, True):
+        if blocked:
+            node.nft(filtered)
+        with sending(outsider, [Raw(112, node.host.ipv4), Raw(50, node.host.ipv6)]):
+            checks = node.call("check_ports", rows, peers=1)["checks"]
+        found = {each["protocol"]: each["status"] for each in checks if each["from"] == "s2"}
+        assert found == ({"vrrp": "blocked"} if blocked else {})
+
+
 VRRP = 'rule family="ipv4" source ipset="k3s-server-4" protocol value="112" accept'
 
 
@@ -169,4 +187,27 @@ def test_drift_of_a_protocols_rule_is_seen_in_its_layer_and_fixed(node, rows, dr
     assert node.call("apply", rows)["changes"] == seen["changes"]
     assert node.call("compare", rows)["changes"] == {}
     node.firewall_cmd("--reload")
+    assert node.call("compare", rows)["changes"] == {}
+
+
+@pytest.mark.exhaustive
+def test_the_iptables_backend_takes_rows_of_protocols_as_well(node, outsider, rows):
+    file = node.path("/etc/firewalld/firewalld.conf")
+    file.write_text(file.read_text().replace("Backend=nftables", "Backend=iptables"))
+    node.host.restart_firewalld()
+    node.call("apply", rows)
+    assert node.call("apply", rows)["changes"] == {}
+    every = set(packets(node.host))
+    assert passing(outsider, node.host, every) == every
+    node.firewall_cmd("--set-default-zone=drop")
+    rows["nodes"]["s2"]["role"] = "agent"
+    node.call("apply", rows)
+    assert passing(outsider, node.host, every) == set()
+
+
+def test_the_script_creates_rows_of_protocols_as_apply_does(node, rows):
+    for line in node.call("script", rows)["script"].splitlines():
+        program, *words = shlex.split(line, comments=True) or [""]
+        if program == "firewall-cmd":
+            node.firewall_cmd(*words)
     assert node.call("compare", rows)["changes"] == {}

@@ -61,10 +61,11 @@ NODES = {
 # a source nor a port.
 RULE = re.compile(
     r'rule family="ipv[46]"'
-    r"(?= source| port)"
+    r"(?= source| port| protocol)"
     r'( source (ipset="k3s-[a-z0-9-]{1,26}-[46]"( destination address="[0-9a-f:./]{2,43}")?'
     r'|address="[0-9a-f:.]{2,43}(/[0-9]{1,3})?"))?'
-    r'( port port="[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?" protocol="(tcp|udp|sctp)")?'
+    r'( port port="[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?" protocol="(tcp|udp|sctp)"'
+    r'| protocol value="[1-9][0-9]{0,2}")?'
     r" accept"
 )
 
@@ -174,6 +175,12 @@ def pillars(draw: Any) -> dict[str, Any]:
             "protocol": draw(st.sampled_from(["tcp", "udp", "sctp"])),
             "port": draw(st.sampled_from([22, "8000-8010", [9100, "9200-9300"]])),
             "source": draw(st.sampled_from([name, [name, "agent"], ["203.0.113.7", name]])),
+        }
+    if draw(st.booleans()):
+        tree["ports"]["cluster"]["whole"] = {
+            "protocol": draw(st.sampled_from(["vrrp", "esp", "ipip", 253])),
+            "source": draw(st.sampled_from(["any", "server", "clients", "203.0.113.0/24"])),
+            "destination": draw(st.sampled_from(["any", "server"])),
         }
     tree["groups"]["clients"] = draw(
         st.sampled_from([["0.0.0.0/0", "::/0"], ["192.0.2.0/24"], ["203.0.113.0/24", "::/0"]])

@@ -21,6 +21,7 @@ from k3sfw_engine.checks.ports.questions_to_peers import (
     tunnel_datagram,
     unasked_peers,
     watched_packets,
+    watched_protocols,
 )
 from k3sfw_engine.checks.ports.row_in_layers import check_rows
 from k3sfw_engine.checks.ports.services_of_node import contradictions, unproven_pods
@@ -148,7 +149,8 @@ def _ask(
     claimed = {each.tunnel for each in overlay if each.is_claimed}
     asked_ports = [each.question for each in asked if each.question.protocol.has_ports]
     recorded = [*asked_ports, *map(tunnel_datagram, overlay)]
-    with PacketRecorder(watched_packets(tables, own, claimed), recorded) as recorder:
+    watched = watched_packets(tables, own, claimed)
+    with PacketRecorder(watched, recorded, watched_protocols(tables, own)) as recorder:
         answers, datagrams = _send(asked)
         recording = recorder.read()
     seen = recording or RecordedPackets()

@@ -32,12 +32,16 @@ def base_chains() -> tuple[BaseChain, ...]:
     )
 
 
-def list_table(family: str, name: str) -> bytes | None:
+def list_table(family: str, name: str, *, numeric: bool = False) -> bytes | None:
     """List a table as JSON; ``None`` if there is no such table.
+
+    numeric
+        Protocols by number: their names are those of the host's /etc/protocols, if it has one.
 
     Raises ``FirewalldUnavailable`` if nft is missing or fails.
     """
-    done = finish_nft(start_nft("-j", "list", "table", family, name))
+    options = ("-j", "--numeric-protocol") if numeric else ("-j",)
+    done = finish_nft(start_nft(*options, "list", "table", family, name))
     if done.code == 0:
         return done.output
     if b"No such file or directory" in done.errors:

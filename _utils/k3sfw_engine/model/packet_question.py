@@ -202,7 +202,7 @@ def _name(number: int) -> str:
 
 @dataclass(frozen=True, order=True)
 class Arrival:
-    """A packet from a peer, as it arrived at this node."""
+    """A packet from a peer, as it arrived at this node; ``NO_PORT`` if its protocol has none."""
 
     source: str
     protocol: Protocol

@@ -13,13 +13,19 @@ import json
 import os
 import select
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
 from k3sfw_engine.errors import FirewalldUnavailable
 from k3sfw_engine.host.nft_command import list_table, start_interactive
-from k3sfw_engine.model.packet_question import Arrival, PacketQuestion, RecordedPackets
+from k3sfw_engine.model.packet_question import (
+    NO_PORT,
+    Arrival,
+    PacketQuestion,
+    RecordedPackets,
+)
+from k3sfw_engine.model.protocol_names import protocol_of_number
 from k3sfw_engine.model.rows import PortRange, Protocol
 from k3sfw_engine.probes.defaults import RECORDER_READY, REMEMBERED_PACKETS, REMEMBERED_SECONDS
 
@@ -30,6 +36,21 @@ _SETS = {
     "passed": f"flags dynamic,timeout; timeout {REMEMBERED_SECONDS}s;",
     "left": "flags dynamic;",
     "redirected": "flags dynamic;",
+}
+# The same for protocols that have no ports.
+_WHOLE_SETS = {
+    "whole_arrived": _SETS["arrived"],
+    "whole_passed": _SETS["passed"],
+}
+_WHOLE = (
+    "meta nfproto ipv{family} meta l4proto @whole "
+    "update @{name}{family} {{ {ip} saddr . meta l4proto }}"
+)
+# What is for this host, multicast to groups that it has joined included: before firewalld's rules,
+# and behind them.
+_WHOLE_CHAINS = {
+    "whole_arriving": ("input priority -310", "whole_arrived"),
+    "whole_accepted": ("input priority 90", "whole_passed"),
 }
 
 # New connections only: packets of an existing one pass any firewall.
@@ -83,10 +104,13 @@ class PacketRecorder:
         The ports of this node whose arriving packets are recorded.
     asked
         The questions whose leaving packets are recorded.
+    whole
+        The protocols without ports whose arriving packets are recorded.
     """
 
     watched: Iterable[tuple[Protocol, PortRange]]
     asked: Iterable[PacketQuestion]
+    whole: Iterable[Protocol] = ()
     armed: bool = field(default=False, init=False)
 
     def __enter__(self) -> PacketRecorder:
@@ -97,7 +121,8 @@ class PacketRecorder:
             return self
         try:
             assert self._nft.stdin is not None
-            self._nft.stdin.write(command(self._table, self.watched, self.asked).encode())
+            text = command(self._table, self.watched, self.asked, self.whole)
+            self._nft.stdin.write(text.encode())
             self._nft.stdin.flush()
             self.armed = self._is_ready()
         except BaseException:
@@ -117,7 +142,7 @@ class PacketRecorder:
     def read(self) -> RecordedPackets | None:
         """The packets that were recorded until now; ``None`` if nothing was recorded."""
         try:
-            listing = list_table("inet", self._table) if self.armed else None
+            listing = list_table("inet", self._table, numeric=True) if self.armed else None
         except FirewalldUnavailable:  # The answers count without it.
             return None
         return None if listing is None else read_recorded(listing)
@@ -143,7 +168,10 @@ class PacketRecorder:
 
 
 def command(
-    table: str, watched: Iterable[tuple[Protocol, PortRange]], asked: Iterable[PacketQuestion]
+    table: str,
+    watched: Iterable[tuple[Protocol, PortRange]],
+    asked: Iterable[PacketQuestion],
+    whole: Iterable[Protocol] = (),
 ) -> str:
     """The command for nft, on one line, that creates the whole table; its parts are typed."""
     ports = {
@@ -152,12 +180,15 @@ def command(
     }
     parts = ["flags owner"]
     for name, elements in ports.items():
-        content = f" elements = {{ {', '.join(elements)} }};" if elements else ""
-        parts.append(f"set {name} {{ type inet_proto . inet_service; flags interval;{content} }}")
+        kind = "inet_proto . inet_service; flags interval;"
+        parts.append(f"set {name} {{ type {kind}{_content(elements)} }}")
+    numbers = sorted(str(each.number) for each in whole)
+    parts.append(f"set whole {{ type inet_proto;{_content(numbers)} }}")
     for family, (_ip, kind) in _FAMILIES.items():
-        for name, flags in _SETS.items():
+        for name, flags in {**_SETS, **_WHOLE_SETS}.items():
+            port = " . inet_service" if name in _SETS else ""
             parts.append(
-                f"set {name}{family} {{ type {kind} . inet_proto . inet_service; "
+                f"set {name}{family} {{ type {kind} . inet_proto{port}; "
                 f"size {REMEMBERED_PACKETS}; {flags} }}"
             )
     for name, (hook, rules) in _CHAINS.items():
@@ -167,23 +198,40 @@ def command(
             for family, (ip, _kind) in _FAMILIES.items()
             for match in _NEW
         ]
-        parts.append(f"chain {name} {{ type filter hook {hook}; {'; '.join(lines)}; }}")
+        parts.append(_chain(name, hook, lines))
+    for name, (hook, into) in _WHOLE_CHAINS.items():
+        lines = [
+            _WHOLE.format(ip=ip, family=family, name=into)
+            for family, (ip, _kind) in _FAMILIES.items()
+        ]
+        parts.append(_chain(name, hook, lines))
     return f"table inet {table} {{ {'; '.join(parts)}; }}\n"
+
+
+def _content(elements: Sequence[str]) -> str:
+    return f" elements = {{ {', '.join(elements)} }};" if elements else ""
+
+
+def _chain(name: str, hook: str, rules: Iterable[str]) -> str:
+    return f"chain {name} {{ type filter hook {hook}; {'; '.join(rules)}; }}"
 
 
 def read_recorded(listing: bytes) -> RecordedPackets:
     """Read nft's listing of the table."""
-    seen: dict[str, set[tuple[str, Protocol, int]]] = {name: set() for name in _SETS}
+    seen: dict[str, set[tuple[str, Protocol, int]]] = {
+        name: set() for name in (*_SETS, *_WHOLE_SETS)
+    }
     for item in json.loads(listing)["nftables"]:
         found = item.get("set", {})
         for element in found.get("elem", ()) if found.get("name", "")[:-1] in seen else ():
             # Only an element with a timeout is wrapped.
             packet = element["elem"]["val"] if "elem" in element else element
-            address, protocol, port = packet["concat"]
-            seen[found["name"][:-1]].add((str(address), Protocol(protocol), int(port)))
+            address, protocol, *port = packet["concat"]
+            known = protocol_of_number(protocol)
+            seen[found["name"][:-1]].add((str(address), known, port[0] if port else NO_PORT))
     return RecordedPackets(
-        frozenset(Arrival(*packet) for packet in seen["arrived"]),
-        frozenset(Arrival(*packet) for packet in seen["passed"]),
+        frozenset(Arrival(*packet) for packet in seen["arrived"] | seen["whole_arrived"]),
+        frozenset(Arrival(*packet) for packet in seen["passed"] | seen["whole_passed"]),
         frozenset(PacketQuestion(*packet) for packet in seen["left"]),
         frozenset(PacketQuestion(*packet) for packet in seen["redirected"]),
     )

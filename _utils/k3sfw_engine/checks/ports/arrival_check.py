@@ -30,7 +30,7 @@ def judge_arrivals(tables: Tables, context: ProbeContext, only: Filter) -> tuple
                     to=own.name,
                     address=each.source,
                     protocol=each.protocol.value,
-                    port=str(each.port),
+                    port=str(each.port) if each.protocol.has_ports else "",
                     description=describe_rows(rows),
                     expect=Expect.OPEN.value,
                     status=Status.BLOCKED,
@@ -49,7 +49,7 @@ def _rows_that_allow(
         row
         for row in tables.rows_of(own.role)
         if row.protocol is each.protocol
-        and any(each.port in span for span in row.ports)
+        and (not row.ports or any(each.port in span for span in row.ports))
         and only.wants_row(row)
         and row_admits(row, peer, netaddr.IPAddress(each.source), tables)
     ]

@@ -49,6 +49,11 @@ def watched_packets(
     return found
 
 
+def watched_protocols(tables: Tables, own: Node) -> frozenset[Protocol]:
+    """The protocols without ports whose arrivals are recorded: those of this node's rows."""
+    return frozenset(row.protocol for row in tables.rows_of(own.role) if row.protocol.is_whole)
+
+
 def unasked_peers(tables: Tables, own: Node, chosen: Iterable[Node]) -> Iterator[Check]:
     """A verdict on each chosen peer that could be asked nothing at all."""
     families = {address.version for address in own.addresses}

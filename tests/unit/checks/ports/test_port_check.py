@@ -15,6 +15,7 @@ from k3sfw_engine.checks.verdicts import Status
 from k3sfw_engine.model.echo import Echo, EchoResult, as_answer
 from k3sfw_engine.model.overlay import OverlayDevice, OverlayFacts
 from k3sfw_engine.model.packet_question import (
+    NO_PORT,
     Answer,
     Arrival,
     IcmpError,
@@ -565,6 +566,21 @@ def test_silence_of_the_overlay_that_this_node_caused_is_reported_once():
     )
 
 
+def test_advertisements_of_a_peer_that_this_node_drops_are_blocked_where_a_row_allows_them():
+    vrrp = {"protocol": "vrrp", "source": "server", "destination": "any"}
+    found = tables("server", pillar(ports={"cluster": {"vrrp": vrrp}, "manager": {}}))
+    assert questions_to_peers.watched_protocols(found, own(found, "s1")) == {Protocol.VRRP}
+    refused = {
+        Arrival("192.0.2.12", Protocol.VRRP, NO_PORT),
+        Arrival("192.0.2.21", Protocol.VRRP, NO_PORT),  # an agent, which the row does not allow
+        Arrival("192.0.2.12", Protocol.ESP, NO_PORT),  # no row
+    }
+    sight = ProbeContext(own(found, "s1"), alive=set(), refused=refused)
+    (check,) = arrival_check.judge_arrivals(found, sight, questions_to_peers.EVERYTHING)
+    assert (check.status, check.source, check.to) == (Status.BLOCKED, "s2", "s1")
+    assert (check.protocol, check.port) == ("vrrp", "")
+
+
 def test_dropping_what_a_peer_may_not_send_is_fine():
     found = tables()
     refused = {
@@ -712,18 +728,25 @@ def test_the_recorders_table_is_one_line_of_typed_parts():
     assert "set watched" in line
     assert "elements = { tcp . 2379-2380, udp . 8472 }" in line
     assert "elements = { tcp . 80 }" in line
+    assert "set whole { type inet_proto; }" in line
+    line = command("k3sfw_witness_1", watched, asked, [Protocol.VRRP, Protocol.ESP])
+    assert "set whole { type inet_proto; elements = { 112, 50 }; }" in line
 
 
 def test_recorded_packets_are_read_from_the_listing():
     listing = b"""{"nftables": [{"metainfo": {}}, {"table": {"name": "k3sfw_witness_1"}},
-      {"set": {"name": "ports", "elem": [{"concat": ["tcp", 80]}]}},
+      {"set": {"name": "ports", "elem": [{"concat": [6, 80]}]}},
       {"set": {"name": "arrived4", "elem": [
-        {"elem": {"val": {"concat": ["192.0.2.1", "tcp", 80]}, "expires": 59}}]}},
-      {"set": {"name": "left6", "elem": [{"concat": ["2001:db8::1", "udp", 53]}]}},
-      {"set": {"name": "redirected4", "elem": [{"concat": ["192.0.2.2", "tcp", 443]}]}},
+        {"elem": {"val": {"concat": ["192.0.2.1", 6, 80]}, "expires": 59}}]}},
+      {"set": {"name": "left6", "elem": [{"concat": ["2001:db8::1", 17, 53]}]}},
+      {"set": {"name": "redirected4", "elem": [{"concat": ["192.0.2.2", 6, 443]}]}},
+      {"set": {"name": "whole", "elem": [112]}},
+      {"set": {"name": "whole_arrived4", "elem": [
+        {"elem": {"val": {"concat": ["192.0.2.1", 112]}, "expires": 59}}]}},
       {"set": {"name": "passed4"}}]}"""
     seen = read_recorded(listing)
-    assert seen.arrived == {Arrival("192.0.2.1", TCP, 80)}
+    vrrp = Arrival("192.0.2.1", Protocol.VRRP, NO_PORT)
+    assert seen.arrived == {Arrival("192.0.2.1", TCP, 80), vrrp}
     assert seen.passed == set()
     assert seen.left == {PacketQuestion("2001:db8::1", UDP, 53)}
     assert seen.redirected == {PacketQuestion("192.0.2.2", TCP, 443)}
