@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,14 +10,9 @@ from pathlib import Path
 import pytest
 
 from lab.wait import wait_until
-from tests.cluster.enforcement.test_transaction_by_salt import (
-    EXPORTER,
-    HISTORY,
-    TRANSACTION,
-    has_exporter,
-    outcomes,
-)
+from tests.cluster.enforcement.one_more_row import TRANSACTION, has_exporter, outcomes
 from tests.selection import exhaustive
+from tests.ssh_sessions import ended
 
 pytestmark = [
     pytest.mark.cluster,
@@ -24,14 +20,29 @@ pytestmark = [
 ]
 
 BUSY = "the master is reached, but busy"
+# Fifty requests at once, again and again; the first answer is told.
+REQUESTS = """
+import asyncio, sys
+import salt.channel.client, salt.config
+from tornado.ioloop import IOLoop
 
+opts = salt.config.minion_config("/etc/salt/minion")
+opts["master_uri"] = f"tcp://{sys.argv[1]}:4506"
+told = []
 
-@pytest.fixture
-def changed(applied):
-    """The cluster with one more row in pillar than on its nodes, and no history on s1."""
-    applied.host("s1").run(["rm", "-rf", HISTORY])
-    with applied.site(EXPORTER):
-        yield applied
+async def ask():
+    channel = salt.channel.client.AsyncReqChannel.factory(opts, io_loop=IOLoop.current())
+    while True:
+        await channel.send({"cmd": "_file_envs"}, timeout=300, tries=1)
+        if not told:
+            told.append(True)
+            print("answered", flush=True)
+
+async def main():
+    await asyncio.gather(*(ask() for _ in range(50)))
+
+asyncio.run(main())
+"""
 
 
 def masters(host, name=""):
@@ -79,5 +90,18 @@ def test_a_change_is_kept_while_the_masters_processes_stand_still(changed, name)
         answer, retcode = changed.salt_call("s1", "k3sfw.apply")
     assert (answer["result"], retcode) == (True, 0)
     assert BUSY in answer["comment"]
+    assert outcomes(changed) == ["kept"]
+    assert has_exporter(host) == (True, True)
+
+
+@pytest.mark.exhaustive
+def test_a_change_is_kept_while_the_master_serves_fifty_requests_at_once(changed):
+    host, client, master = changed.host("s1"), changed.host("a1"), changed.lab.master
+    command = [sys.executable, "-c", REQUESTS, master.ipv4]
+    with ended(client.popen(command, stdout=-1, stderr=-3)) as asking:
+        assert asking.stdout.readline() == "answered\n"
+        answer, retcode = changed.salt_call("s1", "k3sfw.apply")
+        assert asking.poll() is None
+    assert (answer["result"], retcode) == (True, 0)
     assert outcomes(changed) == ["kept"]
     assert has_exporter(host) == (True, True)

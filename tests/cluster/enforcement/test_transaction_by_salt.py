@@ -13,6 +13,7 @@ import yaml
 
 from lab.daemons import master_config, salt_program
 from lab.wait import wait_until
+from tests.cluster.enforcement.one_more_row import TRANSACTION, has_exporter, outcomes
 from tests.cluster.salt_views import Events, everything
 from tests.selection import exhaustive
 from tests.ssh_sessions import ended, session
@@ -22,23 +23,6 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"),
 ]
 
-TRANSACTION = "/var/lib/k3sfw/transaction"
-HISTORY = "/var/lib/k3sfw/history"
-EXPORTER = {
-    "k3s": {
-        "ports": {
-            "cluster": {
-                "exporter": {
-                    "protocol": "tcp",
-                    "port": 9100,
-                    "source": "any",
-                    "destination": "any",
-                    "description": "Node Exporter",
-                }
-            }
-        }
-    }
-}
 SSH, MASTER = 2222, 4505
 SECOND = "second-master"
 OPENED = {
@@ -77,21 +61,6 @@ ANSWERS_DROPPED = (
 )
 
 
-@pytest.fixture
-def changed(applied):
-    """The cluster with one more row in pillar than on its nodes, and no history on s1."""
-    applied.host("s1").run(["rm", "-rf", HISTORY])
-    with applied.site(EXPORTER):
-        yield applied
-
-
-def has_exporter(host):
-    """Whether the row is in force, and whether it is permanent."""
-    rules = host.run(["firewall-cmd", "--policy=k3s-rows", "--list-rich-rules"]).stdout
-    file = host.path("/etc/firewalld/policies/k3s-rows.xml").read_text()
-    return 'port="9100"' in rules, 'port="9100"' in file
-
-
 def state_of(returned):
     """The return of the one state that changes the firewall, of one minion's state.apply."""
     return returned["k3sfw_|-k3s_firewall_|-k3s_firewall_|-managed"]
@@ -106,11 +75,6 @@ def cut_off_while_it_changes(cluster, host, longer=0, rule=NEW_DROPPED):
         assert watcher.stdout.readline() == "watching\n"
         yield
         assert watcher.wait(60) == 0
-
-
-def outcomes(cluster):
-    """The outcomes of the changes of s1, newest first."""
-    return [entry["outcome"] for entry in cluster.salt("s1", "k3sfw.history")["s1"]]
 
 
 def test_a_waiting_change_is_in_force_and_permanent_once_confirmed(changed):
@@ -174,7 +138,11 @@ def test_the_history_lists_each_change_with_its_job_and_nothing_else(changed):
     assert f"      job:\n          {entry['job']}\n      outcome:\n          kept\n" in text
 
 
-@pytest.mark.parametrize("rule", [NEW_DROPPED, exhaustive(NEW_REJECTED), ANSWERS_DROPPED])
+@pytest.mark.parametrize(
+    "rule",
+    [NEW_DROPPED, exhaustive(NEW_REJECTED), ANSWERS_DROPPED],
+    ids=["dropped", "rejected", "answers-dropped"],
+)
 def test_a_change_that_cuts_the_node_off_its_master_is_undone(changed, rule):
     host = changed.host("s1")
     with cut_off_while_it_changes(changed, host, rule=rule):
