@@ -51,6 +51,8 @@ except Exception as error:  # Any exception is possible if files are missing or 
     _FAILURE = error
 
 import salt.channel.client
+import salt.config
+import salt.loader
 import salt.payload
 import salt.pillar
 from salt.exceptions import (
@@ -62,6 +64,9 @@ from salt.exceptions import (
 
 __version__ = "0.2.0"
 __virtualname__ = "k3sfw"
+
+# What the grains of K3s are called. Others are not ours to compare.
+_GRAINS = ("k3s_role", "k3s_cluster", "k3s_node_ips", "k3s_pod_cidrs", "k3s_doubts")
 
 
 def __virtual__():
@@ -190,6 +195,9 @@ def apply(test=None, refresh=True, confirm=None, within=600):
         ``False`` uses the pillar in the minion's memory. By default the pillar is compiled again,
         because the nodes of the cluster may have changed.
 
+    If the role or the addresses of this node are no longer those in the grains, the grains are
+    refreshed, which tells the master, and with it the peers.
+
     confirm
         ``manual`` keeps the change runtime-only until :py:func:`confirm` makes it permanent.
 
@@ -211,7 +219,12 @@ def apply(test=None, refresh=True, confirm=None, within=600):
     """
     dry = _is_test(test)
     options = _commit_options("apply", _seconds(confirm, within))
-    return _change(dry, _apply.apply, *_node_tables(refresh), options=options)
+    # First: what is old in the grains can be why the tables are refused.
+    changed = _changed_grains()
+    notices = [_refresh_grains(changed, dry)] if changed else []
+    tables, own_role = _node_tables(refresh)
+    tables = _replace(tables, notices=(*tables.notices, *notices))
+    return _change(dry, _apply.apply, tables, own_role, options=options)
 
 
 def confirm():
@@ -829,6 +842,32 @@ def _doubts():
     """What the grains of this node found doubtful."""
     doubts = __grains__.get("k3s_doubts")
     return [str(doubt) for doubt in doubts] if isinstance(doubts, (list, tuple)) else []
+
+
+def _changed_grains():
+    """
+    The names of our grains that are not what the minion has in memory: those are as old as its
+    start or the last refresh, and a lease can end at any time.
+    """
+    # In a job, opts["grains"] holds all grains, and the grains' own loader expects the configured
+    # ones alone.
+    configured = salt.config.minion_config(__opts__["conf_file"]).get("grains") or {}
+    functions = salt.loader.grain_funcs({**__opts__, "grains": configured})
+    now = functions["k3s.k3s"]() if "k3s.k3s" in functions else {}
+    # None at all means that K3s is gone, or that they cannot be read: no reason to forget the node.
+    return [name for name in _GRAINS if now and now.get(name) != __grains__.get(name)]
+
+
+def _refresh_grains(changed, dry):
+    """Let the minion read its grains again, and return what to tell the operator."""
+    names = ", ".join(changed)
+    if dry:
+        return f"{names} changed on this node; without test=True the grains would be refreshed"
+    # The minion compiles its pillar with the new grains, and the master keeps those it was sent.
+    __salt__["saltutil.refresh_grains"]()
+    return (
+        f"{names} changed on this node: its grains are refreshed, and peers follow with the master"
+    )
 
 
 def _pillar(refresh, peer_ports):
