@@ -44,6 +44,13 @@ def pyratlabs_agent(host):
     host.folder(f"{DATA}/agent")
 
 
+def k3s_ansible_agent(host):
+    command = "/usr/local/bin/k3s agent --data-dir /var/lib/rancher/k3s --server https://s1:6443 "
+    environment = f"EnvironmentFile=-/{UNITS}/k3s-agent.service.env"
+    host.unit("k3s-agent.service", command, environment, "Type=exec", "KillMode=process")
+    host.enable("k3s-agent.service")
+
+
 def techno_tim_agent(host):
     host.unit("k3s-node.service", "/usr/local/bin/k3s agent --server https://192.0.2.11:6443")
     host.enable("k3s-node.service")
@@ -83,6 +90,7 @@ def openrc_override_of_a_default(host):
         (install_sh_server, SERVER),
         (install_sh_agent, AGENT),
         (install_sh_with_a_name, AGENT),
+        (k3s_ansible_agent, AGENT),
         (pyratlabs_agent, AGENT),
         (techno_tim_agent, AGENT),
         (nixos_agent, AGENT),
