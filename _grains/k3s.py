@@ -120,10 +120,12 @@ def _plain_node(root: Path, operator: dict, error: Exception) -> dict:
     role = operator.get("k3s_role") or ("server" if is_server else "agent" if has_agent else "")
     if not role:
         return {}
+    # The same sentence at each reading, or it would look like a change.
+    why = re.sub(r"k3s_grains_\w+\.", "", f"{type(error).__name__}: {error}")
     doubt = (
         f"the addresses and the role of this node are only guessed, because its grains failed "
-        f"({type(error).__name__}: {error}). Fix: run salt-run fileserver.clear_file_list_cache on "
-        "the master, then saltutil.sync_all"
+        f"({why}). Fix: run salt-run fileserver.clear_file_list_cache on the master, then "
+        "saltutil.sync_all"
     )
     node = {"k3s_role": role, "k3s_cluster": "default", "k3s_doubts": [doubt], **operator}
     node.setdefault("k3s_node_ips", _plain_addresses(root))

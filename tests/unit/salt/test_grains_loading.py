@@ -77,6 +77,8 @@ def test_half_a_sync_leaves_a_node_that_says_so(spoilt, synced, tmp_path):
     assert isinstance(grains["k3s_node_ips"], list)
     (doubt,) = grains["k3s_doubts"]
     assert "saltutil.sync_all" in doubt
+    # Each reading says the same: an apply takes another sentence for a change.
+    assert salt_call(tmp_path, "grains.get", "k3s_doubts") == [doubt]
 
 
 @pytest.fixture
