@@ -111,6 +111,50 @@ def test_direct_routes_let_pods_of_nodes_in_and_no_others(node, others, pillar):
         assert asks(others["a1"], POD["s1"]) == "EHOSTUNREACH"
 
 
+@contextmanager
+def routed_veths(node, others):
+    """Pods as Calico makes them: a link and a route for each, and no bridge."""
+    hosts = {"s1": node.host, "a1": others["a1"]}
+    for name, host in hosts.items():
+        peer = hosts["a1" if name == "s1" else "s1"]
+        script = f"""
+        echo 1 > /proc/sys/net/ipv4/ip_forward
+        ip netns add pod
+        ip link add cali0123456789a type veth peer name eth0 netns pod
+        ip link set cali0123456789a address ee:ee:ee:ee:ee:ee up
+        ip route add {POD[name]}/32 dev cali0123456789a
+        ip netns exec pod sh -ec '
+            ip link set lo up
+            ip address add {POD[name]}/32 dev eth0
+            ip link set eth0 up
+            ip neighbour add 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev eth0 nud permanent
+            ip route add 169.254.1.1 dev eth0
+            ip route add default via 169.254.1.1'
+        ip route add 10.42.{3 - NUMBERS[name]}.0/24 via {peer.ipv4}
+        """
+        host.run(["sh", "-ec", script])
+    yield hosts
+
+
+def test_pods_of_another_plugin_are_forwarded_where_no_zone_forwards(node, others, pillar):
+    pillar["flannel_backend"] = "none"
+    # As every zone is before firewalld 1.0.
+    node.firewall_cmd("--permanent", "--zone=public", "--remove-forward")
+    node.firewall_cmd("--reload")
+    with routed_veths(node, others):
+        others["out"].run(["ip", "route", "add", "10.42.0.0/16", "via", node.host.ipv4])
+        assert from_pod(node.host, POD["a1"]) == "EHOSTUNREACH"
+        node.call("apply", pillar)
+        assert from_pod(node.host, POD["a1"]) == "through"
+        assert from_pod(others["a1"], POD["s1"]) == "through"
+        assert asks(others["a1"], POD["s1"]) == "through"
+        assert from_pod(node.host, others["out"].ipv4) == "through"
+        assert asks(others["out"], POD["s1"]) == "EHOSTUNREACH"
+        assert node.call("apply", pillar)["changes"] == {}
+        node.firewall_cmd("--reload")
+        assert node.call("apply", pillar)["changes"] == {}
+
+
 def test_a_cluster_moves_between_flannel_and_another_plugin_without_a_reload(node, pillar):
     node.call("apply", pillar)
     for backend in ("none", "tailscale", "none", "vxlan"):
