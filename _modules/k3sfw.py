@@ -916,11 +916,13 @@ def _masters():
 
 
 def _has_several_masters():
-    # Salt replaces the list with the master in use, and keeps it under these names.
-    lists = [__opts__.get(name) for name in ("master", "master_list", "local_masters")]
-    return bool(__opts__.get("multimaster")) or any(
-        isinstance(masters, list) and len(masters) > 1 for masters in lists
-    )
+    # With several masters a minion runs once for each, and its options then name only that one.
+    if "conf_file" not in __opts__:
+        return False
+    configured = salt.config.minion_config(
+        __opts__["conf_file"], cache_minion_id=False, minion_id=__opts__["id"]
+    )["master"]
+    return isinstance(configured, list) and len(configured) > 1
 
 
 def _master_addresses():

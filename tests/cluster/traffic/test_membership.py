@@ -71,3 +71,18 @@ def test_an_address_of_several_nodes_is_let_in_nowhere_and_named_once(applied):
         found = applied.salt(["s1"], "k3sfw.check_ports", peers="all", full=True)["s1"]
         assert SHARED_ADDRESS not in {check["address"] for check in found["checks"]}
         assert any(SHARED_ADDRESS in problem for problem in found["problems"])
+
+
+def test_only_a_node_of_several_masters_is_told_to_expect_a_number_of_nodes(applied):
+    a1 = applied.host("a1")
+    another_master = applied.host("out").ipv4
+    applied.stop_minion(a1)
+    applied.start_minion(a1, master=[applied.host("m").ipv4, another_master])
+    try:
+        plans = applied.salt(["a1", "s1"], "k3sfw.plan")
+        assert plans["s1"]["notices"] == []
+        (told,) = plans["a1"]["notices"]
+        assert "set k3s:firewall:expected_nodes" in told
+    finally:
+        applied.stop_minion(a1)
+        applied.start_minion(a1)
