@@ -62,7 +62,7 @@ from salt.exceptions import (
     SaltInvocationError,
 )
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
 __virtualname__ = "k3sfw"
 
 # What the grains of K3s are called. Others are not ours to compare.

@@ -19,7 +19,7 @@ import sys
 
 from salt.exceptions import CommandExecutionError
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
 __virtualname__ = "k3sfw"
 
 

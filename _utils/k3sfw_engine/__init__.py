@@ -17,4 +17,4 @@ standalone     programs for firewalld's own Python, which import nothing of the 
 errors         a problem with its fix, and an error class for each cause
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
