@@ -154,6 +154,13 @@ class OverlayFacts:
         )
         return ranked[0] if ranked else None
 
+    def routes_beside_tunnel(self, pods: Networks) -> bool:
+        """Whether a route to pods goes by a gateway and by no device of flannel's."""
+        return any(
+            not is_flannel_device(route.device) and any(route.destination in each for each in pods)
+            for route in self.routes or ()
+        )
+
     @property
     def carries_pods(self) -> bool:
         """Whether a route by a device of flannel's exists: its tunnel is in use."""

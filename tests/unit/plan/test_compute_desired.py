@@ -311,6 +311,24 @@ def test_paths_of_pods_stay_until_something_proves_that_they_are_gone():
     assert keep_paths_of_pods(here(OverlayFacts()), wanted().objects).objects == wanted().objects
 
 
+@pytest.mark.parametrize("listed", [True, False], ids=["unsure list", "unlisted gateway"])
+def test_a_doubtful_node_list_takes_no_direct_route_of_pods_away(listed):
+    gateway = "192.0.2.13" if listed else "198.51.100.1"
+    overlay = OverlayFacts(routes=(TUNNEL, route("10.42.3.0/24", gateway)))
+    tables = parsed()
+    known = compute_desired(
+        tables, Role.SERVER, OverlayFacts(routes=(route("10.42.3.0/24", "192.0.2.13"),))
+    )
+    assert rules(known, "k3s-nodes-to-pods")
+    if listed:
+        overlay = replace(overlay, routes=(TUNNEL,))
+        tables = replace(tables, unsure=("the master holds no grains of x1",))
+    after = compute_desired(tables, Role.SERVER, overlay)
+    assert rules(after, "k3s-nodes-to-pods") == ()
+    kept = keep_paths_of_pods(after, known.objects)
+    assert rules(kept, "k3s-nodes-to-pods") == rules(known, "k3s-nodes-to-pods")
+
+
 def test_nothing_of_pods_stays_when_their_row_is_gone():
     before = here(OverlayFacts((OverlayDevice("flannel.42", "vxlan", 42),))).objects
     without = changed("ports:cluster:pods:enabled", False)

@@ -12,8 +12,8 @@ from dataclasses import replace
 from k3sfw_engine.model.firewall_objects import ZONE, Kind, Objects
 from k3sfw_engine.plan.desired.desired_objects import Desired
 
-# With another number of the virtual network than flannel's own.
-_NUMBERED = re.compile(r"flannel(-v6)?\.[0-9]+\Z")
+# Of any backend: the node may run another one than pillar says.
+_OF_FLANNEL = re.compile(r"flannel((-v6)?\.[0-9]+|-wg(-v6)?)\Z")
 
 
 def keep_paths_of_pods(wanted: Desired, permanent: Objects) -> Desired:
@@ -28,7 +28,7 @@ def keep_paths_of_pods(wanted: Desired, permanent: Objects) -> Desired:
             objects[each.key] = each
     zone, present = objects[Kind.ZONE, ZONE], permanent.get((Kind.ZONE, ZONE))
     if present and zone.items("interfaces"):
-        kept = filter(_NUMBERED.match, present.items("interfaces"))
+        kept = filter(_OF_FLANNEL.match, present.items("interfaces"))
         names = tuple(sorted({*zone.items("interfaces"), *kept}))
         objects[zone.key] = zone.with_settings({"interfaces": names})
     return replace(wanted, objects=objects)

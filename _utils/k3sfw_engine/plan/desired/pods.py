@@ -51,6 +51,9 @@ def pods_are_routed(tables: Tables, overlay: OverlayFacts) -> bool | None:
     configured = overlay.config is not None and overlay.config.direct_routing
     if configured or overlay.direct_routes(tables.pod_cidrs, nodes):
         return True
+    # A gateway that is not listed may be a node of which the list is not sure.
+    if tables.unsure or overlay.routes_beside_tunnel(tables.pod_cidrs):
+        return None
     return False if overlay.carries_pods else None
 
 
