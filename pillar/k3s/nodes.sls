@@ -44,7 +44,7 @@ def run():
     accepted = set(matched["minions"])
     if own_id not in accepted:
         return {}  # salt-ssh: this master has no key of this host, nor of its peers
-    cluster = __grains__.get("k3s_cluster", "default")
+    cluster = _cluster(__grains__)
     heard, unheard, doubted = _minions(accepted, own_id)
     nodes = _members(heard, cluster)
     found = {
@@ -79,7 +79,7 @@ def _claim(grains):
     if not grains.get("k3s_role"):
         return {}  # not a K3s node
     claim = {
-        "cluster": grains.get("k3s_cluster", "default"),
+        "cluster": _cluster(grains),
         "role": _bounded(grains["k3s_role"]),
         "addresses": _bounded(grains.get("k3s_node_ips", [])),
     }
@@ -89,7 +89,15 @@ def _claim(grains):
     return claim
 
 
+def _cluster(grains):
+    return _bounded(grains.get("k3s_cluster", "default"))
+
+
 def _bounded(value):
+    # Text, or a list of text. Deeper values could be too deep for Salt to merge.
+    items = value if isinstance(value, list) else [value]
+    if any(not isinstance(item, str) for item in items):
+        return f"neither text nor a list of texts, but {type(value).__name__}"
     text = repr(value)
     return value if len(text) <= LONGEST_CLAIM else f"{text[:80]}…"
 

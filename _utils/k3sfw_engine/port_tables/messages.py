@@ -79,6 +79,11 @@ def without_address(names: Sequence[str]) -> Problem:
     )
 
 
+def unreadable_claim(name: str, column: str) -> str:
+    """The doubt about the list of nodes that a claim leaves which cannot be read."""
+    return f"what minion {name} claims as its {column} cannot be read"
+
+
 def pin_against_claim(name: str, pin: Role, claim: str) -> Problem:
     """A pinned role that the minion itself contradicts."""
     return Problem(

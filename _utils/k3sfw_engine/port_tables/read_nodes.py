@@ -79,6 +79,9 @@ def _lesser(found: Findings, entry: _NodeEntry, role: Role) -> Role:
     claimed = entry.claimed.get("role", role.value)
     if _is_claimed(entry, "role") or _role_named(claimed) is role:
         return role
+    if _role_named(claimed) is None:
+        # As without the pin: what cannot be read takes no node out of its sets.
+        found.unsure.append(messages.unreadable_claim(entry.name, "role"))
     problem = messages.pin_against_claim(entry.name, role, short(claimed))
     found.notices.append(str(problem))
     return Role.AGENT
@@ -109,7 +112,7 @@ def _unless_claimed(
     value = read(own)
     if own.faults and _is_claimed(entry, column):
         found.notices += [f"{fault}; minion {entry.name} claims so itself" for fault in own.faults]
-        found.unsure.append(f"what minion {entry.name} claims as its {column} cannot be read")
+        found.unsure.append(messages.unreadable_claim(entry.name, column))
     else:
         found.add(own)
     return not own.faults, value

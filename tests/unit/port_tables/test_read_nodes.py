@@ -316,7 +316,7 @@ def test_what_concerns_this_node_is_named_first():
 
 @pytest.mark.parametrize(
     ("pin", "claim"),
-    [("server", "agent"), ("agent", "server"), ("Server", "AGENT"), ("server", ["server"])],
+    [("server", "agent"), ("agent", "server"), ("Server", "AGENT")],
 )
 def test_of_two_roles_the_lesser_right_wins(pin, claim):
     tree = claims(x1=(claim, ["192.0.2.31"]))
@@ -329,6 +329,14 @@ def test_of_two_roles_the_lesser_right_wins(pin, claim):
     assert f"k3s:nodes:x1: the pin says {pin.lower()} and the grain k3s_role says" in notice
     assert "correct k3s:nodes:x1:role in pillar, or the grain on x1" in notice
     assert tables.unsure == ()
+
+
+def test_a_claim_that_cannot_be_read_lets_no_pinned_server_in_and_takes_none_out():
+    tree = claims(x1=(["server"], ["192.0.2.31"]))
+    tree["nodes"]["x1"]["role"] = "server"
+    tables = parsed(tree)
+    assert "192.0.2.31" not in members(tables)["k3s-server-4"]
+    assert tables.unsure == ("what minion x1 claims as its role cannot be read",)
 
 
 def test_a_pin_and_a_claim_that_agree_are_no_matter():

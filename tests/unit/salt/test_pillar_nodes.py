@@ -235,13 +235,22 @@ def test_a_broken_cache_entry_costs_one_minion_and_not_the_others(master):
     assert pillar["unheard_minions"] == ["s3"]
 
 
-def test_an_invalid_claim_is_passed_on_but_its_length_is_limited(master):
+def deep(levels):
+    value = "x"
+    for _level in range(levels):
+        value = [value]
+    return value
+
+
+def test_an_invalid_claim_is_passed_on_but_its_size_and_depth_are_limited(master):
     master.accept("s1")
     master.hear("x1", {"k3s_role": ["king"], "k3s_node_ips": {"a": 1}})
+    master.hear("x3", {"k3s_role": "agent", "k3s_node_ips": deep(400)})
     master.hear("x2", claims("agent", *["192.0.2.22"] * 100_000))
     nodes = master.nodes()
-    claimed = {"role": ["king"], "addresses": {"a": 1}}
+    claimed = {"role": ["king"], "addresses": "neither text nor a list of texts, but dict"}
     assert nodes["x1"] == {**claimed, "claimed": claimed}
+    assert nodes["x3"]["addresses"] == "neither text nor a list of texts, but list"
     assert len(json.dumps(nodes["x2"])) < 1000
     assert isinstance(nodes["x2"]["addresses"], str)
 
