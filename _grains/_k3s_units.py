@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -140,7 +141,7 @@ def _runs(root: Path, name: str, texts: Iterable[str]) -> Iterator[Run]:
     # systemd reads the files when it starts the service, over Environment=.
     for value in settings["EnvironmentFile"]:
         path = _k3s_files.inside(root, _specified(value, name).lstrip("-"))
-        for file in sorted(path.parent.glob(path.name)) if "*" in path.name else [path]:
+        for file in _matching(path):
             environment.update(_k3s_shell.environment_file(_k3s_files.read_text(file)))
     for value in settings["ExecStart"]:
         words = split(_specified(value.lstrip(_PREFIXES), name))
@@ -148,6 +149,14 @@ def _runs(root: Path, name: str, texts: Iterable[str]) -> Iterator[Run]:
         if "@" in value[: len(value) - len(value.lstrip(_PREFIXES))]:
             del words[1:2]  # the name that the program is given
         yield from _k3s_command.find_runs(words, environment, lambda path: _script(root, path))
+
+
+def _matching(path: Path) -> list[Path]:
+    """The files that a path with wildcards in its last part stands for."""
+    if not any(each in path.name for each in "*?["):
+        return [path]
+    names = _k3s_files.names(path.parent)
+    return [path.parent / name for name in fnmatch.filter(names, path.name)]
 
 
 def _script(root: Path, path: str) -> str:

@@ -113,11 +113,7 @@ def _plain_node(root: Path, operator: dict, error: Exception) -> dict:
     What can be read without the files beside this one, which a sync can leave out: Salt's file
     server lists its files only every 20 seconds, and a new file may not be in that list.
     """
-    data = root / "var/lib/rancher/k3s"
-    units = [root / folder / "k3s-agent.service" for folder in ("etc/systemd/system", "etc/init.d")]
-    has_agent = os.path.isdir(data / "agent") or any(map(os.path.lexists, units))
-    is_server = os.path.isdir(data / "server") and not any(map(os.path.lexists, units))
-    role = operator.get("k3s_role") or ("server" if is_server else "agent" if has_agent else "")
+    role = operator.get("k3s_role") or _plain_role(root)
     if not role:
         return {}
     # The same sentence at each reading, or it would look like a change.
@@ -130,6 +126,29 @@ def _plain_node(root: Path, operator: dict, error: Exception) -> dict:
     node = {"k3s_role": role, "k3s_cluster": "default", "k3s_doubts": [doubt], **operator}
     node.setdefault("k3s_node_ips", _plain_addresses(root))
     return node
+
+
+def _plain_role(root: Path) -> str:
+    """A server only if the data folder says so and no service of K3s has the word agent."""
+    data = root / "var/lib/rancher/k3s"
+    if any(re.search(r"(?<![\w-])agent(?![\w-])", text) for text in _service_texts(root)):
+        return "agent"
+    return next((role for role in ("server", "agent") if os.path.isdir(data / role)), "")
+
+
+def _service_texts(root: Path):
+    for folder in ("etc/systemd/system", "etc/init.d", "etc/conf.d"):
+        try:
+            names = [name for name in os.listdir(root / folder) if name.startswith("k3s")]
+        except OSError:
+            continue
+        for name in names:
+            if name.startswith("k3s-agent"):
+                yield "agent"
+            try:
+                yield (root / folder / name).read_text(errors="replace")
+            except OSError:
+                continue  # a folder of drop-ins, or a link that leads nowhere
 
 
 def _plain_addresses(root: Path) -> list:

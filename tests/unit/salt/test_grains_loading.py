@@ -110,6 +110,13 @@ def test_half_a_sync_makes_no_agent_a_server(paths, role, plain, tmp_path):
     assert plain(host).get("k3s_role") == role
 
 
+def test_half_a_sync_reads_what_the_service_runs(plain, tmp_path):
+    host = Host(tmp_path / "host")
+    host.write(f"{DATA}/server/token")
+    host.write(f"{UNITS}/k3s.service", "[Service]\nExecStart=/usr/local/bin/k3s \\\n  agent\n")
+    assert plain(host)["k3s_role"] == "agent"
+
+
 def test_half_a_sync_keeps_the_configured_address(plain, tmp_path):
     host = Host(tmp_path / "host")
     host.write(f"{DATA}/agent/x")

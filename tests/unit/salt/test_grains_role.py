@@ -198,6 +198,14 @@ def test_the_last_environment_file_wins_over_the_unit(host):
     assert role_and_doubts(host) == AGENT
 
 
+@pytest.mark.parametrize("pattern", ["k3s-*.env", "**.env", "k3s-[ab].env", "["])
+def test_environment_files_are_found_by_a_pattern(pattern, host):
+    host.unit("k3s.service", "/usr/local/bin/k3s agent $MORE", f"EnvironmentFile=-/etc/{pattern}")
+    host.write("etc/k3s-a.env", "MORE=--node-ip=10.0.0.11\n")
+    host.write("var/lib/rancher/k3s/server/token")
+    assert role_and_doubts(host)[0] == "agent"
+
+
 def test_the_unit_of_the_first_folder_counts(host):
     host.unit("k3s.service", "/usr/bin/k3s server", folder="usr/lib/systemd/system")
     host.unit("k3s.service", "/usr/bin/k3s agent")
