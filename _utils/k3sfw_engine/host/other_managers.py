@@ -28,7 +28,7 @@ def read_flannel_mtu(root: Path) -> int:
     """The MTU that flannel wrote down when it started; 0 if it is not running."""
     for line in text_of(root / _SUBNET_FILE).splitlines():
         name, _, value = line.partition("=")
-        if name == "FLANNEL_MTU" and value.isdigit():
+        if name == "FLANNEL_MTU" and re.fullmatch("[0-9]{1,5}", value):
             return int(value)
     return 0
 

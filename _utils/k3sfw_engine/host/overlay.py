@@ -5,9 +5,12 @@ No process is started, so that a run that changes nothing may read it.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+
+import netaddr
 
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.host.flannel_files import (
@@ -42,5 +45,5 @@ def read_overlay(root: Path = Path("/")) -> OverlayFacts:
 def _ask(read: Callable[[], _T], what: str) -> tuple[_T | None, tuple[Problem, ...]]:
     try:
         return read(), ()
-    except OSError as error:
+    except (OSError, LookupError, ValueError, struct.error, netaddr.AddrFormatError) as error:
         return None, (Problem(f"the kernel does not list its {what} ({error})"),)
