@@ -168,7 +168,10 @@ class Paths:
     @contextmanager
     def up(self):
         with ExitStack() as stack:
-            self.cluster.salt(list(self.hosts), "k3sfw.remove")
+            removed = self.cluster.salt(list(self.hosts), "k3sfw.remove")
+            assert [each["result"] for each in removed.values()] == [True] * len(self.hosts), (
+                removed
+            )
             self._zones(stack)
             stack.enter_context(self._second_link())
             if self.set_up.backend == "wireguard-native":
