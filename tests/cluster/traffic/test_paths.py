@@ -390,6 +390,11 @@ class Paths:
         self.on_both(self._make_zones)
 
     def _make_zones(self, host):
+        # firewalld notices files that were removed some seconds later.
+        zones = ["firewall-cmd", "--permanent", "--get-zones"]
+        wait_until(
+            lambda: "k3s" not in host.run(zones).stdout.split(), "Zone k3s does not go", timeout=30
+        )
         for command in (*(SECOND_ZONE if host.name == "a1" else ()), *self.set_up.commands):
             host.run(["firewall-cmd", "--permanent", *command])
         host.run(["firewall-cmd", f"--set-default-zone={self.set_up.default_zone}"])
