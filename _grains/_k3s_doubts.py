@@ -11,9 +11,10 @@ _THEN = "then run salt-call saltutil.refresh_grains"
 def units_disagree(names: Iterable[str]) -> str:
     listed = list(names)
     return (
-        f"{' and '.join(listed)} run different roles of K3s, and not one alone starts with this "
-        "host. It counts as an agent, which has fewer rights. Fix: disable the service that is not "
-        f"wanted (systemctl disable {' or '.join(listed)}), {_THEN}; or {_SET_ROLE} server"
+        f"{' and '.join(listed)} run different roles of K3s, and none or several of them start "
+        "with this host. It counts as an agent, which has fewer rights. Fix: disable the service "
+        f"that is not wanted (systemctl disable {' or '.join(listed)}), {_THEN}; or, if this is a "
+        f"server, {_SET_ROLE} server"
     )
 
 
@@ -35,8 +36,8 @@ def unit_is_not_understood(name: str) -> str:
 def process_disagrees(runs: str, source: str, says: str) -> str:
     return (
         f"a process k3s {runs} runs on this host, but {source} says {says}. It counts as an agent, "
-        f"which has fewer rights. Fix: restart K3s if its unit was changed, {_THEN}; or "
-        f"{_SET_ROLE} server"
+        f"which has fewer rights. Fix: restart K3s if its unit was changed, {_THEN}; or, if what "
+        f"runs is right, {_SET_ROLE} {runs}"
     )
 
 
