@@ -18,24 +18,22 @@ from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.firewalld.zones import read_permanent_zones, read_runtime_zones
 from k3sfw_engine.host.connected_addresses import read_connected_addresses
 from k3sfw_engine.host.filter_chains import read_filter_chains
-from k3sfw_engine.host.flannel_files import data_folder
+from k3sfw_engine.host.flannel_files import data_folder, read_flannel_mtu
 from k3sfw_engine.host.iproute import look_up, read_network
 from k3sfw_engine.host.k3s_records import read_cluster_dns
+from k3sfw_engine.host.k3s_service import read_k3s_service, runs_openrc
 from k3sfw_engine.host.listeners import ssh_ports
 from k3sfw_engine.host.network_manager import managed_interfaces, read_connections
 from k3sfw_engine.host.other_managers import (
     CLOUD_SETUP,
     UFW_FILE,
     networkd_drops_routes,
-    read_flannel_mtu,
-    read_k3s_service,
     read_nm_override,
     read_rule_files,
-    runs_openrc,
-    text_of,
 )
 from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.host.sysctls import read_sysctls
+from k3sfw_engine.host.text_files import text_of
 from k3sfw_engine.model.echo import PathEchoes
 from k3sfw_engine.model.host_facts import HostFacts
 from k3sfw_engine.model.interfaces_and_routes import Network

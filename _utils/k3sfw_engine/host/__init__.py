@@ -8,9 +8,10 @@ iproute               interfaces, routes and neighbours, with ip and bridge
 overlay               what carries pods' packets to other nodes: tunnels, routes, files
 tunnel_devices        tunnel devices and routes by gateways, over rtnetlink
 wireguard_port        the port on which a WireGuard device listens
-flannel_files         flannel's configuration and networks, and K3s's data folder
+flannel_files         flannel's configuration, networks and MTU, and K3s's data folder
 ipvs                  the virtual services of the kernel's IPVS
 k3s_records           what else K3s wrote down: its datastore, the cluster's DNS
+k3s_service           the service that starts K3s
 netlink               messages of netlink, packed and unpacked
 live_connections      connections of peers, and the sockets that wait for peers
 tracked_packets       peers of UDP and of IP protocols, as the kernel tracks them
@@ -22,7 +23,8 @@ listeners             processes that listen on this host, and the ports of ssh s
 node_services         what serves ports here: listeners, tunnels, redirections
 sysctls               the sysctls that decide about forwarded packets
 network_manager       the interfaces that NetworkManager manages
-other_managers        traces of flannel, K3s, ufw, nm-cloud-setup and other firewalls in files
+other_managers        traces of other firewalls and network managers in files
+text_files            text of small files
 dns                   the addresses of the Salt masters, and the names in /etc/hosts
 nft_command           tables and chains of the kernel, with the program nft
 filter_chains         how the chains of other firewalls end, from iptables-save and nft

@@ -106,16 +106,27 @@ def _count(value: object, limit: int) -> int:
 
 def read_running_networks(root: Path = Path("/")) -> Networks:
     """The pod networks that flannel wrote down when it started; none if it has not."""
-    try:
-        lines = _text(root / _SUBNET_FILE).splitlines()
-    except (OSError, ValueError):
-        return ()
-    values = dict(line.partition("=")[::2] for line in lines)
+    values = _running(root)
     names = ("FLANNEL_NETWORK", "FLANNEL_IPV6_NETWORK")
     try:
         return tuple(_networks(values.get(name, "") for name in names))
     except ValueError:
         return ()
+
+
+def read_flannel_mtu(root: Path = Path("/")) -> int:
+    """The MTU that flannel wrote down when it started; 0 if it has not."""
+    value = _running(root).get("FLANNEL_MTU", "")
+    return int(value) if re.fullmatch("[0-9]{1,5}", value) else 0
+
+
+def _running(root: Path) -> Mapping[str, str]:
+    """The variables that flannel wrote down when it started; none if it has not."""
+    try:
+        lines = _text(root / _SUBNET_FILE).splitlines()
+    except (OSError, ValueError):
+        return {}
+    return dict(line.partition("=")[::2] for line in lines)
 
 
 def _networks(texts: Iterator[object]) -> Iterator[netaddr.IPNetwork]:

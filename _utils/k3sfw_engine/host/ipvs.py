@@ -7,7 +7,7 @@ from pathlib import Path
 
 import netaddr
 
-from k3sfw_engine.host.other_managers import text_of
+from k3sfw_engine.host.text_files import text_of
 from k3sfw_engine.model.ipvs import IpvsFacts, VirtualService
 from k3sfw_engine.model.kubernetes_names import IPVS_DEVICE
 from k3sfw_engine.model.rows import Protocol

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import netaddr
 
-from k3sfw_engine.host.other_managers import text_of
+from k3sfw_engine.host.text_files import text_of
 from k3sfw_engine.model.addresses import parse_network
 from k3sfw_engine.model.datastore import Datastore
 

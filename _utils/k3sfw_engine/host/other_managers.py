@@ -1,12 +1,12 @@
-"""What files tell of other programs: flannel, K3s, ufw, nm-cloud-setup, other firewalls."""
+"""What files tell of other programs that set rules or routes: firewalls, network managers."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-# https://github.com/flannel-io/flannel/blob/master/Documentation/running.md
-_SUBNET_FILE = "run/flannel/subnet.env"
+from k3sfw_engine.host.text_files import text_of
+
 UFW_FILE = "etc/ufw/ufw.conf"
 _WANTED_BY = "etc/systemd/system/{}.target.wants/nm-cloud-setup.{}"
 CLOUD_SETUP = (
@@ -14,49 +14,6 @@ CLOUD_SETUP = (
     _WANTED_BY.format("multi-user", "service"),
     "etc/systemd/system/NetworkManager.service.wants/nm-cloud-setup.service",
 )
-
-
-def text_of(path: Path) -> str:
-    """The text of a file; empty if it cannot be read."""
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def read_flannel_mtu(root: Path) -> int:
-    """The MTU that flannel wrote down when it started; 0 if it is not running."""
-    for line in text_of(root / _SUBNET_FILE).splitlines():
-        name, _, value = line.partition("=")
-        if name == "FLANNEL_MTU" and re.fullmatch("[0-9]{1,5}", value):
-            return int(value)
-    return 0
-
-
-# -- K3s's service --------------------------------------------------------------------------------
-
-# First what is enabled, whatever its name (INSTALL_K3S_NAME).
-_K3S_UNITS = ("etc/systemd/system/*.wants/k3s*.service", "etc/systemd/system/k3s*.service")
-_K3S_SCRIPTS = ("etc/runlevels/*/k3s*", "etc/init.d/k3s*")
-_OURS = "k3sfw"
-
-
-def read_k3s_service(root: Path) -> str:
-    """The name of the one service of K3s on this host; empty if there is none, or more than one."""
-    for pattern in _K3S_SCRIPTS if runs_openrc(root) else _K3S_UNITS:
-        found = [path.name for path in root.glob(pattern) if not path.name.startswith(_OURS)]
-        names = {name.removesuffix(".service") for name in found}
-        if names:
-            return names.pop() if len(names) == 1 else ""
-    return ""
-
-
-def runs_openrc(root: Path) -> bool:
-    """Whether OpenRC starts K3s here: there is its script, and no systemd runs.
-
-    https://www.freedesktop.org/software/systemd/man/sd_booted.html
-    """
-    return not (root / "run/systemd/system").is_dir() and any(root.glob(_K3S_SCRIPTS[1]))
 
 
 # -- firewalls that are loaded from a file --------------------------------------------------------

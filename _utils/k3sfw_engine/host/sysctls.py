@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from k3sfw_engine.host.other_managers import text_of
+from k3sfw_engine.host.text_files import text_of
 from k3sfw_engine.model.sysctl_names import (
     BRIDGE_CALLS,
     FORWARDING,
