@@ -3,8 +3,10 @@
 It does not know Salt: ``_modules/k3sfw.py`` and ``_states/k3sfw.py`` translate. A package may
 import only those below it in this list; its ``__init__.py`` says what each of its files is for.
 
-commands       one file for each verb: apply, check_ports, rollback, ...
+commands       one file for each verb of a node: apply, check_ports, rollback, ...
+master         one file for each verb of the master
 transaction    a change that is proven, or undone by the run, a watchdog or the next run
+fleet          the answers of many nodes, grouped, and every form of them (pure)
 healing        find and repair the damage that a killed firewalld or a full disk left
 firewalld      firewalld's D-Bus interface, its files and its nft table; nothing else talks to it
 probes         packets sent to peers, and packets recorded in the kernel

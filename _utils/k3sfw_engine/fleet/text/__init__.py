@@ -1,0 +1,7 @@
+"""The text of any answer of k3sfw, for a terminal of 80 columns; one file for each view.
+
+render        the entry: chooses the view by what the answer says it is
+style         colours, indented paragraphs, and text of minions that cannot move the cursor
+node_reports  what check_ports, check_routes and check_zones return on nodes
+failure       why a function of the master could not do its work
+"""

@@ -1,0 +1,31 @@
+"""The text of any answer: the view is what the answer says it is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from k3sfw_engine.fleet.text.failure import show_failure
+from k3sfw_engine.fleet.text.node_reports import is_report, show_reports
+from k3sfw_engine.fleet.text.style import Style
+
+# By ``view`` in what a function of the master returns.
+VIEWS: Mapping[str, Callable[[Mapping[str, Any], Style], str]] = {
+    "error": show_failure,
+}
+
+
+def render(answer: object, style: Style) -> str | None:
+    """Return the text of an answer, or ``None`` if it is not one of k3sfw's.
+
+    answer
+        The ``data`` of a function of the master, or what ``salt`` got from minions, by their ids.
+    """
+    if not isinstance(answer, Mapping):
+        return None
+    view = VIEWS.get(answer.get("view", "")) if isinstance(answer.get("view", ""), str) else None
+    if view is not None:
+        return view(answer, style)
+    if answer and all(map(is_report, answer.values())):
+        return show_reports(answer, style)
+    return None

@@ -1,0 +1,4 @@
+"""The verbs of the master, one file each; ``_runners/k3sfw.py`` gives them what only Salt can do.
+
+They run where no firewalld is: D-Bus, probes and this host are out of their reach.
+"""
