@@ -249,6 +249,11 @@ class Tables:
         """The rows that open a node of this role."""
         return tuple(row for row in self.rows if row.destination.includes(role))
 
+    @property
+    def every_row(self) -> tuple[Row, ...]:
+        """All rows of the cluster that the pillar has."""
+        return (*self.rows, *(self.peer_rows or ()))
+
 
 # For changes that do not read the pillar.
 NO_TABLES = Tables(

@@ -1,6 +1,7 @@
 """From rows to firewalld objects, and from what is observed to the steps that lead there. Pure.
 
 desired/          the ipsets, policies and the zone that a node must have
+reach             who gets in where, by the tables: sources of every port of every role
 observed          what firewalld and the kernel have now
 difference        the differences between the two, layer by layer
 kernel_drift      compare the kernel's rules with what firewalld believes
