@@ -140,7 +140,10 @@ class Demo:
 
 def _version_of_code() -> str:
     """A digest that changes with every file that minions get from this checkout."""
-    folders = (CHECKOUT / name for name in ("_grains", "_modules", "_states", "_utils"))
+    folders = (
+        CHECKOUT / name
+        for name in ("_grains", "_modules", "_output", "_runners", "_states", "_utils")
+    )
     files = (file for folder in folders for file in folder.rglob("*.py"))
     text = "\n".join(sorted(f"{file} {file.stat().st_mtime_ns}" for file in files))
     return hashlib.sha256(text.encode()).hexdigest()

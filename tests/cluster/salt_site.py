@@ -26,6 +26,8 @@ CHECKOUT = "/srv/k3sfw"
 INSTALLED_AS = {
     "_grains": "saltext_k3sfw/grains",
     "_modules": "saltext_k3sfw/modules",
+    "_output": "saltext_k3sfw/output",
+    "_runners": "saltext_k3sfw/runners",
     "_states": "saltext_k3sfw/states",
     "_utils/k3sfw_engine": "k3sfw_engine",
 }
@@ -84,7 +86,7 @@ class Site:
     def check_out(self, release=None):
         """Make the master serve this release, or the tree under test, without syncing it."""
         tree = self.lab.srv / "k3sfw"
-        for name in ("_grains", "_modules", "_states", "_utils"):
+        for name in ("_grains", "_modules", "_output", "_runners", "_states", "_utils"):
             shutil.rmtree(tree / name, ignore_errors=True)
             if release is None:
                 shutil.copytree(daemons.CHECKOUT / name, tree / name, ignore=_COMPILED)
@@ -193,5 +195,5 @@ def served(site):
     return {
         path.removeprefix("_"): text
         for path, text in sources(tree).items()
-        if not path.startswith("salt/")
+        if not path.startswith(("salt/", "_runners/"))  # runners lie on the master alone
     }

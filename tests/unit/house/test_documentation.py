@@ -57,7 +57,7 @@ def test_the_readme_is_one_screen():
     assert len(text_of("README.md").splitlines()) <= ONE_SCREEN
 
 
-@pytest.mark.parametrize("path", ["_modules/k3sfw.py", "_states/k3sfw.py"])
+@pytest.mark.parametrize("path", ["_modules/k3sfw.py", "_runners/k3sfw.py", "_states/k3sfw.py"])
 def test_every_function_and_state_is_listed(path):
     listed = text_of("docs/functions.md")
     for name in public_functions(path):

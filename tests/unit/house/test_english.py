@@ -12,6 +12,8 @@ TEXTS = ("*.py", "*.md", "*.sls", "*.jinja", "*.yaml", "*.example", "*.service",
 FOLDERS = [
     "_grains",
     "_modules",
+    "_output",
+    "_runners",
     "_states",
     "_utils",
     "bench",

@@ -18,7 +18,7 @@ from tests.paths import ROOT
 from tests.selection import exhaustive
 from tests.unit.masterless import configure, salt_call
 
-SHIPPED = ("_grains", "_modules", "_output", "_states", "_utils", "saltext_k3sfw")
+SHIPPED = ("_grains", "_modules", "_output", "_runners", "_states", "_utils", "saltext_k3sfw")
 BUILT_FROM = (*SHIPPED, "LICENSE", "README.md", "pyproject.toml", "setup.cfg")
 
 

@@ -20,7 +20,17 @@ from tests.paths import ROOT
 PROGRAMS = {"_modules": ("salt", "salt-call"), "_runners": ("salt-run",), "_states": ()}
 MARKDOWN = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 # The folders whose texts tell an operator what to call.
-NAMING = ("_grains", "_modules", "_states", "_utils", "lab", "pillar", "salt")
+NAMING = (
+    "_grains",
+    "_modules",
+    "_output",
+    "_runners",
+    "_states",
+    "_utils",
+    "lab",
+    "pillar",
+    "salt",
+)
 # A word that begins an argument's paragraph, as in Salt's own docstrings: alone on its line.
 _ARGUMENT = re.compile(r"^(\w+(?:, \w+)*)\n    \S", re.MULTILINE)
 _CLI_EXAMPLE = re.compile(

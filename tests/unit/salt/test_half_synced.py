@@ -149,15 +149,21 @@ def test_states_of_another_version_refuse(answers):
     assert "Fix: run saltutil.sync_all" in answer["states"]
 
 
-def test_what_is_missing_is_noticed_when_the_module_is_loaded():
-    """Each file of the engine is imported then, but for one, which is looked for."""
-    load = (
-        "import runpy, sys; sys.path.insert(0, '_utils');"
-        "runpy.run_path('_modules/k3sfw.py'); print(*sys.modules)"
-    )
-    loaded = subprocess.run(
-        [sys.executable, "-c", load], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.split()
+def test_what_is_missing_is_noticed_when_the_modules_are_loaded():
+    """Each file of the engine is imported then, on a node or on the master, but for one, which is
+    looked for."""
+    loaded = loads("_modules") | loads("_runners") | loads("_output")
     files = [file.relative_to(ROOT / "_utils") for file in (ROOT / "_utils").rglob("*.py")]
     names = {".".join(file.with_suffix("").parts).removesuffix(".__init__") for file in files}
-    assert names - set(loaded) == {"k3sfw_engine.standalone.trial"}
+    assert names - loaded == {"k3sfw_engine.standalone.trial"}
+
+
+def loads(folder):
+    """What the module k3sfw in this folder imports."""
+    load = (
+        "import runpy, sys; sys.path.insert(0, '_utils');"
+        f"runpy.run_path('{folder}/k3sfw.py'); print(*sys.modules)"
+    )
+    command = [sys.executable, "-c", load]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return set(done.stdout.split())

@@ -7,6 +7,7 @@ import inspect
 import pytest
 
 from _modules import k3sfw as module
+from _runners import k3sfw as runner
 from _states import k3sfw as state
 
 FUNCTIONS = {
@@ -14,10 +15,13 @@ FUNCTIONS = {
     *("remove", "heal", "adopt", "status", "explain", "script"),
     *("check_ports", "check_routes", "check_zones"),
 }
+ON_MASTER: set[str] = set()
 STATES = {"managed", "prepared", "absent", "ports_checked", "routes_checked"}
 
 
-@pytest.mark.parametrize(("loaded", "documented"), [(module, FUNCTIONS), (state, STATES)])
+@pytest.mark.parametrize(
+    ("loaded", "documented"), [(module, FUNCTIONS), (runner, ON_MASTER), (state, STATES)]
+)
 def test_exactly_the_documented_functions_are_offered(loaded, documented):
     offered = {name for name, each in vars(loaded).items() if inspect.isfunction(each)}
     assert {name for name in offered if not name.startswith("_")} == documented

@@ -142,6 +142,7 @@ def test_one_file_root_serves_states_and_modules_and_no_pillar(tmp_path):
     configure(tmp_path, file_roots={"base": [str(ROOT / "salt")]})
     served = set(salt_call(tmp_path, "cp.list_master"))
     assert {"top.sls", "k3s/init.sls", "_grains/k3s.py", "_modules/k3sfw.py"} <= served
+    assert {"_output/k3sfw.py", "_runners/k3sfw.py"} <= served
     assert {"_states/k3sfw.py", "_utils/k3sfw_engine/__init__.py"} <= served
     assert not {path for path in served if "pillar" in path.split("/")[:-1]}
     for link in (path for path in (ROOT / "salt").iterdir() if path.is_symlink()):
