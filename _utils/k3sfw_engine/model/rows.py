@@ -1,4 +1,4 @@
-"""The vocabulary of the port tables: rows, roles, sources, nodes. Pure data.
+"""The vocabulary of the port tables: rows, roles, sources, nodes, promises. Pure data.
 
 ``port_tables`` reads and checks it; behind that, it is taken as right.
 """
@@ -191,6 +191,100 @@ class Row:
         return f"{ROOT}:ports:{self.table}:{self.name}"
 
 
+class PartyKind(str, Enum):
+    """The kinds of names in a promise; ``node`` is a minion id, ``anyone`` every address."""
+
+    ANYONE = "anyone"
+    ANY = "any"
+    SERVER = "server"
+    AGENT = "agent"
+    PODS = "pods"
+    SERVICES = "services"
+    GROUP = "group"
+    CIDR = "cidr"
+    NODE = "node"
+
+
+@dataclass(frozen=True, order=True)
+class Party:
+    """One name of a promise's source or destination; ``value`` as in ``Source``."""
+
+    kind: PartyKind
+    value: str = ""
+
+    def __str__(self) -> str:
+        return self.value or self.kind.value
+
+
+@dataclass(frozen=True, order=True)
+class PromisedPorts:
+    """Ports of one protocol, or all of one; ``str`` writes them as pillar does."""
+
+    protocol: Protocol
+    ports: PortRange | None = None
+
+    def __str__(self) -> str:
+        name = self.protocol.value
+        if self.ports is None:
+            return f"ip/{name}" if name.isdigit() else name
+        return f"{name}/{self.ports}"
+
+
+class Severity(str, Enum):
+    """What a broken promise is: refused and a failure, or told."""
+
+    FAIL = "fail"
+    WARN = "warn"
+
+
+class Expected(str, Enum):
+    """What it means if a promise tests nothing, as what it names does not exist."""
+
+    PRESENT = "present"
+    TOLD = "told"
+    OPTIONAL = "optional"
+
+
+class OpenedBy(str, Enum):
+    """What may open the ports that a promise accepts: rows alone, or the operator's zones too."""
+
+    ROWS = "rows"
+    ZONES = "zones"
+
+
+@dataclass(frozen=True)
+class Promise:
+    """One entry of ``k3s:tests``: what the tables must and must not let in.
+
+    sources, exceptions
+        From where: the addresses of the sources without those of the exceptions.
+    destinations
+        Roles, ``any`` for every node, and nodes.
+    accept, deny
+        The ports that all of these addresses reach on all of the destinations, and those that none
+        of them reaches on any.
+    ask_from
+        Minions outside of the cluster that send the packets of this promise.
+    """
+
+    name: str
+    sources: tuple[Party, ...]
+    destinations: tuple[Party, ...]
+    accept: tuple[PromisedPorts, ...] = ()
+    deny: tuple[PromisedPorts, ...] = ()
+    exceptions: tuple[Party, ...] = ()
+    why: str = ""
+    severity: Severity = Severity.FAIL
+    expect: Expected = Expected.TOLD
+    opened_by: OpenedBy = OpenedBy.ROWS
+    ask_from: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """Where the promise stands in pillar."""
+        return f"{ROOT}:tests:{self.name}"
+
+
 @dataclass(frozen=True)
 class Node:
     """One node of the cluster.
@@ -229,6 +323,10 @@ class Tables:
         The number of nodes that the operator vouches for.
     allow_lockout
         Whether an apply may close connections that it otherwise refuses to close.
+    promises
+        What the rows must and must not let in.
+    allow_broken_tests
+        Whether an apply may break a promise, which it otherwise refuses.
     """
 
     cluster: str
@@ -244,6 +342,8 @@ class Tables:
     pods_by_address: bool = False
     expected_nodes: int | None = None
     allow_lockout: bool = False
+    promises: tuple[Promise, ...] = ()
+    allow_broken_tests: bool = False
 
     def rows_of(self, role: Role) -> tuple[Row, ...]:
         """The rows that open a node of this role."""

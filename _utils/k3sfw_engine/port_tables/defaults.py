@@ -26,3 +26,6 @@ MOST_NAMED = 5
 # A reload takes 1.2 seconds with 10,000 ipset entries and more than 25 with 100,000 (measured), and
 # blocks new connections meanwhile.
 MOST_NETWORKS = 20_000
+
+# Each is judged at every apply, and 500 of them take a tenth of a second (measured).
+MOST_TESTS = 500

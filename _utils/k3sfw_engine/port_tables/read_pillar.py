@@ -21,6 +21,7 @@ from k3sfw_engine.port_tables.read_nodes import (
 )
 from k3sfw_engine.port_tables.read_pod_networks import read_pod_networks
 from k3sfw_engine.port_tables.read_rows import read_groups, read_peer_ports, read_ports
+from k3sfw_engine.port_tables.read_tests import read_tests
 from k3sfw_engine.port_tables.single_values import (
     boolean,
     choice,
@@ -32,10 +33,11 @@ from k3sfw_engine.port_tables.single_values import (
 
 _KEYS = {
     *("cluster", "flannel_backend", "pod_cidrs", "service_cidrs", "ports", "peer_ports"),
-    *("groups", "nodes", "node_cidrs", "firewall"),
+    *("groups", "nodes", "node_cidrs", "firewall", "tests"),
     *("unheard_minions", "silent_minions", "other_masters"),
     "schedule",  # k3s.schedule reads it; here it only must not be taken for a spelling error.
 }
+_FIREWALL_KEYS = {"expected_nodes", "pods_from", "allow_lockout", "allow_broken_tests"}
 
 
 class _FirewallSettings(NamedTuple):
@@ -44,6 +46,7 @@ class _FirewallSettings(NamedTuple):
     pods_from: PodsFrom | None
     expected_nodes: int | None
     allow_lockout: bool
+    allow_broken_tests: bool
 
 
 def parse_tables(
@@ -75,6 +78,7 @@ def parse_tables(
     groups = read_groups(found, tree.get("groups", {}))
     rows = read_ports(found, tree, groups, backend)
     peer_rows = read_peer_ports(found, tree, groups, backend)
+    promises = read_tests(found, tree.get("tests", {}), groups, backend)
     nodes = _nodes(found, tree, minion_id, pod_cidrs, service_cidrs)
     firewall = _firewall(found, tree.get("firewall", {}), nodes)
     note_membership(found, tree, nodes, several_masters, firewall.expected_nodes)
@@ -95,6 +99,8 @@ def parse_tables(
         pods_by_address=firewall.pods_from is PodsFrom.ADDRESSES,
         expected_nodes=firewall.expected_nodes,
         allow_lockout=firewall.allow_lockout,
+        promises=promises,
+        allow_broken_tests=firewall.allow_broken_tests,
     )
 
 
@@ -132,17 +138,20 @@ def _nodes(
 def _firewall(found: Findings, value: object, nodes: tuple[Node, ...]) -> _FirewallSettings:
     path = f"{ROOT}:firewall"
     settings = mapping(found, path, value)
-    refuse_unknown_keys(found, path, settings, {"expected_nodes", "pods_from", "allow_lockout"})
+    refuse_unknown_keys(found, path, settings, _FIREWALL_KEYS)
     expected = None
     if "expected_nodes" in settings:
         where = f"{path}:expected_nodes"
         expected = _expected_nodes(found, where, settings["expected_nodes"], nodes)
-    allowed = boolean(found, f"{path}:allow_lockout", settings.get("allow_lockout", False))
+    allowed = {
+        key: boolean(found, f"{path}:{key}", settings.get(key, False)) is True
+        for key in ("allow_lockout", "allow_broken_tests")
+    }
     pods_from = settings.get("pods_from", PodsFrom.INTERFACES.value)
     return _FirewallSettings(
         pods_from=choice(found, f"{path}:pods_from", pods_from, PodsFrom),
         expected_nodes=expected,
-        allow_lockout=allowed is True,
+        **allowed,
     )
 
 

@@ -32,6 +32,21 @@ def paths_of(tree, path=()):
 GOOD = pillar(
     node_cidrs=["192.0.2.0/24", "2001:db8::/32"],
     unheard_minions=["a9"],
+    tests={
+        "etcd": {
+            "from": "anyone",
+            "except": ["server", "pods", "services", "192.0.2.77"],
+            "to": ["server", "a1"],
+            "accept": ["udp/53", "vrrp"],
+            "deny": ["tcp/2379-2380"],
+            "why": "etcd holds all secrets",
+            "severity": "warn",
+            "expect": "present",
+            "opened_by": "zones",
+            "ask_from": ["jump1"],
+            "flannel_backend": "vxlan",
+        }
+    },
     nodes={
         **NODES,
         "a3": {
