@@ -1,6 +1,9 @@
 """The cluster as the master sees it: the answers of many nodes, grouped, and every form of them.
 
-text   the text of any answer, for a terminal of 80 columns
+answers       what nodes answered, as types and as the data that is sent and saved
+read_answers  reads that data back: every fault at once, a node's own or a file's
+defaults      how much of an answer is sent, believed and shown
+text          the text of any answer, for a terminal of 80 columns
 
 Pure: it asks no minion and writes no file; ``master`` does. Whatever a minion sent is data here.
 """

@@ -1,0 +1,17 @@
+"""How much of an answer is sent, believed and shown, each figure with its reason. Pure."""
+
+# Problems of one check that a node sends; the others are counted. A node that reaches no peer has
+# about twenty for each of its eight peers.
+PROBLEMS_SENT = 200
+
+# Sentences of one check that are neither a problem nor its evidence.
+NOTICES_SENT = 50
+
+# A text that a minion sends is evidence or a name. The longest of ours has about 1,000 characters:
+# a rule with all its ports.
+LONGEST_TEXT = 2000
+
+# Rows of the tables that a minion may claim to have asked about, and parts of a promise. Shipped
+# are 34 rows.
+MOST_ROWS = 2000
+MOST_PARTS = 200
