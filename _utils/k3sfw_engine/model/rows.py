@@ -191,7 +191,7 @@ class Row:
         return f"{ROOT}:ports:{self.table}:{self.name}"
 
 
-class PartyKind(str, Enum):
+class EndpointKind(str, Enum):
     """The kinds of names in a promise; ``node`` is a minion id, ``anyone`` every address."""
 
     ANYONE = "anyone"
@@ -206,10 +206,10 @@ class PartyKind(str, Enum):
 
 
 @dataclass(frozen=True, order=True)
-class Party:
+class Endpoint:
     """One name of a promise's source or destination; ``value`` as in ``Source``."""
 
-    kind: PartyKind
+    kind: EndpointKind
     value: str = ""
 
     def __str__(self) -> str:
@@ -230,14 +230,14 @@ class PromisedPorts:
         return f"{name}/{self.ports}"
 
 
-class Severity(str, Enum):
+class PromiseSeverity(str, Enum):
     """What a broken promise is: refused and a failure, or told."""
 
     FAIL = "fail"
     WARN = "warn"
 
 
-class Expected(str, Enum):
+class WhenAbsent(str, Enum):
     """What it means if a promise tests nothing, as what it names does not exist."""
 
     PRESENT = "present"
@@ -268,14 +268,14 @@ class Promise:
     """
 
     name: str
-    sources: tuple[Party, ...]
-    destinations: tuple[Party, ...]
+    sources: tuple[Endpoint, ...]
+    destinations: tuple[Endpoint, ...]
     accept: tuple[PromisedPorts, ...] = ()
     deny: tuple[PromisedPorts, ...] = ()
-    exceptions: tuple[Party, ...] = ()
+    exceptions: tuple[Endpoint, ...] = ()
     why: str = ""
-    severity: Severity = Severity.FAIL
-    expect: Expected = Expected.TOLD
+    severity: PromiseSeverity = PromiseSeverity.FAIL
+    expect: WhenAbsent = WhenAbsent.TOLD
     opened_by: OpenedBy = OpenedBy.ROWS
     ask_from: tuple[str, ...] = ()
 

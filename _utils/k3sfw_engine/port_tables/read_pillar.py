@@ -41,9 +41,9 @@ _FIREWALL_KEYS = {"expected_nodes", "pods_from", "allow_lockout", "allow_broken_
 
 
 class _FirewallSettings(NamedTuple):
-    """What stands below ``k3s:firewall``."""
+    """What stands below ``k3s:firewall``, by the names that ``Tables`` has for it."""
 
-    pods_from: PodsFrom | None
+    pods_by_address: bool
     expected_nodes: int | None
     allow_lockout: bool
     allow_broken_tests: bool
@@ -96,11 +96,8 @@ def parse_tables(
         nodes=nodes,
         unsure=tuple(found.unsure),
         notices=tuple(found.notices),
-        pods_by_address=firewall.pods_from is PodsFrom.ADDRESSES,
-        expected_nodes=firewall.expected_nodes,
-        allow_lockout=firewall.allow_lockout,
         promises=promises,
-        allow_broken_tests=firewall.allow_broken_tests,
+        **firewall._asdict(),
     )
 
 
@@ -148,8 +145,9 @@ def _firewall(found: Findings, value: object, nodes: tuple[Node, ...]) -> _Firew
         for key in ("allow_lockout", "allow_broken_tests")
     }
     pods_from = settings.get("pods_from", PodsFrom.INTERFACES.value)
+    read = choice(found, f"{path}:pods_from", pods_from, PodsFrom)
     return _FirewallSettings(
-        pods_from=choice(found, f"{path}:pods_from", pods_from, PodsFrom),
+        pods_by_address=read is PodsFrom.ADDRESSES,
         expected_nodes=expected,
         **allowed,
     )

@@ -16,16 +16,16 @@ from k3sfw_engine.model.port_ranges import EVERY_PORT, common, parse_span
 from k3sfw_engine.model.protocol_names import parse_protocol
 from k3sfw_engine.model.rows import (
     ROOT,
-    Expected,
+    Endpoint,
+    EndpointKind,
     FlannelBackend,
     OpenedBy,
-    Party,
-    PartyKind,
     PortRange,
     Promise,
     PromisedPorts,
+    PromiseSeverity,
     Protocol,
-    Severity,
+    WhenAbsent,
 )
 from k3sfw_engine.port_tables.defaults import MINION_ID, MOST_TESTS, ROW_NAME
 from k3sfw_engine.port_tables.findings import Findings, below, legible, short
@@ -44,9 +44,9 @@ Groups = Mapping[str, tuple[netaddr.IPNetwork, ...]]
 
 _COLUMNS = {"from", "except", "to", "accept", "deny", "why", "severity", "expect", "opened_by"}
 _COLUMNS |= {"ask_from", "enabled", "flannel_backend"}
-_NODES = (PartyKind.ANY, PartyKind.SERVER, PartyKind.AGENT)
-_NAMED = (PartyKind.GROUP, PartyKind.CIDR, PartyKind.NODE)
-_KEYWORDS = tuple(kind for kind in PartyKind if kind not in _NAMED)
+_NODES = (EndpointKind.ANY, EndpointKind.SERVER, EndpointKind.AGENT)
+_NAMED = (EndpointKind.GROUP, EndpointKind.CIDR, EndpointKind.NODE)
+_KEYWORDS = tuple(kind for kind in EndpointKind if kind not in _NAMED)
 
 
 def read_tests(
@@ -112,8 +112,8 @@ def _promise(
         accept=accept,
         deny=deny,
         why=text(found, f"{path}:why", columns.get("why", ""), empty=True),
-        severity=_choice(found, path, columns, "severity", Severity.FAIL),
-        expect=_choice(found, path, columns, "expect", Expected.TOLD),
+        severity=_choice(found, path, columns, "severity", PromiseSeverity.FAIL),
+        expect=_choice(found, path, columns, "expect", WhenAbsent.TOLD),
         opened_by=_choice(found, path, columns, "opened_by", OpenedBy.ROWS),
         ask_from=_several(found, path, columns, "ask_from", _minion),
     )
@@ -139,18 +139,18 @@ def _several(
     return tuple(sorted(set(values)))
 
 
-def _source(found: Findings, path: str, name: object, *, groups: Groups) -> Party | None:
+def _source(found: Findings, path: str, name: object, *, groups: Groups) -> Endpoint | None:
     if isinstance(name, str):
         for kind in _KEYWORDS:
             if name.lower() == kind.value:
-                return Party(kind)
+                return Endpoint(kind)
         if name in groups:
-            return Party(PartyKind.GROUP, name)
+            return Endpoint(EndpointKind.GROUP, name)
         if "/" in name or ":" in name or name.replace(".", "").isdigit():
             cidr = network(found, path, name)
-            return None if cidr is None else Party(PartyKind.CIDR, str(cidr))
+            return None if cidr is None else Endpoint(EndpointKind.CIDR, str(cidr))
         if _is_minion_id(name):
-            return Party(PartyKind.NODE, name)
+            return Endpoint(EndpointKind.NODE, name)
     found.fault(
         path,
         f"{short(name)} is not {', '.join(kind.value for kind in _KEYWORDS)}, a group "
@@ -159,14 +159,14 @@ def _source(found: Findings, path: str, name: object, *, groups: Groups) -> Part
     return None
 
 
-def _destination(found: Findings, path: str, name: object, *, groups: Groups) -> Party | None:
+def _destination(found: Findings, path: str, name: object, *, groups: Groups) -> Endpoint | None:
     if isinstance(name, str):
         for kind in _NODES:
             if name.lower() == kind.value:
-                return Party(kind)
+                return Endpoint(kind)
         others = {kind.value for kind in _KEYWORDS}
         if name.lower() not in others and name not in groups and _is_minion_id(name):
-            return Party(PartyKind.NODE, name)
+            return Endpoint(EndpointKind.NODE, name)
     found.fault(
         path,
         f"{short(name)} is not a node: those are server, agent, any, or a minion id",

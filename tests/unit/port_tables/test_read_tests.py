@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from k3sfw_engine.model.rows import (
-    Expected,
+    Endpoint,
+    EndpointKind,
     OpenedBy,
-    Party,
-    PartyKind,
     PortRange,
     Promise,
     PromisedPorts,
+    PromiseSeverity,
     Protocol,
-    Severity,
+    WhenAbsent,
 )
 from k3sfw_engine.port_tables.merge_pillar import DEFAULTS, merge_pillar
 from tests.unit.port_tables.reading import faults
@@ -57,17 +57,17 @@ def test_a_promise_is_read_with_all_its_columns():
         Promise(
             name="it",
             sources=(
-                Party(PartyKind.ANY),
-                Party(PartyKind.CIDR, "198.51.100.7/32"),
-                Party(PartyKind.GROUP, "admins"),
-                Party(PartyKind.NODE, "a1"),
+                Endpoint(EndpointKind.ANY),
+                Endpoint(EndpointKind.CIDR, "198.51.100.7/32"),
+                Endpoint(EndpointKind.GROUP, "admins"),
+                Endpoint(EndpointKind.NODE, "a1"),
             ),
             exceptions=(
-                Party(PartyKind.PODS),
-                Party(PartyKind.SERVER),
-                Party(PartyKind.SERVICES),
+                Endpoint(EndpointKind.PODS),
+                Endpoint(EndpointKind.SERVER),
+                Endpoint(EndpointKind.SERVICES),
             ),
-            destinations=(Party(PartyKind.AGENT), Party(PartyKind.NODE, "s1")),
+            destinations=(Endpoint(EndpointKind.AGENT), Endpoint(EndpointKind.NODE, "s1")),
             accept=(
                 PromisedPorts(Protocol.SCTP, PortRange(1, 65535)),
                 PromisedPorts(Protocol.UDP, PortRange(53, 53)),
@@ -75,8 +75,8 @@ def test_a_promise_is_read_with_all_its_columns():
             ),
             deny=(PromisedPorts(Protocol.TCP, PortRange(2379, 2380)),),
             why="etcd holds all secrets",
-            severity=Severity.WARN,
-            expect=Expected.PRESENT,
+            severity=PromiseSeverity.WARN,
+            expect=WhenAbsent.PRESENT,
             opened_by=OpenedBy.ZONES,
             ask_from=("jump1",),
         ),
@@ -86,8 +86,8 @@ def test_a_promise_is_read_with_all_its_columns():
 def test_what_is_not_said_has_its_default():
     read = promise()
     assert (read.severity, read.expect, read.opened_by) == (
-        Severity.FAIL,
-        Expected.TOLD,
+        PromiseSeverity.FAIL,
+        WhenAbsent.TOLD,
         OpenedBy.ROWS,
     )
     assert (read.accept, read.why, read.ask_from) == ((), "", ())
@@ -200,7 +200,7 @@ def test_a_whole_protocol_may_be_named_by_its_number():
 
 
 def test_a_node_that_does_not_exist_is_not_a_fault():
-    assert promise(**{"from": "a99"}).sources == (Party(PartyKind.NODE, "a99"),)
+    assert promise(**{"from": "a99"}).sources == (Endpoint(EndpointKind.NODE, "a99"),)
 
 
 def test_more_promises_than_are_judged_are_refused():
