@@ -1,6 +1,6 @@
 """Run every benchmark: ``python -m bench``."""
 
-from bench import checks, pillar_nodes, rules, transactions
+from bench import checks, pillar_nodes, reach, rules, transactions
 
 if __name__ == "__main__":
     took = rules.main()
@@ -14,3 +14,5 @@ if __name__ == "__main__":
     checks.main()
     print()
     pillar_nodes.main()
+    print()
+    reach.main()

@@ -2,6 +2,9 @@
 
 desired/          the ipsets, policies and the zone that a node must have
 reach             who gets in where, by the tables: sources of every port of every role
+promises          judge promises by the reach: kept, broken, not enforceable, unproven
+promise_messages  what an operator is told about promises
+source_names      addresses as an operator knows them: nodes and groups by name
 observed          what firewalld and the kernel have now
 difference        the differences between the two, layer by layer
 kernel_drift      compare the kernel's rules with what firewalld believes

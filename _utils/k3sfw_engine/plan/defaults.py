@@ -19,3 +19,6 @@ NEW_ITEMS_WORTH_A_TRIAL = 50
 
 # Longer lists are unreadable in a sentence; ``changes`` has all items.
 ITEMS_IN_A_SENTENCE = 6
+
+# Sentences about one promise: a broken one often has the same cause in every part.
+PARTS_OF_A_PROMISE = 4
