@@ -828,7 +828,9 @@ def _parse(refresh=True, peer_ports=False):
             for error in pillar["_errors"]
         )
     own_role = __grains__.get("k3s_role")
-    sources = {key: _plain(pillar[key]) for key in _merge_pillar.SOURCES if key in pillar}
+    sources = {
+        key: _merge_pillar.to_plain(pillar[key]) for key in _merge_pillar.SOURCES if key in pillar
+    }
     parsed = _read_pillar.parse_tables(
         _merge_pillar.merge_pillar(sources),
         minion_id=__opts__["id"],
@@ -936,18 +938,3 @@ def _master_addresses():
 def _master_ports():
     """The ports of a master for publishing jobs and for returns."""
     return [__opts__.get("publish_port", 4505), __opts__.get("master_port", 4506)]
-
-
-def _plain(value):
-    """
-    Copy pillar to plain types: since Salt 3008 it consists of types that mask their values when
-    printed (salt issue 69599).
-    """
-    if hasattr(value, "items"):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value

@@ -14,12 +14,25 @@ import sys
 # Salt's loader offers every public function of this module, so whatever is imported here has a name
 # that begins with an underscore, or is a class.
 try:
+    from k3sfw_engine.cluster_pillar.cluster_tables import (
+        MasterPillar,
+        read_cluster_tables as _read_cluster_tables,
+    )
+    from k3sfw_engine.cluster_pillar.pillar_source import parse_source as _parse_source
     from k3sfw_engine.errors import EngineError
-    from k3sfw_engine.master.returned import could_not as _could_not
+    from k3sfw_engine.fleet.returned import could_not as _could_not
+    from k3sfw_engine.master import tables as _tables
+    from k3sfw_engine.port_tables import merge_pillar as _merge_pillar
 
     _FAILURE = None
 except Exception as error:  # Any exception is possible if files are missing or outdated.
     _FAILURE = error
+
+import salt.pillar
+from salt.cache import Cache
+from salt.exceptions import SaltException
+from salt.utils.minions import CkMinions
+from salt.version import __version_info__ as _salt_version
 
 __version__ = "0.3.0.dev0"
 __virtualname__ = "k3sfw"
@@ -64,6 +77,41 @@ def __virtual__():
     )
 
 
+def tables(new="base", minion="", cluster=""):
+    """
+    Show role by role which sources get in at which ports, by the tables.
+
+    new
+        Where the tables come from: a pillar environment (``base`` is what minions get that have no
+        ``pillarenv`` of their own), ``ref:main`` for a git reference of the repository in which the
+        pillar root is, or a folder with pillar files.
+
+    minion
+        The node whose pillar is read; by default that of the first server and of the first agent.
+
+    cluster
+        The cluster, where the master has nodes of several.
+
+    Returns a matrix: for each role and range of ports, what each source has there: ``open``,
+    ``closed``, ``part`` of its addresses or ports, or ``redirected`` by Kubernetes. Exit codes: 0,
+    1 could not be read, 4 bad tables.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k3sfw.tables
+        salt-run k3sfw.tables new=ref:main~1
+    """
+    return _answer(lambda: _tables.tables(_cluster_tables("new", new, minion, cluster)))
+
+
+def _cluster_tables(argument, source, minion, cluster):
+    return _read_cluster_tables(
+        _master_pillar(), _parse_source(argument, source), str(minion), str(cluster)
+    )
+
+
 def _answer(verb, *arguments, otherwise=1, **options):
     """
     Call a verb of the master, and return its result or every reason why there is none.
@@ -76,3 +124,49 @@ def _answer(verb, *arguments, otherwise=1, **options):
     except EngineError as error:
         returned = _could_not(error, otherwise)
     return returned.as_dict()
+
+
+def _master_pillar():
+    return MasterPillar(
+        grains=_cached_grains,
+        compile=_compile,
+        roots={env: list(roots) for env, roots in __opts__.get("pillar_roots", {}).items()},
+        has_other_pillars=bool(__opts__.get("ext_pillar")),
+    )
+
+
+def _cached_grains():
+    """The grains of every accepted minion that is a K3s node, as pillar/k3s/nodes.sls finds it."""
+    if not __opts__.get("minion_data_cache"):
+        return {}
+    accepted = CkMinions(__opts__).check_minions("*", "glob")["minions"]
+    cached = {name: _grains_of(name) for name in accepted}
+    return {name: grains for name, grains in cached.items() if grains.get("k3s_role")}
+
+
+def _grains_of(minion):
+    # Salt 3008 gave grains a bank of their own; before, they were stored with the minion's pillar.
+    own_bank = _salt_version >= (3008,)
+    cache = Cache(__opts__)
+    try:
+        data = (
+            cache.fetch("grains", minion) if own_bank else cache.fetch(f"minions/{minion}", "data")
+        )
+        return (data if own_bank else data.get("grains")) or {}
+    except SaltException:  # A broken entry costs one minion.
+        return {}
+
+
+def _compile(minion, grains, place):
+    """Compile a pillar as the master does for a minion, with more grains and maybe other roots."""
+    opts = dict(__opts__)
+    if place.roots is not None:
+        others = [each for each in opts.get("ext_pillar") or [] if "git" not in each]
+        opts |= {"pillar_roots": {"base": list(place.roots)}, "ext_pillar": others}
+    try:
+        compiled = salt.pillar.Pillar(
+            opts, {**_grains_of(minion), **grains}, minion, "base", pillarenv=place.environment
+        ).compile_pillar()
+    except SaltException as error:
+        compiled = {"_errors": [str(error) or type(error).__name__]}
+    return _merge_pillar.to_plain(compiled)

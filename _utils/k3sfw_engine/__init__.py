@@ -7,6 +7,7 @@ commands       one file for each verb of a node: apply, check_ports, rollback, .
 master         one file for each verb of the master
 transaction    a change that is proven, or undone by the run, a watchdog or the next run
 fleet          the answers of many nodes, grouped, and every form of them (pure)
+cluster_pillar the tables of the whole cluster on the master: compiled, or asked of nodes
 healing        find and repair the damage that a killed firewalld or a full disk left
 firewalld      firewalld's D-Bus interface, its files and its nft table; nothing else talks to it
 probes         packets sent to peers, and packets recorded in the kernel

@@ -2,6 +2,8 @@
 
 answers       what nodes answered, as types and as the data that is sent and saved
 read_answers  reads that data back: every fault at once, a node's own or a file's
+role_matrix   role by role: which sources get in at which ports, by the tables
+returned      what a function of the master returns: data for a view, and salt-run's exit code
 defaults      how much of an answer is sent, believed and shown
 text          the text of any answer, for a terminal of 80 columns
 

@@ -41,6 +41,21 @@ def merge_pillar(pillar: Mapping[str, Any]) -> object:
     }
 
 
+def to_plain(value: Any) -> Any:
+    """Copy pillar to plain types.
+
+    Since Salt 3008 it consists of types that mask their values when printed (salt issue 69599).
+    """
+    if hasattr(value, "items"):
+        return {to_plain(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
 def _over(ours: object, site: object) -> Any:
     """The site's value over ours: maps by their keys, anything else as a whole."""
     if isinstance(ours, Mapping) and isinstance(site, Mapping):

@@ -20,7 +20,7 @@ THIN = ("_beacons", "_grains", "_modules", "_output", "_runners", "_states")
 # What a thin file needs: the verbs, how pillar is read, the errors that it translates, and what it
 # has to give the verbs.
 OPEN_TO_THIN = re.compile(
-    r"k3sfw_engine\.(commands|errors|fleet|master|model|port_tables)\b"
+    r"k3sfw_engine\.(cluster_pillar|commands|errors|fleet|master|model|port_tables)\b"
     r"|k3sfw_engine\.checks\.ports\.questions_to_peers$"
     r"|k3sfw_engine\.host$"
     r"|k3sfw_engine\.transaction\.(commit_options|still_reachable)$"

@@ -15,7 +15,7 @@ FUNCTIONS = {
     *("remove", "heal", "adopt", "status", "explain", "script"),
     *("check_ports", "check_routes", "check_zones"),
 }
-ON_MASTER: set[str] = set()
+ON_MASTER = {"tables"}
 STATES = {"managed", "prepared", "absent", "ports_checked", "routes_checked"}
 
 

@@ -3,5 +3,6 @@
 render        the entry: chooses the view by what the answer says it is
 style         colours, indented paragraphs, and text of minions that cannot move the cursor
 node_reports  what check_ports, check_routes and check_zones return on nodes
+role_table    role by role, who gets in at which ports
 failure       why a function of the master could not do its work
 """

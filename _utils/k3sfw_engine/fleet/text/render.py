@@ -7,11 +7,13 @@ from typing import Any
 
 from k3sfw_engine.fleet.text.failure import show_failure
 from k3sfw_engine.fleet.text.node_reports import is_report, show_reports
+from k3sfw_engine.fleet.text.role_table import show_tables
 from k3sfw_engine.fleet.text.style import Style
 
 # By ``view`` in what a function of the master returns.
 VIEWS: Mapping[str, Callable[[Mapping[str, Any], Style], str]] = {
     "error": show_failure,
+    "tables": show_tables,
 }
 
 

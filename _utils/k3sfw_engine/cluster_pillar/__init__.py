@@ -1,0 +1,7 @@
+"""The tables of the whole cluster on the master: where they come from, compiled and read.
+
+pillar_source    an environment, a git reference, a folder, or what nodes have in force
+cluster_tables   the tables of the cluster, compiled as its minions get them
+
+It touches the master's files and git only; what Salt alone can do comes in as functions.
+"""
