@@ -23,6 +23,7 @@ try:
     from k3sfw_engine.commands import (
         adopt as _adopt,
         apply as _apply,
+        check as _check,
         check_ports as _check_ports,
         check_routes as _check_routes,
         check_zones as _check_zones,
@@ -39,7 +40,7 @@ try:
         status as _status,
     )
     from k3sfw_engine.errors import EngineError, Problem, Undone
-    from k3sfw_engine.host import dns as _dns
+    from k3sfw_engine.host import dns as _dns, proof_record as _proof_record
     from k3sfw_engine.model.protocol_names import parse_protocol as _parse_protocol
     from k3sfw_engine.model.rows import PortRange, Protocol, Role
     from k3sfw_engine.port_tables import merge_pillar as _merge_pillar, read_pillar as _read_pillar
@@ -516,6 +517,47 @@ def script():
     return _firewall_cmd_script.script(*_node_tables())
 
 
+def check(peers=8):
+    """
+    Carry out the three checks of this node with one compiled pillar, and return what the master
+    needs to see the whole cluster: ``salt-run k3sfw.check`` asks all nodes.
+
+    peers
+        As for :py:func:`check_ports`.
+
+    Returns ``{format, node, at, took, role, version, tables, ports, routes, zones, asked, proofs,
+    promises}``. ``ports``, ``routes`` and ``zones`` are ``{status, summary, counts, problems,
+    notices, left_off}``, with up to 200 problems as flat maps; ``left_off`` counts the others.
+    ``tables`` is a digest of what pillar says. ``asked`` has a character for each peer and row, and
+    ``proofs`` when each peer was last asked, in seconds since 1970. Return codes: 0 OK, 1 WARN,
+    2 FAIL, 3 could not check, 4 bad tables.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt a1 k3sfw.check
+    """
+    count = _count(peers)
+    try:
+        tables, own_role = _parse(peer_ports=True)
+        answer, __context__["retcode"] = _check.check(
+            tables,
+            own_role,
+            __opts__["id"],
+            {
+                "ports": lambda: _ports_report(tables, own_role, count),
+                "routes": lambda: _check_routes.check_routes(tables, __opts__["id"]),
+                "zones": lambda: _zones_report(tables)[0],
+            },
+            version=__version__,
+            clock=time.time,
+        )
+    except EngineError as error:
+        return _could_not_check(error)
+    return answer
+
+
 def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
     """
     Prove the tables: every row of this node in every layer, its listeners, and packets to its peers
@@ -544,9 +586,10 @@ def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
     1 WARN, 2 FAIL, 3 could not check, 4 bad tables. Raises ``SaltInvocationError`` for invalid
     arguments and unknown minions.
 
-    It never binds a port, uses new connections only, and leaves nothing behind. It takes a second
-    if peers answer, and up to eight if they are silent. A peer that rejects many ports takes one
-    second per rejection, because its kernel rate-limits ICMP errors.
+    It never binds a port, and uses new connections only. It leaves nothing behind but the time at
+    which each peer was asked, in ``/var/lib/k3sfw/asked.json``. It takes a second if peers answer,
+    and up to eight if they are silent. A peer that rejects many ports takes one second per
+    rejection, because its kernel rate-limits ICMP errors.
 
     CLI Example:
 
@@ -566,13 +609,26 @@ def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
     try:
         tables, own_role = _parse(peer_ports=True)
         only = _Filter(*_of_cluster(tables, *minions), *ports)
-        turn = int(time.time() // 60)
-        found = _check_ports.check_ports(
-            tables, own_role, __opts__["id"], count=count, only=only, turn=turn
-        )
+        found = _ports_report(tables, own_role, count, only)
     except EngineError as error:
         return _could_not_check(error)
+    if not any(ports):
+        peers = {node.name for node in tables.nodes}
+        asked = _check.probed_peers(found.checks, __opts__["id"])
+        _proofs, unwritten = _proof_record.note_proofs(asked, peers, int(time.time()))
+        found = _replace(found, notices=(*found.notices, *map(str, unwritten)))
     return _report(found, full)
+
+
+def _ports_report(tables, own_role, count, only=None):
+    turn = int(time.time() // 60)
+    return _check_ports.check_ports(
+        tables, own_role, __opts__["id"], count=count, only=only or _Filter(), turn=turn
+    )
+
+
+def _zones_report(tables):
+    return _check_zones.check_zones(tables, __opts__["id"], _master_addresses())
 
 
 def check_routes(full=False, to=None, refresh=True):
@@ -650,7 +706,7 @@ def check_zones(full=False, refresh=True):
     """
     try:
         tables, _own_role = _parse(refresh, peer_ports=True)
-        found, interfaces = _check_zones.check_zones(tables, __opts__["id"], _master_addresses())
+        found, interfaces = _zones_report(tables)
     except EngineError as error:
         return _could_not_check(error)
     return {**_report(found, full), "interfaces": interfaces}

@@ -7,6 +7,7 @@ confirm, rollback    keep a change that waits for confirmation; go back to befor
 history              the changes of this node
 plan, status         what an apply would change; whether every layer matches the tables
 heal                 repair what a killed firewalld or a full disk left
+check                the three checks below in one answer, for the master
 check_ports          layers, listeners, and packets to peers
 check_routes         the routes to nodes, pods, services and clients
 check_zones          the zone of every interface, and what allows more than the rows

@@ -1,6 +1,7 @@
 """The data that all packages share, and calculations with it. Pure: no files, D-Bus or clock.
 
 rows                   rows, roles, sources, nodes and tables, as the pillar names them
+tables_digest          a digest of what the pillar says, to compare nodes
 protocol_names         a protocol as it is written: by its name or number
 row_sources            which networks and ipsets the source column of a row names
 addresses              networks and addresses, read strictly

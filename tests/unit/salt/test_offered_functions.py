@@ -13,7 +13,7 @@ from _states import k3sfw as state
 FUNCTIONS = {
     *("role", "nodes", "rows", "plan", "apply", "confirm", "rollback", "history", "prepare"),
     *("remove", "heal", "adopt", "status", "explain", "script"),
-    *("check_ports", "check_routes", "check_zones"),
+    *("check", "check_ports", "check_routes", "check_zones"),
 }
 ON_MASTER = {"tables"}
 STATES = {"managed", "prepared", "absent", "ports_checked", "routes_checked"}

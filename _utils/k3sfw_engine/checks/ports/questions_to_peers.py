@@ -14,7 +14,13 @@ from types import MappingProxyType
 import netaddr
 
 from k3sfw_engine.checks.ports import messages
-from k3sfw_engine.checks.ports.defaults import FREE_PORTS, PORTS_ASKED_ONE_BY_ONE
+from k3sfw_engine.checks.ports.defaults import (
+    FREE_PORTS,
+    GOLDEN_RATIO,
+    MINUTES_OF_A_DAY,
+    PORTS_ASKED_ONE_BY_ONE,
+    ROOT_OF_TWO,
+)
 from k3sfw_engine.checks.verdicts import Check, Status
 from k3sfw_engine.model.addresses import FAMILIES
 from k3sfw_engine.model.kubernetes_names import OVERLAY_PORTS, WIREGUARD_PORTS
@@ -160,18 +166,32 @@ EVERYTHING = Filter()
 
 
 def peers_to_ask(nodes: Iterable[Node], own: str, count: int | None, turn: int) -> tuple[Node, ...]:
-    """The peers to ask this time: the next ``count`` of them with each turn, ``None`` for all.
+    """The peers to ask this time: ``count`` of them, others with each turn; ``None`` for all.
 
-    The nodes form a ring and each node asks those that follow it, so in every turn each node is
-    asked as often as it asks.
+    The nodes form a ring and each node asks those at the same distance from it, so in every turn
+    each node is asked as often as it asks.
+
+    turn
+        The minutes since 1970.
     """
     ring = sorted(nodes, key=lambda node: node.name)
     at = next((index for index, node in enumerate(ring) if node.name == own), 0)
     peers = [node for node in ring[at:] + ring[:at] if node.name != own]
     if count is None or count >= len(peers):
         return tuple(peers)
-    first = turn * count % len(peers)
+    first = first_in_ring(turn, len(peers))
     return tuple((peers + peers)[first : first + count])
+
+
+def first_in_ring(turn: int, peers: int) -> int:
+    """Where in the ring of peers a turn begins, so that all are reached at every interval.
+
+    A start that goes on by a fixed number of peers each minute returns to the same few of them if a
+    schedule takes only every tenth. Multiples of the golden ratio stay apart at any interval; what
+    is left of them after whole days, which nearly repeat, is shifted by those of another root.
+    """
+    days = turn // MINUTES_OF_A_DAY
+    return int(peers * ((turn * GOLDEN_RATIO + days * ROOT_OF_TWO) % 1))
 
 
 def questions(

@@ -283,14 +283,53 @@ def test_every_node_is_asked_by_as_many_as_it_asks(count, turn, size):
     assert set(asked_by.values()) == {min(size, count - 1)}
 
 
-@given(st.integers(2, 60), st.integers(0, 1000))
-def test_all_peers_are_asked_within_as_many_turns_as_it_takes(count, first):
-    ring = nodes(count)
-    turns = range(first, first + -(-(count - 1) // 8) + 1)
+# Minutes between the runs of a schedule, and a minute on some day.
+INTERVALS = (
+    *(1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360, 480, 720),
+    *(1440, 2880, 10080),
+)
+TODAY = 29_700_000
+
+
+def runs_until_complete(peers, every, first=TODAY, size=8, most=2000):
+    """After how many runs each peer was asked; ``None`` if some are not after that many."""
+    left = set(range(peers))
+    for run in range(most):
+        start = questions_to_peers.first_in_ring(first + run * every, peers)
+        left.difference_update((start + at) % peers for at in range(size))
+        if not left:
+            return run + 1
+    return None
+
+
+@pytest.mark.parametrize("every", INTERVALS)
+def test_all_peers_are_asked_at_every_interval_in_clusters_of_every_size(every):
+    windows = {peers: -(-peers // 8) for peers in range(9, 501)}
+    took = {peers: runs_until_complete(peers, every) for peers in windows}
+    assert all(took.values())
+    assert max(took[peers] / windows[peers] for peers in windows) <= 8
+
+
+@given(
+    st.integers(9, 500), st.sampled_from(INTERVALS), st.integers(0, 2 * TODAY), st.integers(1, 16)
+)
+def test_all_peers_are_asked_from_every_start_on_and_by_any_number(peers, every, first, size):
+    took = runs_until_complete(peers, every, first, size, most=30_000)
+    assert took is not None
+    assert took <= 25 * -(-peers // size)
+
+
+@pytest.mark.parametrize(("nodes_of_cluster", "every"), [(17, 10), (33, 2), (41, 5), (19, 1440)])
+def test_a_schedule_does_not_ask_the_same_peers_again_and_again(nodes_of_cluster, every):
+    peers = nodes_of_cluster - 1
+    # What went on by eight peers each minute stayed among the same of them.
+    starts = {run * every * 8 % peers for run in range(10_000)}
+    assert {(start + at) % peers for start in starts for at in range(8)} < set(range(peers))
+    ring = nodes(nodes_of_cluster)
     seen = {
         peer.name
-        for turn in turns
-        for peer in questions_to_peers.peers_to_ask(ring, "n0001", 8, turn)
+        for run in range(8 * -(-peers // 8))
+        for peer in questions_to_peers.peers_to_ask(ring, "n0001", 8, TODAY + run * every)
     }
     assert seen == {node.name for node in ring} - {"n0001"}
 

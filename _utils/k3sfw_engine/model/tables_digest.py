@@ -1,0 +1,42 @@
+"""A digest of what the pillar says, to see that all nodes were told the same. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from k3sfw_engine.model.rows import Tables
+
+# Enough to tell the tables of one cluster apart, and short enough to be compared by eye.
+_LENGTH = 12
+
+
+def digest_of(tables: Tables) -> str:
+    """Return a digest of all rows, groups, networks and nodes.
+
+    Where the rows of the other role are known, it is the same on nodes of both roles.
+    """
+    rows = {*tables.rows, *(tables.peer_rows or ())}
+    said = {
+        "cluster": tables.cluster,
+        "backend": tables.flannel_backend.value,
+        "rows": sorted(
+            [
+                row.path,
+                row.protocol.value,
+                sorted(map(str, row.ports)),
+                sorted(map(str, row.sources)),
+                row.destination.value,
+                row.description,
+            ]
+            for row in rows
+        ),
+        "groups": {name: sorted(map(str, found)) for name, found in tables.groups.items()},
+        "pods": sorted(map(str, tables.pod_cidrs)),
+        "services": sorted(map(str, tables.service_cidrs)),
+        "nodes": {
+            node.name: [node.role.value, *sorted(map(str, node.addresses))] for node in tables.nodes
+        },
+    }
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]
