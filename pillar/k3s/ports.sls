@@ -11,11 +11,12 @@
   changes. They are sent on request. check_ports asks for them with a grain when it compiles its
   pillar, because an agent must know that a server's etcd has to reject it. They are sent as
   peer_ports, open nothing, and are not kept by the minion. (The master remembers the grain until
-  the minion's next refresh.)
+  the minion's next refresh.) Tests that are about the other role alone are sent on request as well.
 -#}
 {%- import_yaml "k3s/tables/settings.yaml" as settings %}
 {%- import_yaml "k3s/tables/cluster.yaml" as cluster %}
 {%- import_yaml "k3s/tables/manager.yaml" as manager %}
+{%- import_yaml "k3s/tables/tests.yaml" as tests %}
 {%- set text %}{% include "k3s/site.sls" ignore missing %}{% endset %}
 {%- set site = text | load_yaml or {} %}
 {%- if site is not mapping %}
@@ -38,7 +39,19 @@
 {%- endfor %}
 {%- if grains.get("k3sfw_asks_for_peer_ports") and merged.k3s is mapping %}
 {%-   do merged.k3s.update({"peer_ports": peer_ports}) %}
+{%- else %}
+{#-   The site may have moved a test to the other role, or changed a test that is left out. #}
+{%-   set own = merged.k3s.tests if merged.k3s.tests is mapping else {} %}
+{%-   for name in (tests.keys() | list + own.keys() | list) | unique
+        if own.get(name, {}) is mapping %}
+{%-     set to = own.get(name, {}).get("to", tests.get(name, {}).get("to")) %}
+{%-     if to | string | lower in (other_role, [other_role] | string) %}
+{%-       do tests.pop(name, none) %}
+{%-       do own.pop(name, none) %}
+{%-     endif %}
+{%-   endfor %}
 {%- endif %}
+{%- do settings.update(tests=tests) %}
 {%- set is_plain = opts.get("pillar_source_merging_strategy", "smart") in ("smart", "recurse")
       and "yamlex" not in opts.get("renderer", "") and not opts.get("pillar_merge_lists")
       and not opts.get("ext_pillar") and opts["pillar_roots"] | length == 1 %}

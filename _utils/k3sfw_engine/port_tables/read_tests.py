@@ -44,6 +44,10 @@ Groups = Mapping[str, tuple[netaddr.IPNetwork, ...]]
 
 _COLUMNS = {"from", "except", "to", "accept", "deny", "why", "severity", "expect", "opened_by"}
 _COLUMNS |= {"ask_from", "enabled", "flannel_backend"}
+_COMPLETE = (
+    "give the test from, to, and accept or deny; if this only changes a test that is about the "
+    "other role, do it in k3s/site.sls"
+)
 _NODES = (EndpointKind.ANY, EndpointKind.SERVER, EndpointKind.AGENT)
 _NAMED = (EndpointKind.GROUP, EndpointKind.CIDR, EndpointKind.NODE)
 _KEYWORDS = tuple(kind for kind in EndpointKind if kind not in _NAMED)
@@ -96,7 +100,7 @@ def _promise(
 ) -> Promise:
     for key in ("from", "to"):
         if key not in columns:
-            found.fault(path, f"has no {key}", "give the test from, to, and accept or deny")
+            found.fault(path, f"has no {key}", _COMPLETE)
     if "accept" not in columns and "deny" not in columns:
         found.fault(path, "has neither accept nor deny", "name the ports in one of them")
     source = partial(_source, groups=groups)
