@@ -32,6 +32,7 @@ try:
         firewall_cmd_script as _firewall_cmd_script,
         heal as _heal,
         history as _history,
+        metrics as _metrics,
         plan as _plan,
         prepare as _prepare,
         remove as _remove,
@@ -43,7 +44,11 @@ try:
     from k3sfw_engine.host import dns as _dns, proof_record as _proof_record
     from k3sfw_engine.model.protocol_names import parse_protocol as _parse_protocol
     from k3sfw_engine.model.rows import PortRange, Protocol, Role
-    from k3sfw_engine.port_tables import merge_pillar as _merge_pillar, read_pillar as _read_pillar
+    from k3sfw_engine.port_tables import (
+        merge_pillar as _merge_pillar,
+        read_metrics as _read_metrics,
+        read_pillar as _read_pillar,
+    )
     from k3sfw_engine.transaction.commit_options import CommitOptions
     from k3sfw_engine.transaction.still_reachable import Proof
 
@@ -539,22 +544,26 @@ def check(peers=8):
         salt a1 k3sfw.check
     """
     count = _count(peers)
+    ports, routes, zones = runs = (_Run("ports", count != 0), _Run("routes"), _Run("zones"))
     try:
         tables, own_role = _parse(peer_ports=True)
-        answer, __context__["retcode"] = _check.check(
-            tables,
-            own_role,
-            __opts__["id"],
-            {
-                "ports": lambda: _ports_report(tables, own_role, count),
-                "routes": lambda: _check_routes.check_routes(tables, __opts__["id"]),
-                "zones": lambda: _zones_report(tables)[0],
-            },
-            version=__version__,
-            clock=time.time,
-        )
     except EngineError as error:
-        return _could_not_check(error)
+        for run in runs:
+            run.end()
+        return _could_not_check(error, runs)
+    answer, __context__["retcode"] = _check.check(
+        tables,
+        own_role,
+        __opts__["id"],
+        {
+            "ports": ports.of(lambda: _ports_report(tables, own_role, count), tables),
+            "routes": routes.of(lambda: _check_routes.check_routes(tables, __opts__["id"])),
+            "zones": zones.of(lambda: _zones_report(tables)[0]),
+        },
+        version=__version__,
+        clock=time.time,
+    )
+    answer["ports"]["notices"] += _note_runs(runs)
     return answer
 
 
@@ -606,18 +615,19 @@ def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
             "from, to or port"
         )
     count, minions, ports = _count(peers), (_names(kwargs.get("from")), _names(to)), _port(port)
+    run = _Run("ports", is_whole=not any((*minions, *ports)) and count != 0)
     try:
         tables, own_role = _parse(peer_ports=True)
         only = _Filter(*_of_cluster(tables, *minions), *ports)
         found = _ports_report(tables, own_role, count, only)
     except EngineError as error:
-        return _could_not_check(error)
+        return run.could_not_check(error)
     if not any(ports):
         peers = {node.name for node in tables.nodes}
         asked = _check.probed_peers(found.checks, __opts__["id"])
         _proofs, unwritten = _proof_record.note_proofs(asked, peers, int(time.time()))
         found = _replace(found, notices=(*found.notices, *map(str, unwritten)))
-    return _report(found, full)
+    return run.report(found, full, tables)
 
 
 def _ports_report(tables, own_role, count, only=None):
@@ -663,13 +673,14 @@ def check_routes(full=False, to=None, refresh=True):
         salt s1 k3sfw.check_routes to=s2 full=True --out=json
     """
     wanted = _names(to)
+    run = _Run("routes", is_whole=not wanted)
     try:
         tables, _own_role = _parse(refresh)
         (peers,) = _of_cluster(tables, wanted)
         found = _check_routes.check_routes(tables, __opts__["id"], peers)
     except EngineError as error:
-        return _could_not_check(error)
-    return _report(found, full)
+        return run.could_not_check(error)
+    return run.report(found, full)
 
 
 def check_zones(full=False, refresh=True):
@@ -704,27 +715,124 @@ def check_zones(full=False, refresh=True):
         salt '*' k3sfw.check_zones
         salt s1 k3sfw.check_zones full=True --out=json
     """
+    run = _Run("zones")
     try:
         tables, _own_role = _parse(refresh, peer_ports=True)
         found, interfaces = _zones_report(tables)
     except EngineError as error:
-        return _could_not_check(error)
-    return {**_report(found, full), "interfaces": interfaces}
+        return run.could_not_check(error)
+    return {**run.report(found, full), "interfaces": interfaces}
 
 
-def _report(found, full):
-    __context__["retcode"] = found.retcode
-    return found.as_dict(full=bool(full))
+def metrics(test=None, refresh=True, remove=False):
+    """
+    Write the metrics of this node for Prometheus, if ``k3s:metrics:enabled`` in pillar is true, and
+    remove them if it is false. From then on every check and every change of the firewall writes
+    them anew, even a check that fails.
+
+    The file lies in the folder ``k3s:metrics:path``, which node_exporter's textfile collector
+    reads. It is replaced as a whole.
+
+    test
+        ``True`` only reports what would change. The default is the minion's ``test`` setting.
+
+    refresh
+        As for :py:func:`apply`.
+
+    remove
+        ``True`` removes the metrics whatever pillar says. It needs no pillar.
+
+    Returns ``{result, changes, comment, metrics}``: ``result`` is as for :py:func:`apply`, or
+    ``False`` if the file cannot be written; ``changes`` are ``{file: written|removed}`` if a file
+    appears or disappears; ``metrics`` is the text. Raises ``CommandExecutionError`` if the settings
+    are wrong.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt s1 k3sfw.metrics
+        salt s1 k3sfw.metrics test=True
+    """
+    dry = _is_test(test)
+    if remove:
+        found = _engine(_metrics.remove_metrics, test=dry)
+    else:
+        settings = _engine(lambda: _read_metrics.read_metrics(_tree(_pillar(refresh, False))))
+        found = _engine(_metrics.write_metrics, settings, _metrics_node(), time.time(), test=dry)
+    if found.problems:
+        __context__["retcode"] = 1
+    sentences = [*map(str, found.problems), *found.notices]
+    return {
+        "result": False if found.problems else None if dry and found.changes else True,
+        "changes": dict(found.changes),
+        "comment": "\n".join(sentences) or "the metrics are as k3s:metrics says",
+        "metrics": found.text,
+    }
 
 
-def _could_not_check(error):
+def _metrics_node():
+    grains = [str(__grains__.get(name) or "") for name in ("k3s_cluster", "k3s_role")]
+    return _metrics.MetricsNode(__opts__["id"], *grains)
+
+
+class _Run:
+    """A run of a check as its metrics need it: when it began, how long it took, what it found."""
+
+    def __init__(self, check, is_whole=True):
+        self.check, self.is_whole, self.began = check, is_whole, time.time()
+        self.took, self.found, self.tables = 0.0, None, None
+
+    def of(self, function, tables=None):
+        """The function, as a function that also makes this its run."""
+
+        def run():
+            self.began = time.time()
+            try:
+                self.found, self.tables = function(), tables
+            finally:
+                self.end()
+            return self.found
+
+        return run
+
+    def end(self, found=None, tables=None):
+        self.took = time.time() - self.began
+        self.found, self.tables = found or self.found, tables or self.tables
+
+    def report(self, found, full, tables=None):
+        self.end(found, tables)
+        __context__["retcode"] = found.retcode
+        answer = found.as_dict(full=bool(full))
+        return {**answer, "problems": [*answer["problems"], *_note_runs([self])]}
+
+    def could_not_check(self, error):
+        self.end()
+        return _could_not_check(error, [self])
+
+
+def _could_not_check(error, runs):
     __context__["retcode"] = error.retcode
     return {
         "status": "UNKNOWN",
         "summary": error.summary,
-        "problems": list(error.sentences),
+        "problems": [*error.sentences, *_note_runs(runs)],
         "counts": {},
     }
+
+
+def _note_runs(runs=()):
+    """Write the metrics, if they are switched on; return notices."""
+    name = __opts__["id"]
+    whole = [
+        _metrics.check_run(run.check, run.began, run.took, run.found, run.tables, name)
+        for run in runs
+        if run.is_whole
+    ]
+    # What was asked of a part says nothing about the rest.
+    if runs and not whole:
+        return ()
+    return _metrics.note_runs(whole, _metrics_node(), time.time())
 
 
 def _count(peers):
@@ -797,7 +905,7 @@ def _change(dry, function, *arguments, **options):
             "changes": {"undone": undone.changes},
             "comment": "\n".join(undone.sentences),
             "reloads": [],
-            "notices": [],
+            "notices": list(_note_runs()),
         }
     except EngineError as error:
         raise CommandExecutionError("\n".join(error.sentences)) from error
@@ -859,12 +967,14 @@ def _job():
 
 
 def _outcome(outcome, dry):
+    # The metrics tell of the last change and of one that waits, also of one that a watchdog undid.
+    told = () if dry else _note_runs()
     return {
         "result": None if dry and outcome.changes else True,
         "changes": outcome.changes,
         "comment": outcome.comment(test=dry),
         "reloads": list(outcome.reloads),
-        "notices": list(outcome.notices),
+        "notices": [*outcome.notices, *told],
     }
 
 
@@ -884,16 +994,21 @@ def _parse(refresh=True, peer_ports=False):
             for error in pillar["_errors"]
         )
     own_role = __grains__.get("k3s_role")
-    sources = {
-        key: _merge_pillar.to_plain(pillar[key]) for key in _merge_pillar.SOURCES if key in pillar
-    }
     parsed = _read_pillar.parse_tables(
-        _merge_pillar.merge_pillar(sources),
+        _tree(pillar),
         minion_id=__opts__["id"],
         role=own_role,
         several_masters=_has_several_masters(),
     )
     return _replace(parsed, notices=(*parsed.notices, *_doubts())), Role(own_role.lower())
+
+
+def _tree(pillar):
+    """What the pillar says below ``k3s``, as plain data."""
+    sources = {
+        key: _merge_pillar.to_plain(pillar[key]) for key in _merge_pillar.SOURCES if key in pillar
+    }
+    return _merge_pillar.merge_pillar(sources)
 
 
 def _doubts():

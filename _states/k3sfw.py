@@ -99,6 +99,40 @@ def absent(name):
     return _run(name, "k3sfw.remove")
 
 
+def metrics_managed(name):
+    """
+    Write the metrics of this node for Prometheus where ``k3s:metrics`` in pillar says, or remove
+    them if they are switched off there.
+
+    name
+        An arbitrary identifier.
+
+    ``changes`` has the file if it appears or disappears; a new content is not a change.
+
+    .. code-block:: yaml
+
+        k3s_metrics:
+          k3sfw.metrics_managed: []
+    """
+    # The run that this is part of has just compiled the pillar.
+    return _run(name, "k3sfw.metrics", refresh=False)
+
+
+def metrics_absent(name):
+    """
+    Remove the metrics of this node, whatever pillar says.
+
+    name
+        An arbitrary identifier.
+
+    .. code-block:: yaml
+
+        k3s_metrics_removed:
+          k3sfw.metrics_absent: []
+    """
+    return _run(name, "k3sfw.metrics", remove=True)
+
+
 def ports_checked(name, allow_warnings=True, peers=8):
     """
     Fail if :py:func:`k3sfw.check_ports` fails: a row is not in force, its packets do not pass, a

@@ -8,7 +8,7 @@ set -eu
 
 packages="conntrack containernetworking-plugins dbus etcd-client etcd-server firewalld haproxy \
 iproute2 ipset iptables keepalived network-manager nftables openssh-client openssh-server openssl \
-procps prometheus-node-exporter python3-venv redis-server serf systemd ufw util-linux wireguard-go \
+procps prometheus prometheus-node-exporter python3-venv redis-server serf systemd ufw util-linux wireguard-go \
 wireguard-tools"
 # Salt needs a Python package that is distributed only as source.
 packages="$packages gcc libc6-dev python3-dev"
@@ -40,7 +40,7 @@ fi
     apt-get update -q
     apt-get install -q -y --no-install-recommends "$@"' sh $missing
 for pair in firewalld nftables etcd-server:etcd redis-server network-manager:NetworkManager \
-    openssh-server:ssh ufw haproxy keepalived prometheus-node-exporter serf; do
+    openssh-server:ssh ufw haproxy keepalived prometheus prometheus-node-exporter serf; do
     case " $missing " in
     *" ${pair%:*} "*) systemctl --quiet disable "${pair#*:}" 2>/dev/null || true ;;
     esac

@@ -4,4 +4,5 @@ include:
   - k3s.requirements
   - k3s.firewall
   - k3s.routes
+  - k3s.metrics
   - k3s.schedule

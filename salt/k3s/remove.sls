@@ -11,6 +11,11 @@ k3s_firewall_removed:
     - require:
       - schedule: k3s_schedule_removed
 
+k3s_metrics_removed:
+  k3sfw.metrics_absent:
+    - require:
+      - k3sfw: k3s_firewall_removed
+
 # The kernel keeps its current values: K3s needs them, and sets them itself when it starts.
 k3s_settings_removed:
   file.absent:
@@ -32,3 +37,4 @@ k3s_firewall_history_removed:
     - name: /var/lib/k3sfw
     - require:
       - k3sfw: k3s_firewall_removed
+      - k3sfw: k3s_metrics_removed

@@ -5,13 +5,24 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "_utils"))
 
 import netaddr
 
-from k3sfw_engine.commands import adopt, apply, confirm, heal, history, prepare, remove, rollback
+from k3sfw_engine.commands import (
+    adopt,
+    apply,
+    confirm,
+    heal,
+    history,
+    metrics,
+    prepare,
+    remove,
+    rollback,
+)
 from k3sfw_engine.commands.check_ports import check_ports
 from k3sfw_engine.commands.check_zones import check_zones
 from k3sfw_engine.commands.firewall_cmd_script import firewall_cmd_script
@@ -21,6 +32,7 @@ from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.difference import as_changes
 from k3sfw_engine.model.rows import Role
 from k3sfw_engine.plan.desired.compute import compute_desired
+from k3sfw_engine.port_tables.read_metrics import read_metrics
 from k3sfw_engine.port_tables.read_pillar import parse_tables
 from k3sfw_engine.transaction import compare
 from k3sfw_engine.transaction.commit_options import CommitOptions
@@ -46,6 +58,11 @@ def main(function):
         }
         trial = trial_start.try_out(contents, **options)
         return {"tried": trial.tried, "notices": trial.notices}
+    if function == "metrics":
+        settings = read_metrics(given["pillar"])
+        return _metrics(metrics.write_metrics(settings, _node(given), time.time(), **options))
+    if function == "remove_metrics":
+        return _metrics(metrics.remove_metrics(**options))
     if function == "heal":
         outcome = heal.heal(**options)
         return {**_outcome(outcome), "notices": [*outcome.meaning, *outcome.notices]}
@@ -75,6 +92,8 @@ def main(function):
     if function == "check_ports":
         count = options.pop("peers", 0)
         return check_ports(tables, role, given["minion_id"], count=count).as_dict(full=True)
+    if function == "measured_check":
+        return _measured_check(given, tables, role, **options)
     if function == "check_zones":
         masters = map(netaddr.IPAddress, options.get("masters", ()))
         found, interfaces = check_zones(tables, given["minion_id"], masters)
@@ -84,6 +103,32 @@ def main(function):
     if function == "prepare":
         return _outcome(prepare.prepare(tables, role, **options))
     return _outcome(apply.apply(tables, role, options=commit, **options))
+
+
+def _node(given):
+    return metrics.MetricsNode(given["minion_id"], "default", given["role"])
+
+
+def _metrics(result):
+    return {
+        "changes": dict(result.changes),
+        "problems": [*map(str, result.problems), *result.notices],
+        "text": result.text,
+    }
+
+
+def _measured_check(given, tables, role, peers=0):
+    """As Salt's module does it: a check that fails has metrics as well."""
+    began, problems = time.time(), ()
+    try:
+        found = check_ports(tables, role, given["minion_id"], count=peers)
+    except EngineError as error:
+        found, problems = None, error.sentences
+    took = time.time() - began
+    ran = metrics.check_run("ports", began, took, found, tables, given["minion_id"])
+    notices = metrics.note_runs([ran], _node(given), time.time())
+    status = found.status.value if found else "UNKNOWN"
+    return {"status": status, "problems": problems, "notices": notices}
 
 
 def _outcome(outcome):

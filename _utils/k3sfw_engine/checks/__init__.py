@@ -11,7 +11,8 @@ zone_of_interface   the zone of an interface, and whether it may be in it
 lockout/            what an apply would close that must stay open
 ports/              are the rows in force, and do packets pass (check_ports)
 routes/             does every packet find its route (check_routes)
+metrics/            what a node's checks measured, as metrics
 zones/              what firewalld's zones mean for the rows (check_zones)
 
-The four folders do not import each other. Nothing here touches the machine.
+The folders do not import each other. Nothing here touches the machine.
 """

@@ -27,11 +27,15 @@ class Report:
         How much was checked, for the summary: ``8 of 8 peers``.
     notices
         Sentences to report as well.
+    in_step
+        Whether each layer matches the tables, where the check compared them; ``None`` for a layer
+        that could not be read.
     """
 
     checks: tuple[Check, ...]
     scope: str
     notices: tuple[str, ...] = ()
+    in_step: Mapping[str, bool | None] | None = None
 
     @property
     def status(self) -> Severity:

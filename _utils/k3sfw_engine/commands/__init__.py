@@ -11,6 +11,7 @@ check                the three checks below in one answer, for the master
 check_ports          layers, listeners, and packets to peers
 check_routes         the routes to nodes, pods, services and clients
 check_zones          the zone of every interface, and what allows more than the rows
+metrics              the file of metrics, and what each check adds to it
 rows                 the rows of this node, and what serves each
 explain              which row decides about a packet
 firewall_cmd_script  the same rules as firewall-cmd lines

@@ -45,7 +45,7 @@ from k3sfw_engine.model.rows import FlannelBackend, Node, Role, Tables
 from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.probes import connect, echo
 from k3sfw_engine.probes.packet_recorder import PacketRecorder
-from k3sfw_engine.transaction.compare import compare
+from k3sfw_engine.transaction.compare import compare, layers_in_step
 
 _NOTHING_CAME_THROUGH = (ProbeResult.SILENCE, ProbeResult.HOST_DOWN, ProbeResult.NO_ROUTE)
 
@@ -77,9 +77,10 @@ def check_ports(
     overlay = read_overlay()
     checks: list[Check] = []
     notices: tuple[str, ...] = ()
+    in_step: Mapping[str, bool | None] | None = None
     in_force = False
     if not only.targets or node in only.targets:
-        checks, notices = _check_own_rows(tables, role, own, only, overlay)
+        checks, notices, in_step = _check_own_rows(tables, role, own, only, overlay)
         in_force = not any(check.status is Status.BLOCKED for check in checks)
     asked: tuple[PeerQuestion, ...] = ()
     chosen: tuple[Node, ...] = ()
@@ -94,13 +95,13 @@ def check_ports(
         checks += unasked_peers(tables, own, chosen)
         notices += paths.unread
     probed = {each.peer.name for each in asked}
-    return Report(tuple(checks), f"{len(probed)} of {len(others)} peers probed", notices)
+    return Report(tuple(checks), f"{len(probed)} of {len(others)} peers probed", notices, in_step)
 
 
 def _check_own_rows(
     tables: Tables, role: Role, own: Node, only: Filter, overlay: OverlayFacts
-) -> tuple[list[Check], tuple[str, ...]]:
-    """The verdicts on the rows of this node, and notices about the comparison."""
+) -> tuple[list[Check], tuple[str, ...], Mapping[str, bool | None]]:
+    """The verdicts on the rows of this node, notices about the comparison, and the layers."""
     wanted = compute_desired(tables, role, overlay)
     wanted = replace(wanted, rows=tuple(filter(only.wants_row, wanted.rows)))
     with ThreadPoolExecutor(max_workers=1) as beside:
@@ -124,7 +125,7 @@ def _check_own_rows(
     checks_of_node = [each.as_check(own.name) for each in against]
     if only.ports is None:
         checks_of_node += unproven_pods(own.name, tables, role)
-    return [*checks_of_node, *checks], tuple(plan.notices)
+    return [*checks_of_node, *checks], tuple(plan.notices), layers_in_step(plan, observed)
 
 
 # -- packets to peers -----------------------------------------------------------------------------

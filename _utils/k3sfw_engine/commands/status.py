@@ -7,20 +7,17 @@ from typing import Any
 from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.difference import as_changes
 from k3sfw_engine.model.rows import Role, Tables
-from k3sfw_engine.plan.observed import LAYERS
-from k3sfw_engine.transaction.compare import compare
+from k3sfw_engine.transaction.compare import compare, layers_in_step
 
 
 def status(tables: Tables, role: Role) -> dict[str, Any]:
     """Compare runtime, permanent configuration and kernel with the tables, as plain data."""
     plan, observed = compare(tables, role, read_overlay())
     changes = as_changes(plan.differences)
-    layers: dict[str, dict[str, Any]] = {
-        layer: {"in_step": layer not in changes, "differences": changes.get(layer, {})}
-        for layer in LAYERS
+    layers = {
+        layer: {"in_step": in_step, "differences": changes.get(layer, {})}
+        for layer, in_step in layers_in_step(plan, observed).items()
     }
-    if observed.kernel is None:
-        layers["kernel"]["in_step"] = None
     return {
         "in_step": not changes,
         "role": role.value,

@@ -25,6 +25,7 @@ node_services         what serves ports here: listeners, tunnels, redirections
 sysctls               the sysctls that decide about forwarded packets
 network_manager       the interfaces that NetworkManager manages
 other_managers        traces of other firewalls and network managers in files
+metrics_file          the file of metrics that node_exporter reads
 text_files            text of small files
 dns                   the addresses of the Salt masters, and the names in /etc/hosts
 nft_command           tables and chains of the kernel, with the program nft

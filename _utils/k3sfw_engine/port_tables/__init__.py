@@ -9,6 +9,7 @@ read_nodes     the nodes of the cluster with their roles, pinned by hand or clai
 believed_addresses   which claimed addresses of nodes are believed: each identifies one node
 membership     what else the master knows of its minions, and what it cannot know
 read_pod_networks   the pod network of each node
+read_metrics   whether and where a node writes metrics
 messages       the sentences about claims
 findings       faults, notices and doubts, collected while reading; values made legible
 defaults       K3s's default networks, and the limits of what is accepted

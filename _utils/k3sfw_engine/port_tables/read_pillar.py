@@ -35,7 +35,8 @@ _KEYS = {
     *("cluster", "flannel_backend", "pod_cidrs", "service_cidrs", "ports", "peer_ports"),
     *("groups", "nodes", "node_cidrs", "firewall", "tests"),
     *("unheard_minions", "silent_minions", "other_masters"),
-    "schedule",  # k3s.schedule reads it; here it only must not be taken for a spelling error.
+    # k3s.schedule and k3s.metrics read these; here they must not be taken for spelling errors.
+    *("schedule", "metrics"),
 }
 _FIREWALL_KEYS = {"expected_nodes", "pods_from", "allow_lockout", "allow_broken_tests"}
 

@@ -13,7 +13,7 @@ from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.plan.desired.desired_objects import Desired
 from k3sfw_engine.plan.make_plan import Plan, make_plan
-from k3sfw_engine.plan.observed import Observed
+from k3sfw_engine.plan.observed import LAYERS, Observed
 from k3sfw_engine.transaction import messages
 
 
@@ -23,6 +23,13 @@ def compare(tables: Tables, role: Role, overlay: OverlayFacts) -> tuple[Plan, Ob
     with Bus() as bus:
         observed = observe(bus)
     return plan_for(tables, wanted, observed), observed
+
+
+def layers_in_step(plan: Plan, observed: Observed) -> dict[str, bool | None]:
+    """Whether each layer matches the tables; ``None`` for a kernel that could not be read."""
+    differing = {each.layer for each in plan.differences}
+    found: dict[str, bool | None] = {layer: layer not in differing for layer in LAYERS}
+    return found if observed.kernel is not None else {**found, "kernel": None}
 
 
 def plan_for(tables: Tables, wanted: Desired, observed: Observed) -> Plan:

@@ -12,11 +12,14 @@ from _states import k3sfw as state
 
 FUNCTIONS = {
     *("role", "nodes", "rows", "plan", "apply", "confirm", "rollback", "history", "prepare"),
-    *("remove", "heal", "adopt", "status", "explain", "script"),
+    *("remove", "heal", "adopt", "status", "explain", "script", "metrics"),
     *("check", "check_ports", "check_routes", "check_zones"),
 }
 ON_MASTER = {"tables"}
-STATES = {"managed", "prepared", "absent", "ports_checked", "routes_checked"}
+STATES = {
+    *("managed", "prepared", "absent", "ports_checked", "routes_checked"),
+    *("metrics_managed", "metrics_absent"),
+}
 
 
 @pytest.mark.parametrize(
