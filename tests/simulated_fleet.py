@@ -157,7 +157,8 @@ def _answer(world: _World, own: str, ring: list[str], count: int | None) -> Chec
 def _part(checks: list[Check]) -> CheckedPart:
     counts = Counter(each.status for each in checks)
     problems = problems_of(checks)
-    worst = max((each.status.severity for each in checks), key=list(Severity).index)
+    found = {each.status.severity for each in checks}
+    worst = max(found, key=list(Severity).index, default=Severity.OK)
     return CheckedPart(
         status=worst,
         summary=f"{counts[Status.OK]} of {len(checks)} checks ok",

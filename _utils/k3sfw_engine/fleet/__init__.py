@@ -2,6 +2,13 @@
 
 answers       what nodes answered, as types and as the data that is sent and saved
 read_answers  reads that data back: every fault at once, a node's own or a file's
+group         groups the problems of all nodes by cause
+causes        a cause: what is wrong, at which nodes, and what it explains
+blame         who is at fault by one problem of one node
+reachable_pairs
+              between which nodes anything passes, and who is cut off
+coverage      pairs asked, nodes silent, the oldest proof
+messages      every sentence about a cause
 role_matrix   role by role: which sources get in at which ports, by the tables
 returned      what a function of the master returns: data for a view, and salt-run's exit code
 defaults      how much of an answer is sent, believed and shown

@@ -1,0 +1,71 @@
+"""A cause: what is wrong, at which nodes, and everything that it explains. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from k3sfw_engine.checks.verdicts import Severity, Status
+
+
+class CauseKind(str, Enum):
+    """What kind of thing is at fault."""
+
+    ISOLATED = "isolated"  # nothing passes between the node and the others
+    EGRESS = "egress"  # the node reaches no peer, and peers reach it
+    NODE = "node"  # something on the nodes themselves
+    TARGET = "target"  # the node does not answer, and nothing says why
+    SOURCE = "source"  # the node gets no answer from many, and nothing says why
+    OVERLAY = "overlay"  # nothing passes through the overlay of the node
+    PAIR = "pair"  # nothing passes between two nodes
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One cause, and what it explains.
+
+    nodes
+        Where it is; for a pair both, sorted.
+    rows
+        ``tcp/6443``, or the descriptions of what is not about a port.
+    sources, targets
+        The nodes between which packets were asked for.
+    askers
+        How many nodes asked these nodes at these rows; ``sources`` are those that found the cause.
+    is_rejected
+        Whether peers got a rejection, and did not wait in vain.
+    evidence, hint
+        What was observed, and what fixes it or where to look, as the nodes wrote it.
+    questions
+        How many questions it explains.
+    """
+
+    kind: CauseKind
+    severity: Severity
+    status: Status
+    nodes: tuple[str, ...]
+    rows: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    askers: int = 0
+    is_rejected: bool = False
+    evidence: str = ""
+    hint: str = ""
+    questions: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "kind": self.kind.value,
+            "severity": self.severity.value,
+            "status": self.status.value,
+            "nodes": list(self.nodes),
+            "rows": list(self.rows),
+            "sources": list(self.sources),
+            "targets": list(self.targets),
+            "askers": self.askers,
+            "evidence": self.evidence,
+            "hint": self.hint,
+            "questions": self.questions,
+        }

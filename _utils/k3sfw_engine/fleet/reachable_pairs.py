@@ -1,0 +1,111 @@
+"""Between which nodes anything passes, by the cells of all answers, and who is cut off. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from k3sfw_engine.checks.verdicts import Status
+from k3sfw_engine.fleet.answers import CELLS, NOT_ASKED, CheckedCluster
+from k3sfw_engine.fleet.blame import CAME_BACK, UNREACHABLE
+
+_CAME_BACK = frozenset(letter for letter, cell in CELLS.items() if cell.status in CAME_BACK)
+_UNREACHABLE = frozenset(letter for letter, cell in CELLS.items() if cell.status in UNREACHABLE)
+_KEPT_IN = frozenset(letter for letter, cell in CELLS.items() if cell.status is Status.LOCAL_BLOCK)
+
+
+@dataclass(frozen=True)
+class ReachablePairs:
+    """Which nodes got something back from which, and which got nothing at all.
+
+    A pair is in neither if the asking node itself kept packets in: that says nothing of the peer.
+
+    reached, failed
+        The peers of each asking node.
+    reached_by, failed_by
+        The asking nodes of each peer.
+    """
+
+    reached: Mapping[str, frozenset[str]]
+    failed: Mapping[str, frozenset[str]]
+    reached_by: Mapping[str, frozenset[str]]
+    failed_by: Mapping[str, frozenset[str]]
+
+
+def reachable_pairs(cluster: CheckedCluster) -> ReachablePairs:
+    """Read the cells of every answer."""
+    reached: list[tuple[str, str]] = []
+    failed: list[tuple[str, str]] = []
+    for name, answer in cluster.answers.items():
+        for peer, column in zip(answer.asked.peers, zip(*answer.asked.rows.values())):
+            cells = set(column)
+            if cells & _CAME_BACK:
+                reached.append((name, peer))
+            elif cells & _UNREACHABLE and not cells & _KEPT_IN:
+                failed.append((name, peer))
+    return ReachablePairs(
+        _by_first(reached),
+        _by_first(failed),
+        _by_first((peer, name) for name, peer in reached),
+        _by_first((peer, name) for name, peer in failed),
+    )
+
+
+def isolated_nodes(cluster: CheckedCluster, pairs: ReachablePairs) -> frozenset[str]:
+    """The nodes with which nothing passes in any direction, although it was tried.
+
+    A node that answers the master is cut off only if it fails with two others that are not.
+    """
+    silent = frozenset(
+        name
+        for name in cluster.silent
+        if name in pairs.failed_by and not pairs.reached_by.get(name)
+    )
+    found = set(silent)
+    for name in cluster.answers:
+        failed = _at(pairs.failed, name) | _at(pairs.failed_by, name)
+        reached = _at(pairs.reached, name) | _at(pairs.reached_by, name)
+        if not reached and len(failed - silent) > 1:
+            found.add(name)
+    return frozenset(found)
+
+
+def nodes_without_egress(pairs: ReachablePairs, isolated: frozenset[str]) -> frozenset[str]:
+    """The nodes that reach none of several peers, while others reach them."""
+    return frozenset(
+        name
+        for name, failed in pairs.failed.items()
+        if name not in isolated
+        and not _at(pairs.reached, name)
+        and len(failed - isolated) > 1
+        and _at(pairs.reached_by, name)
+    )
+
+
+def asking_nodes(
+    cluster: CheckedCluster, wanted: Iterable[tuple[str, str]]
+) -> Mapping[tuple[str, str], frozenset[str]]:
+    """Who asked each of these nodes at each of these rows: ``{(row, node): names}``."""
+    rows: dict[str, set[str]] = defaultdict(set)
+    for row, node in wanted:
+        rows[row].add(node)
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for name, answer in cluster.answers.items():
+        for row, cells in answer.asked.rows.items():
+            if row in rows:
+                for peer, cell in zip(answer.asked.peers, cells):
+                    if peer in rows[row] and cell != NOT_ASKED:
+                        found[row, peer].add(name)
+    return {key: frozenset(names) for key, names in found.items()}
+
+
+def _by_first(pairs: Iterable[tuple[str, str]]) -> Mapping[str, frozenset[str]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    for first, second in pairs:
+        found[first].add(second)
+    return {first: frozenset(seconds) for first, seconds in found.items()}
+
+
+def _at(by_name: Mapping[str, frozenset[str]], name: str) -> frozenset[str]:
+    return by_name.get(name, frozenset())
