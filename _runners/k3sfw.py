@@ -21,7 +21,7 @@ try:
     from k3sfw_engine.cluster_pillar.pillar_source import parse_source as _parse_source
     from k3sfw_engine.errors import EngineError
     from k3sfw_engine.fleet.returned import could_not as _could_not
-    from k3sfw_engine.master import tables as _tables
+    from k3sfw_engine.master import diff as _diff, tables as _tables, test as _test
     from k3sfw_engine.port_tables import merge_pillar as _merge_pillar
 
     _FAILURE = None
@@ -74,6 +74,57 @@ def __virtual__():
         f"k3sfw: its engine is not complete on this master ({_FAILURE}). Fix: run salt-run "
         "fileserver.clear_file_list_cache, then salt-run saltutil.sync_all; or install the Python "
         f"package k3sfw into {sys.executable}",
+    )
+
+
+def test(new="base", minion="", cluster=""):
+    """
+    Judge the promises, ``k3s:tests`` in pillar, by the tables, before anything is touched.
+
+    new, minion, cluster
+        As for :py:func:`tables`.
+
+    Returns every promise with its value: ``kept``, ``broken``, ``not enforceable`` (Kubernetes
+    redirects the port) or ``unproven``; by the tables alone. Exit codes: 0 none is broken, except
+    with ``severity: warn``; 2 broken, 1 could not be read, 4 bad tables.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k3sfw.test
+        salt-run k3sfw.test new=/srv/candidate/pillar
+    """
+    return _answer(lambda: _test.test(_cluster_tables("new", new, minion, cluster)))
+
+
+def diff(old="live", new="base", minion="", cluster=""):
+    """
+    Compare what two sources of tables let in: newly let in, no longer let in, and what changed
+    without effect.
+
+    old, new
+        Where the tables come from, as for :py:func:`tables`.
+
+    minion, cluster
+        As for :py:func:`tables`.
+
+    Returns ``opened`` and ``closed``: who, where, at which ports, because of which rows, and an
+    example packet; then what changed without effect, and the promises of the new tables. Exit
+    codes: 0 no difference, 2 difference, 1 could not be read, 4 bad tables.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k3sfw.diff old=ref:main~1 new=base
+        salt-run k3sfw.diff old=base new=/srv/candidate/pillar
+    """
+    return _answer(
+        lambda: _diff.diff(
+            _cluster_tables("old", old, minion, cluster),
+            _cluster_tables("new", new, minion, cluster),
+        )
     )
 
 

@@ -9,6 +9,8 @@ reachable_pairs
               between which nodes anything passes, and who is cut off
 coverage      pairs asked, nodes silent, the oldest proof
 messages      every sentence about a cause
+promise_report      what tables make of the promises
+tables_difference   what two tables let in differently
 role_matrix   role by role: which sources get in at which ports, by the tables
 returned      what a function of the master returns: data for a view, and salt-run's exit code
 defaults      how much of an answer is sent, believed and shown

@@ -11,6 +11,9 @@ NOTICES_SENT = 50
 # a rule with all its ports.
 LONGEST_TEXT = 2000
 
+# Names of sources or nodes in one line of a difference: with more, the number says more than they.
+NAMES_OF_A_CHANGE = 12
+
 # Rows of the tables that a minion may claim to have asked about, and parts of a promise. Shipped
 # are 34 rows.
 MOST_ROWS = 2000

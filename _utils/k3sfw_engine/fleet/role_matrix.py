@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 from k3sfw_engine.model.address_set import AddressSet
 from k3sfw_engine.model.addresses import FAMILIES
+from k3sfw_engine.model.names_of_addresses import AddressNames, ByFamily
 from k3sfw_engine.model.port_ranges import common, without
 from k3sfw_engine.model.rows import PortRange, Protocol, Role, Row, Tables
-from k3sfw_engine.model.source_names import ByFamily, SourceNames
 from k3sfw_engine.plan.reach import Reach, compute_reach
 
 ANYONE_ELSE = "anyone else"
@@ -91,7 +91,7 @@ class RedirectedPort(NamedTuple):
 
 def role_matrix(tables: Tables, redirected: Collection[RedirectedPort] = ()) -> RoleMatrix:
     """Compute the matrix of a cluster, from tables that have the rows of both roles."""
-    names = SourceNames(tables)
+    names = AddressNames(tables)
     sources = {
         name: sets
         for name, sets in names.sets.items()

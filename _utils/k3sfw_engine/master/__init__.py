@@ -1,5 +1,7 @@
 """The verbs of the master, one file each; ``_runners/k3sfw.py`` gives them what only Salt can do.
 
+diff       what two sources of tables let in differently
+test       whether the tables keep the promises
 tables     role by role, who gets in at which ports
 
 They run where no firewalld is: D-Bus, probes and this host are out of their reach.

@@ -6,7 +6,7 @@ protocol_names         a protocol as it is written: by its name or number
 row_sources            which networks and ipsets the source column of a row names
 addresses              networks and addresses, read strictly
 address_set            sets of addresses of one family: union, intersection, difference
-source_names           sets of addresses in the words of the tables
+names_of_addresses     sets of addresses in the words of the tables
 port_ranges            ranges of ports, compared and subtracted
 source_script          what the example script of the source document opens
 firewall_objects       ipsets, zones and policies as D-Bus has them; the names and mark of ours

@@ -5,6 +5,8 @@ reach             who gets in where, by the tables: sources of every port of eve
 promises          judge promises by the reach: kept, broken, not enforceable, unproven
 promise_messages  what an operator is told about promises
 source_names      addresses as an operator knows them: nodes and groups by name
+reach_difference  what of two reaches differs: newly let in, or no longer
+change_causes     the rows, groups and nodes because of which two tables differ
 observed          what firewalld and the kernel have now
 difference        the differences between the two, layer by layer
 kernel_drift      compare the kernel's rules with what firewalld believes

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import netaddr
 
 from k3sfw_engine.model.address_set import AddressSet, set_of_networks
+from k3sfw_engine.model.names_of_addresses import range_texts
 from k3sfw_engine.model.rows import Tables
 from k3sfw_engine.plan.defaults import ITEMS_IN_A_SENTENCE
 
@@ -31,19 +32,6 @@ def name_sources(
         named += [*found, *(name for name in names if name not in named)]
         rest.append(left)
     return _bounded([*named, *(text for each in rest for text in range_texts(each))], most)
-
-
-def range_texts(addresses: AddressSet) -> Iterator[str]:
-    """Return each range as a network where it is one, else as its first and last address."""
-    width = 32 if addresses.family == 4 else 128
-    for first, last in addresses.ranges:
-        low, high = (netaddr.IPAddress(value, 4 if width == 32 else 6) for value in (first, last))
-        size = last - first + 1
-        if size & (size - 1) == 0 and first % size == 0:
-            length = width - (size.bit_length() - 1)
-            yield str(low) if length == width else f"{low}/{length}"
-        else:
-            yield f"{low}-{high}"
 
 
 def _of_nodes(addresses: AddressSet, tables: Tables) -> tuple[list[str], AddressSet]:

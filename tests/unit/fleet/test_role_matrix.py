@@ -9,9 +9,9 @@ from k3sfw_engine.fleet.role_matrix import ANYONE_ELSE, Access, RedirectedPort, 
 from k3sfw_engine.fleet.text.render import render
 from k3sfw_engine.fleet.text.style import Style
 from k3sfw_engine.model.addresses import FAMILIES
+from k3sfw_engine.model.names_of_addresses import AddressNames
 from k3sfw_engine.model.row_sources import networks_of_source
 from k3sfw_engine.model.rows import Protocol, Role, Tables
-from k3sfw_engine.model.source_names import SourceNames
 from tests.unit.samples import changed, parsed, pillars
 
 
@@ -66,7 +66,7 @@ def test_a_redirected_port_is_neither_open_nor_closed():
 def test_the_matrix_is_what_the_rows_say_address_by_address_at_the_edges_of_every_source(tree):
     tables = parsed(tree)
     matrix = role_matrix(tables)
-    names = SourceNames(tables)
+    names = AddressNames(tables)
     for line in matrix.lines:
         for source, found in zip(matrix.sources, line.access):
             sets = names.outsiders if source == ANYONE_ELSE else names.sets[source]

@@ -15,7 +15,7 @@ FUNCTIONS = {
     *("remove", "heal", "adopt", "status", "explain", "script", "metrics"),
     *("check", "check_ports", "check_routes", "check_zones"),
 }
-ON_MASTER = {"tables"}
+ON_MASTER = {"diff", "tables", "test"}
 STATES = {
     *("managed", "prepared", "absent", "ports_checked", "routes_checked"),
     *("metrics_managed", "metrics_absent"),

@@ -3,6 +3,8 @@
 render        the entry: chooses the view by what the answer says it is
 style         colours, indented paragraphs, and text of minions that cannot move the cursor
 node_reports  what check_ports, check_routes and check_zones return on nodes
+promise_lines     which promises are kept, broken, or neither
+difference_lines  what two tables let in differently
 role_table    role by role, who gets in at which ports
 failure       why a function of the master could not do its work
 """

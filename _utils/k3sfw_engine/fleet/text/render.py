@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from k3sfw_engine.fleet.text.difference_lines import show_diff
 from k3sfw_engine.fleet.text.failure import show_failure
 from k3sfw_engine.fleet.text.node_reports import is_report, show_reports
+from k3sfw_engine.fleet.text.promise_lines import show_test
 from k3sfw_engine.fleet.text.role_table import show_tables
 from k3sfw_engine.fleet.text.style import Style
 
 # By ``view`` in what a function of the master returns.
 VIEWS: Mapping[str, Callable[[Mapping[str, Any], Style], str]] = {
     "error": show_failure,
+    "diff": show_diff,
     "tables": show_tables,
+    "test": show_test,
 }
 
 

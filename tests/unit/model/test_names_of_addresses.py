@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 from k3sfw_engine.model.address_set import AddressSet, everyone, set_of_networks, union
-from k3sfw_engine.model.source_names import ANYONE, EVERY_NODE, SourceNames
+from k3sfw_engine.model.names_of_addresses import ANYONE, EVERY_NODE, AddressNames
 from tests.unit.samples import changed, parsed
 
 TREE = changed("groups", {"clients": ["0.0.0.0/0", "::/0"], "admins": ["198.51.100.0/28"]})
-NAMES = SourceNames(parsed(TREE))
+NAMES = AddressNames(parsed(TREE))
 
 
 def addresses(*networks: str, family: int = 4) -> AddressSet:
@@ -49,7 +49,7 @@ def test_a_minion_that_calls_itself_anyone_is_shown_as_a_node():
         "pods": {"role": "agent", "addresses": ["192.0.2.67"]},
     }
     tree = changed("firewall", {}, changed("nodes", nodes))
-    names = SourceNames(parsed(tree))
+    names = AddressNames(parsed(tree))
     assert names.name({4: addresses("192.0.2.66")}, (4,)) == (f"node {ANYONE}",)
     assert names.name({4: addresses("192.0.2.67")}, (4,)) == ("node pods",)
 

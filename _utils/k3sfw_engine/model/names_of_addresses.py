@@ -9,7 +9,7 @@ from functools import cached_property
 import netaddr
 
 from k3sfw_engine.model.address_set import AddressSet, everyone, set_of_networks, union
-from k3sfw_engine.model.addresses import FAMILIES, entry
+from k3sfw_engine.model.addresses import FAMILIES
 from k3sfw_engine.model.row_sources import networks_of_source
 from k3sfw_engine.model.rows import Node, Role, Source, SourceKind, Tables
 
@@ -18,7 +18,20 @@ EVERY_NODE = "every node"
 ByFamily = Mapping[int, AddressSet]
 
 
-class SourceNames:
+def range_texts(addresses: AddressSet) -> Iterator[str]:
+    """Return each range as a network where it is one, else as its first and last address."""
+    width = 32 if addresses.family == 4 else 128
+    for first, last in addresses.ranges:
+        low, high = (netaddr.IPAddress(value, 4 if width == 32 else 6) for value in (first, last))
+        size = last - first + 1
+        if size & (size - 1) == 0 and first % size == 0:
+            length = width - (size.bit_length() - 1)
+            yield str(low) if length == width else f"{low}/{length}"
+        else:
+            yield f"{low}-{high}"
+
+
+class AddressNames:
     """The names that the tables have for addresses."""
 
     def __init__(self, tables: Tables) -> None:
@@ -95,7 +108,7 @@ class SourceNames:
             if len(left) > 1:
                 yield from self._fitting({family: left[family]}, f" (IPv{family})")
             else:
-                yield from map(entry, left[family].networks())
+                yield from range_texts(left[family])
 
     def _candidates(self, families: Iterable[int]) -> list[tuple[str, ByFamily]]:
         """The names with addresses of these families, the widest first."""

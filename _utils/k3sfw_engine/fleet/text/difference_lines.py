@@ -1,0 +1,52 @@
+"""The view of ``k3sfw.diff``: newly let in, no longer let in, changed without effect. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from k3sfw_engine.fleet.text.promise_lines import promise_lines, promises_line
+from k3sfw_engine.fleet.text.style import Color, Style, clean
+
+_WHOLE_INTERNET = "!! the whole internet"
+
+
+def show_diff(data: Mapping[str, Any], style: Style) -> str:
+    """Write what opens first, then what closes, then what has no effect."""
+    lines = [style.paragraph(f"From {data['old']} to {data['new']}. {data['summary']}")]
+    lines += _section("Newly let in", data["opened"], style)
+    lines += _section("No longer let in", data["closed"], style)
+    if not data["opened"] and not data["closed"]:
+        lines += ["", "Both let in exactly the same."]
+    lines += ["", *_rest(data, style), promises_line(data["promises"], style)]
+    lines += promise_lines(data["promises"], style)
+    return "\n".join([*lines, *(style.paragraph(each, "- ", "  ") for each in data["notes"])])
+
+
+def _section(title: str, changes: Sequence[Mapping[str, Any]], style: Style) -> Iterator[str]:
+    if not changes:
+        return
+    yield ""
+    yield style.paint(title, Color.STRONG)
+    for change in changes:
+        ends = f"{', '.join(change['from'])} -> {', '.join(change['to'])}"
+        yield style.paragraph(f"{ends}  {', '.join(change['ports'])}", "  ", "      ")
+        if change["everyone"]:
+            yield f"      {style.paint(_WHOLE_INTERNET, Color.BAD)}"
+        for cause in change["causes"]:
+            yield style.paragraph(cause["text"], "      ", "        ")
+        if change["example"]:
+            yield style.paint(f"      for example {clean(change['example'])}", Color.FAINT)
+        for lost in change.get("lost", ()):
+            yield style.paint(style.paragraph(f"!! {lost}", "      ", "        "), Color.BAD)
+
+
+def _rest(data: Mapping[str, Any], style: Style) -> Iterator[str]:
+    if data["joined_nodes"]:
+        yield style.paragraph(f"New nodes: {', '.join(data['joined_nodes'])}.", "", "  ")
+    if data["left_nodes"]:
+        yield style.paragraph(f"Nodes that are gone: {', '.join(data['left_nodes'])}.", "", "  ")
+    if data["without_effect"]:
+        texts = ", ".join(each["text"] for each in data["without_effect"])
+        yield style.paragraph(f"Changed without effect: {texts}.", "", "  ")
+    yield f"The same as before: {data['same_rows']} of {data['rows']} rows."
