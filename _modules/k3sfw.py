@@ -32,6 +32,7 @@ try:
         firewall_cmd_script as _firewall_cmd_script,
         heal as _heal,
         history as _history,
+        in_force as _in_force,
         metrics as _metrics,
         plan as _plan,
         prepare as _prepare,
@@ -210,11 +211,15 @@ def apply(test=None, refresh=True, confirm=None, within=600):
     within
         The seconds after which an unconfirmed change is undone, 10 or more (default 600).
 
+    A change of the tables that breaks a promise (``k3s:tests``) is refused, unless
+    ``k3s:firewall:allow_broken_tests`` is set. A promise that was broken before is only told:
+    ``broken_promises`` then has the sentences that are among the ``notices``.
+
     Returns ``{result, changes, comment, reloads, notices}``: ``result`` is ``True``, or ``None`` if
     something would change; ``changes`` as in :py:func:`plan`. If the change was undone, ``result``
-    is ``False``, the return code is 1, and ``changes`` is ``{undone: {...}}``. If the tables are
-    refused or firewalld cannot be used, raises ``CommandExecutionError`` with every reason, before
-    anything is touched.
+    is ``False``, the return code is 1, and ``changes`` is ``{undone: {...}}``. If the tables or the
+    change are refused, or firewalld cannot be used, raises ``CommandExecutionError`` with every
+    reason, before anything is touched.
 
     CLI Example:
 
@@ -468,6 +473,27 @@ def status():
     if not found["in_step"]:
         __context__["retcode"] = 2
     return found
+
+
+def in_force(full=False):
+    """
+    Show what is in force on this node: the last tables that were proven, and the rules and ipsets
+    that firewalld has at runtime. Nothing is compiled, so it also works with a broken pillar.
+
+    full
+        ``True`` lists the entries of each ipset in place of their digest.
+
+    Returns ``{digest, tables, rules: [...], ipsets: {name: digest}}``. ``tables`` has the form of
+    the pillar below ``k3s``; it is empty, and ``digest`` too, if no tables were proven here since
+    the last removal or rollback.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt s1 k3sfw.in_force full=True
+    """
+    return _engine(_in_force.in_force, full=bool(full))
 
 
 def explain(source, port=None, protocol="tcp"):
@@ -969,7 +995,9 @@ def _job():
 def _outcome(outcome, dry):
     # The metrics tell of the last change and of one that waits, also of one that a watchdog undid.
     told = () if dry else _note_runs()
+    broken = list(outcome.broken_promises)
     return {
+        **({"broken_promises": broken} if broken else {}),
         "result": None if dry and outcome.changes else True,
         "changes": outcome.changes,
         "comment": outcome.comment(test=dry),

@@ -56,14 +56,17 @@ def managed(name, prepared=False):
 
     ``changes`` is ``{layer: {object: {setting: {old, new}}}}`` for the layers ``runtime``,
     ``permanent`` and ``kernel``. After a change or a failure the event ``k3sfw/managed`` tells the
-    master, so that scheduled runs can otherwise stay silent.
+    master, so that scheduled runs can otherwise stay silent. While a promise (``k3s:tests``) is
+    broken by tables that were in force before, the event ``k3sfw/checked`` tells it.
     """
     if prepared and __opts__["test"] and not __salt__["service.status"]("firewalld"):
         comment = "firewalld would be started with the prepared rules"
         return {"name": name, "result": None, "changes": {}, "comment": comment}
-    ret = _run(name, "k3sfw.apply", refresh=False)
+    ret, broken = _run(name, "k3sfw.apply", refresh=False)
     if ret["changes"] or not ret["result"]:
         _tell_master(ret, "k3sfw/managed")
+    elif broken:
+        _tell_master({**ret, "comment": "\n".join(broken)}, "k3sfw/checked")
     return ret
 
 
@@ -81,7 +84,7 @@ def prepared(name):
         k3s_firewall_prepared:
           k3sfw.prepared: []
     """
-    return _run(name, "k3sfw.prepare", refresh=False)
+    return _run(name, "k3sfw.prepare", refresh=False)[0]
 
 
 def absent(name):
@@ -96,7 +99,7 @@ def absent(name):
         k3s_firewall_removed:
           k3sfw.absent: []
     """
-    return _run(name, "k3sfw.remove")
+    return _run(name, "k3sfw.remove")[0]
 
 
 def metrics_managed(name):
@@ -202,9 +205,13 @@ def _tell_master(ret, tag):
 
 
 def _run(name, function, **options):
+    """
+    Run a change as a state; return the state's result, and the promises that are broken.
+    """
     ret = {"name": name, "result": False, "changes": {}, "comment": ""}
     try:
         outcome = __salt__[function](test=__opts__["test"], **options)
     except CommandExecutionError as error:
-        return {**ret, "comment": str(error)}
-    return {**ret, **{key: outcome[key] for key in ("result", "changes", "comment")}}
+        return {**ret, "comment": str(error)}, []
+    ret.update({key: outcome[key] for key in ("result", "changes", "comment")})
+    return ret, outcome.get("broken_promises", [])

@@ -124,6 +124,13 @@ class Lockout(EngineError):
     """The change was refused, as it would close what must stay open; nothing was touched."""
 
 
+class BrokenPromises(EngineError):
+    """The change was refused, as it would break a promise; nothing was touched."""
+
+    summary = "the change was refused"
+    retcode = 4
+
+
 class NotConverged(EngineError):
     """After the change, the read-back still differs from what is wanted."""
 

@@ -18,6 +18,7 @@ from k3sfw_engine.commands import (
     confirm,
     heal,
     history,
+    in_force,
     metrics,
     prepare,
     remove,
@@ -47,6 +48,8 @@ def main(function):
         return _outcome(remove.remove(options=commit, **options))
     if function == "history":
         return history.history()
+    if function == "in_force":
+        return in_force.in_force(**options)
     if function == "confirm":
         return _outcome(confirm.confirm(Proof()))
     if function == "rollback":

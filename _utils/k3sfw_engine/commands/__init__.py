@@ -6,6 +6,7 @@ adopt                close what the source's example script opened zone-wide
 confirm, rollback    keep a change that waits for confirmation; go back to before a change
 history              the changes of this node
 plan, status         what an apply would change; whether every layer matches the tables
+in_force             the rules in force, and the last tables that were proven
 heal                 repair what a killed firewalld or a full disk left
 check                the three checks below in one answer, for the master
 check_ports          layers, listeners, and packets to peers

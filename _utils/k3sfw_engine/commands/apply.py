@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from k3sfw_engine.errors import Problem
 from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.rows import Role, Tables
@@ -11,6 +14,8 @@ from k3sfw_engine.plan.make_plan import Plan
 from k3sfw_engine.plan.observed import Observed
 from k3sfw_engine.transaction.commit_options import NO_CONFIRMATION, CommitOptions
 from k3sfw_engine.transaction.compare import plan_for
+from k3sfw_engine.transaction.kept_tables import keep_tables
+from k3sfw_engine.transaction.refuse_broken_promises import guard_promises
 from k3sfw_engine.transaction.refuse_lockout import guard_apply
 from k3sfw_engine.transaction.run import run
 
@@ -33,6 +38,10 @@ def apply(
         return plan_for(tables, wanted, observed)
 
     def guard(bus: Bus, observed: Observed, plan: Plan) -> Plan:
+        plan = guard_promises(tables, role, wanted, observed.runtime, plan)
         return guard_apply(bus, tables, role, wanted, observed, plan)
 
-    return run(planner, options, test=test, guard=guard)
+    def afterwards() -> Iterable[Problem]:
+        return keep_tables(tables)
+
+    return run(planner, options, test=test, guard=guard, afterwards=afterwards)

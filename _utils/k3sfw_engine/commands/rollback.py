@@ -19,6 +19,7 @@ from k3sfw_engine.transaction import messages
 from k3sfw_engine.transaction.commit_options import CommitOptions
 from k3sfw_engine.transaction.interrupted import is_under_way, undo_entry, untold
 from k3sfw_engine.transaction.journal import KEPT, Entry, past, unfinished
+from k3sfw_engine.transaction.kept_tables import forget_kept_tables
 from k3sfw_engine.transaction.refuse_lockout import guard_rollback
 from k3sfw_engine.transaction.run import run
 
@@ -57,7 +58,7 @@ def rollback(
             _refuse_overtaken(entry)
         return guard_rollback(bus, target, observed, plan, allow_lockout=allow_lockout)
 
-    return run(planner, options, test=test, guard=guard)
+    return run(planner, options, test=test, guard=guard, afterwards=forget_kept_tables)
 
 
 def _undo_unfinished(last: Entry, *, test: bool) -> RunResult:

@@ -20,12 +20,15 @@ class RunResult:
         The reasons for which firewalld was reloaded.
     meaning
         Sentences about what the changes mean for clients.
+    broken_promises
+        Those of the notices that are about promises which are broken.
     """
 
     differences: Differences = ()
     reloads: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     meaning: tuple[str, ...] = ()
+    broken_promises: tuple[str, ...] = ()
 
     @property
     def changes(self) -> Mapping[str, Any]:

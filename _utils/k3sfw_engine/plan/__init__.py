@@ -2,6 +2,8 @@
 
 desired/          the ipsets, policies and the zone that a node must have
 reach             who gets in where, by the tables: sources of every port of every role
+reach_in_force    who gets in by the rules in force, whatever tables they were made from
+newly_broken      which parts of promises a change breaks, and which were broken before it
 promises          judge promises by the reach: kept, broken, not enforceable, unproven
 promise_messages  what an operator is told about promises
 source_names      addresses as an operator knows them: nodes and groups by name

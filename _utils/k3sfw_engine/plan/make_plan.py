@@ -43,12 +43,15 @@ class Plan:
 
     meaning
         Sentences about what the changes mean for clients.
+    broken_promises
+        Sentences about promises that are broken although nothing is refused.
     """
 
     steps: tuple[Step, ...]
     differences: Differences
     notices: tuple[str, ...] = ()
     meaning: tuple[str, ...] = ()
+    broken_promises: tuple[str, ...] = ()
 
     @property
     def reloads(self) -> tuple[str, ...]:

@@ -102,20 +102,29 @@ def compute_reach(tables: Tables, roles: Iterable[Role] = tuple(Role)) -> Reach:
     for role in wanted:
         rows = [row for row in tables.every_row if row.destination.includes(role)]
         by_interface = pods_come_by_interface(tables, rows) and not tables.pods_by_address
-        named = sorted({row.protocol for row in rows if row.protocol.is_whole})
         for family in FAMILIES:
-            openings = list(_openings(rows, family, sources, by_interface))
-            for protocol in (*WITH_PORTS, *named, Protocol.ANY):
-                if family in protocol.families:
-                    spans[ReachKey(role, family, protocol)] = tuple(_spans(openings, protocol))
+            spans |= spans_of_role(role, family, _openings(rows, family, sources, by_interface))
     return Reach(wanted, spans)
 
 
-class _OpenRange(NamedTuple):
+class OpenRange(NamedTuple):
     """One range of a row; without ports, all that its protocol has."""
 
     ports: PortRange | None
     part: RowSources
+
+
+def spans_of_role(
+    role: Role, family: int, openings: Iterable[OpenRange]
+) -> dict[ReachKey, tuple[ReachSpan, ...]]:
+    """Cut the openings of one role and family into disjoint spans of each protocol."""
+    openings = list(openings)
+    named = sorted({each.part.row.protocol for each in openings if each.part.row.protocol.is_whole})
+    return {
+        ReachKey(role, family, protocol): tuple(_spans(openings, protocol))
+        for protocol in (*WITH_PORTS, *named, Protocol.ANY)
+        if family in protocol.families
+    }
 
 
 class _SourceColumns:
@@ -142,7 +151,7 @@ class _SourceColumns:
 
 def _openings(
     rows: Iterable[Row], family: int, sources: _SourceColumns, by_interface: bool
-) -> Iterator[_OpenRange]:
+) -> Iterator[OpenRange]:
     for row in rows:
         if family not in row.protocol.families:
             continue
@@ -150,10 +159,10 @@ def _openings(
         if allowed:
             part = RowSources(row, allowed, by_interface and is_pod_row(row))
             for ports in row.ports or (None,):
-                yield _OpenRange(ports, part)
+                yield OpenRange(ports, part)
 
 
-def _spans(openings: Iterable[_OpenRange], protocol: Protocol) -> Iterator[ReachSpan]:
+def _spans(openings: Iterable[OpenRange], protocol: Protocol) -> Iterator[ReachSpan]:
     """The openings of a protocol, cut where the set of open rows changes."""
     about = [each for each in openings if each.part.row.protocol in (protocol, Protocol.ANY)]
     if not protocol.has_ports:

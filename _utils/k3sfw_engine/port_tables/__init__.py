@@ -3,6 +3,7 @@
 merge_pillar   the tree below k3s: the site's values over the defaults and over claims
 read_pillar    the entry: the whole tree below the key ``k3s``
 read_rows      the rows of both tables, and the operator's groups of addresses
+kept_form      tables as plain data, and back: as they are kept and sent
 read_tests     the promises: who must reach what, and who must not
 single_values  any single value: ports such as 2379-2380, networks, addresses, names, choices
 read_nodes     the nodes of the cluster with their roles, pinned by hand or claimed

@@ -4,6 +4,8 @@ run                  one change of a running firewalld: observe, plan, guard, ca
 before_first_start   one change of the files of a firewalld that does not run yet
 compare              the comparison alone, with nothing touched
 refuse_lockout       refuses a plan that would close a live or needed connection
+refuse_broken_promises  refuses a change of the tables that breaks a promise
+kept_tables          the last tables that were proven here
 execute_plan         the steps of a plan, in force first, proven, and permanent at last
 take_out_of_zone     ports and rules removed from a zone of the operator
 make_permanent       the files of a plan, written and read back

@@ -71,7 +71,9 @@ def run_before_first_start(
                 error.append_notes(notices)
             raise
     in_files = tuple(each for each in plan.differences if each.layer == "permanent")
-    return RunResult(in_files, notices=(*notices, *plan.notices))
+    return RunResult(
+        in_files, notices=(*notices, *plan.notices), broken_promises=plan.broken_promises
+    )
 
 
 def _observe(wanted: Objects, permanent: Permanent) -> Observed:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from k3sfw_engine.errors import Problem
+from k3sfw_engine.model.rows import ROOT
 
 # -- before a change ------------------------------------------------------------------------------
 
@@ -200,4 +201,28 @@ def not_of_this_version(name: str, version: str) -> Problem:
         f"what this node had before {name} is not complete, or was not made by k3sfw {version}, "
         "so it does not go back there",
         "correct the tables in pillar, then apply",
+    )
+
+
+# -- promises -------------------------------------------------------------------------------------
+
+ALLOW_BROKEN = f"{ROOT}:firewall:allow_broken_tests"
+
+
+def or_allow_broken(problem: Problem) -> Problem:
+    """Return the problem with the setting that allows the change as a second fix."""
+    allow = f"set {ALLOW_BROKEN}: true for this one apply"
+    return Problem(problem.text, f"{problem.fix}, or {allow}" if problem.fix else allow)
+
+
+def allowed_broken(problem: Problem) -> str:
+    """Return the notice for an operator who allowed a promise to be broken."""
+    return f"{problem.text}; {ALLOW_BROKEN} allows it"
+
+
+def tables_not_kept(file: Path, error: OSError) -> Problem:
+    return Problem(
+        f"{file}, the last tables that were proven here, cannot be written ({error.strerror}); the "
+        "next change is compared with older ones",
+        "make room on its disk, and make it writable",
     )

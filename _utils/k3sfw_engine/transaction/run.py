@@ -5,10 +5,10 @@ It does not know what is changed: a planner says that, and a guard may refuse it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 
-from k3sfw_engine.errors import EngineError, FirewalldFailed
+from k3sfw_engine.errors import EngineError, FirewalldFailed, Problem
 from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.firewalld.runtime import observe
 from k3sfw_engine.firewalld.trial_start import try_out
@@ -19,7 +19,7 @@ from k3sfw_engine.healing.repair import heal_or_refuse
 from k3sfw_engine.host.iptables_save_restore import put_back_iptables
 from k3sfw_engine.host.lock import only_one
 from k3sfw_engine.host.nft_tables_save_restore import put_back_nft_tables
-from k3sfw_engine.model.difference import Difference, joined
+from k3sfw_engine.model.difference import Difference, Differences, joined
 from k3sfw_engine.model.run_result import RunResult
 from k3sfw_engine.plan.make_plan import Plan
 from k3sfw_engine.plan.needs_trial import needs_trial
@@ -39,11 +39,14 @@ def run(
     *,
     test: bool,
     guard: Guard = lambda _bus, _observed, plan: plan,
+    afterwards: Callable[[], Iterable[Problem]] = tuple,
 ) -> RunResult:
     """Undo an interrupted run, heal what blocks this one, then observe, plan and carry out.
 
     test
         Touch nothing, and return what would change.
+    afterwards
+        What follows once nothing is left to change and nothing has to be confirmed.
 
     Raises ``EngineError`` and its kinds; ``Undone`` if the change did not prove itself.
     """
@@ -72,13 +75,23 @@ def run(
             if not test:
                 error.append_notes((*notices, *ports.healed, *health.healed))
             raise
-        if options.confirm_within and not test:
-            notices += waiting_notice()
+        if not test:
+            waits = bool(options.confirm_within)
+            notices += waiting_notice() if waits else tuple(map(str, afterwards()))
+    notices = (*notices, *ports.sentences, *health.sentences)
+    healed = (*ports.differences, *health.differences)
+    return _result(plan, joined(healed, _made_now(plan, options)), health.reloads, notices)
+
+
+def _result(
+    plan: Plan, differences: Differences, reloads: tuple[str, ...], notices: tuple[str, ...]
+) -> RunResult:
     return RunResult(
-        joined((*ports.differences, *health.differences), _made_now(plan, options)),
-        (*health.reloads, *plan.reloads),
-        (*notices, *ports.sentences, *health.sentences, *plan.notices),
+        differences,
+        (*reloads, *plan.reloads),
+        (*notices, *plan.notices),
         plan.meaning,
+        plan.broken_promises,
     )
 
 

@@ -1,0 +1,43 @@
+"""The command in_force: what is in force here, and the last tables that were proven. No tables."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from k3sfw_engine.firewalld.dbus import Bus
+from k3sfw_engine.firewalld.runtime import observe
+from k3sfw_engine.model.firewall_objects import ROWS, Kind, ours
+from k3sfw_engine.transaction.kept_tables import read_kept_tables
+
+# As long as the digest of tables.
+_LENGTH = 12
+
+
+def in_force(*, full: bool = False) -> dict[str, Any]:
+    """Return the tables that are kept, and our rules and ipsets at runtime, as plain data.
+
+    full
+        The entries of each ipset in place of their digest.
+
+    Raises ``EngineError`` if firewalld cannot be read.
+    """
+    kept = read_kept_tables()
+    with Bus() as bus:
+        objects = ours(observe(bus).runtime)
+    policy = objects.get((Kind.POLICY, ROWS))
+    ipsets = {
+        name: sorted(each.items("entries"))
+        for (kind, name), each in sorted(objects.items())
+        if kind is Kind.IPSET
+    }
+    return {
+        "digest": kept.digest if kept else "",
+        "tables": kept.tree if kept else {},
+        "rules": sorted(map(str, policy.rules)) if policy else [],
+        "ipsets": ipsets if full else {name: _digest(each) for name, each in ipsets.items()},
+    }
+
+
+def _digest(entries: list[str]) -> str:
+    return hashlib.sha256("\n".join(entries).encode()).hexdigest()[:_LENGTH]

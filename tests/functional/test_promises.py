@@ -1,0 +1,180 @@
+"""A change of the tables that breaks a promise is refused on a real host, with nothing touched."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+
+from tests.functional.hosts import Node, standing
+
+ETCD = {
+    "from": "anyone",
+    "except": ["server", "pods", "services"],
+    "to": "server",
+    "deny": "tcp/2379-2380",
+}
+KEPT = "/var/lib/k3sfw/tables.json"
+
+
+@pytest.fixture(scope="module")
+def raised():
+    with standing("prom") as lab:
+        yield lab
+
+
+@pytest.fixture
+def shared(raised):
+    """The host of the module without anything of k3sfw."""
+    node = Node(raised.host("s1"))
+    node.call("remove")
+    assert not node.path(KEPT).exists()
+    return node
+
+
+@pytest.fixture
+def promised(pillar):
+    return {**pillar, "tests": {"etcd": ETCD}}
+
+
+def broken(pillar, source="any"):
+    tree = copy.deepcopy(pillar)
+    tree["ports"]["cluster"]["etcd"]["source"] = source
+    return tree
+
+
+def test_a_first_apply_that_breaks_a_promise_is_refused_and_touches_nothing(shared, promised):
+    before = shared.everything()
+    predicted = shared.try_call("apply", broken(promised), test=True)
+    assert shared.try_call("apply", broken(promised)) == predicted
+    (sentence,) = predicted["refused"]
+    assert (
+        "192.0.2.21 (a1) would reach tcp/2379-2380 of s1, s2 by row etcd (source any)" in sentence
+    )
+    assert "k3s:ports:cluster:etcd:source" in sentence
+    assert "set k3s:firewall:allow_broken_tests: true for this one apply" in sentence
+    assert shared.everything() == before
+    assert not shared.path(KEPT).exists()
+
+
+def test_a_change_that_breaks_a_promise_is_refused_and_the_rules_stay(shared, promised):
+    shared.call("apply", promised)
+    before = shared.everything()
+    predicted = shared.try_call("apply", broken(promised), test=True)
+    assert len(predicted["refused"]) == 1
+    assert shared.try_call("apply", broken(promised)) == predicted
+    assert shared.everything() == before
+
+
+def test_one_apply_may_break_a_promise_if_the_pillar_allows_it(shared, promised):
+    shared.call("apply", promised)
+    allowed = {**broken(promised), "firewall": {"allow_broken_tests": True}}
+    outcome = shared.call("apply", allowed)
+    assert outcome["changes"]
+    assert any("k3s:firewall:allow_broken_tests allows it" in each for each in outcome["notices"])
+
+
+def test_a_promise_that_was_broken_before_is_told_and_refuses_nothing(shared, pillar, promised):
+    shared.call("apply", broken(pillar))
+    told = shared.call("apply", broken(promised))
+    assert told["changes"] == {}
+    assert "would reach tcp/2379-2380" in " ".join(told["notices"])
+    more = broken(promised)
+    more["ports"]["manager"]["loki"] = {"protocol": "tcp", "port": 3100}
+    outcome = shared.call("apply", more)
+    assert outcome["changes"] and "would reach tcp/2379-2380" in " ".join(outcome["notices"])
+
+
+def test_rules_that_went_missing_come_back_although_a_promise_is_broken(shared, pillar, promised):
+    shared.call("apply", broken(pillar))
+    shared.firewall_cmd("--policy=k3s-rows", "--remove-rich-rule", etcd_rule(shared))
+    assert shared.call("apply", broken(promised))["changes"]
+    assert etcd_rule(shared)
+
+
+def etcd_rule(node):
+    rules = node.firewall_cmd("--policy=k3s-rows", "--list-rich-rules").splitlines()
+    return next(rule for rule in rules if "2379-2380" in rule)
+
+
+def test_a_node_that_joins_or_leaves_is_never_refused(shared, promised):
+    # Any row for nodes breaks this promise as soon as a node has such an address.
+    test = {"from": "192.0.2.64/26", "to": "any", "deny": "tcp/10250"}
+    promised["tests"]["kubelet"] = test
+    shared.call("apply", promised)
+    joined = copy.deepcopy(promised)
+    joined["nodes"]["a2"] = {"role": "agent", "addresses": ["192.0.2.70"]}
+    outcome = shared.call("apply", joined)
+    assert outcome["changes"]
+    assert "192.0.2.70 (a2) would reach tcp/10250" in " ".join(outcome["notices"])
+    assert shared.call("apply", promised)["changes"]
+
+
+def test_a_group_that_is_widened_against_a_promise_is_refused(shared, promised):
+    promised["groups"] = {"backup": ["198.51.100.0/28"]}
+    promised["ports"]["cluster"]["etcd"]["source"] = ["server", "backup"]
+    promised["tests"]["etcd"]["except"] = [*ETCD["except"], "198.51.100.0/28"]
+    shared.call("apply", promised)
+    wider = copy.deepcopy(promised)
+    wider["groups"]["backup"] = ["198.51.100.0/27"]
+    (sentence,) = shared.try_call("apply", wider)["refused"]
+    assert "198.51.100.16/28 would reach tcp/2379-2380" in sentence
+
+
+def test_a_promise_of_severity_warn_is_told_alone(shared, promised):
+    promised["tests"]["etcd"] = {**ETCD, "severity": "warn"}
+    shared.call("apply", {**promised, "tests": {}})
+    outcome = shared.call("apply", broken(promised))
+    assert outcome["changes"] and "would reach" in " ".join(outcome["notices"])
+
+
+def test_without_kept_tables_a_change_is_compared_with_the_rules_in_force(shared, pillar, promised):
+    shared.call("apply", broken(pillar))
+    shared.path(KEPT).unlink()
+    outcome = shared.call(
+        "apply", broken(promised, source=["any", "203.0.113.0/24"]) | {"tests": {}}
+    )
+    assert outcome["changes"]
+    shared.path(KEPT).unlink()
+    (sentence,) = shared.try_call("apply", broken(promised, source="clients"))["refused"]
+    assert "except" not in sentence.split(" would ")[0]
+
+
+def test_proven_tables_are_kept_and_shown_with_the_rules_in_force(shared, promised):
+    assert shared.call("in_force") == {
+        "digest": "",
+        "tables": {},
+        "rules": [],
+        "ipsets": {},
+    }
+    shared.call("apply", promised)
+    first = shared.path(KEPT).stat().st_mtime_ns
+    shared.call("apply", promised)
+    assert shared.path(KEPT).stat().st_mtime_ns == first
+    assert shared.path(KEPT).stat().st_mode & 0o777 == 0o600
+    found = shared.call("in_force", full=True)
+    assert found["tables"]["ports"]["cluster"]["etcd"]["source"] == ["server"]
+    assert found["digest"] == json.loads(shared.path(KEPT).read_text())["digest"]
+    assert found["ipsets"]["k3s-server-4"] == ["192.0.2.11", "192.0.2.12"]
+    assert etcd_rule(shared) in found["rules"]
+    digests = shared.call("in_force")["ipsets"]
+    assert set(digests) == set(found["ipsets"])
+    assert all(isinstance(each, str) for each in digests.values())
+
+
+def test_tables_are_not_kept_before_they_are_confirmed(shared, promised, new_row):
+    shared.call("apply", promised)
+    before = shared.path(KEPT).read_text()
+    shared.call("apply", {**new_row, "tests": promised["tests"]}, confirm_within=600)
+    assert shared.path(KEPT).read_text() == before
+    shared.call("rollback")
+    assert shared.path(KEPT).read_text() == before
+
+
+def test_a_rollback_forgets_the_tables_that_are_no_longer_in_force(shared, promised, new_row):
+    shared.call("apply", promised)
+    shared.call("apply", {**new_row, "tests": promised["tests"]})
+    shared.call("rollback")
+    assert not shared.path(KEPT).exists()
+    assert len(shared.try_call("apply", broken(promised))["refused"]) == 1
