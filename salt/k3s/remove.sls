@@ -5,6 +5,7 @@ k3s_schedule_removed:
     - names:
       - k3s_highstate
       - k3s_heal
+      - k3s_check
 
 k3s_firewall_removed:
   k3sfw.absent:

@@ -140,8 +140,8 @@ def test_a_highstate_brings_requirements_firewall_routes_and_schedule(applied):
     try:
         returned = applied.salt("s2", "state.highstate")["s2"]
         # The lab has no service manager, so the states ask for no package and no service.
-        names = ["k3s_requirements", "k3s_firewall", "k3s_routes", "k3s_schedule"]
-        names.append("k3s_schedule_heal")
+        names = ["k3s_requirements", "k3s_firewall", "k3s_routes", "k3s_metrics", "k3s_schedule"]
+        names += ["k3s_schedule_heal", "k3s_schedule_check"]
         brought = [key.split("_|-")[1] for key in returned]
         settings = ("k3s_sysctl_", "k3s_networkmanager")
         assert [name for name in brought if not name.startswith(settings)] == names

@@ -133,7 +133,13 @@ def test_the_cluster_has_the_defaults_of_k3s_and_the_name_of_the_grain(rendered)
     assert pillar["service_cidrs"] == ["10.43.0.0/16"]
     assert pillar["flannel_backend"] == "vxlan"
     assert pillar["groups"] == {"clients": ["0.0.0.0/0", "::/0"]}
-    assert pillar["schedule"] == {"enabled": True, "interval": 600, "splay": 60, "heal": 120}
+    assert pillar["schedule"] == {
+        "enabled": True,
+        "interval": 600,
+        "splay": 60,
+        "heal": 120,
+        "check": 600,
+    }
 
 
 def test_a_site_changes_one_column_and_leaves_the_others(pillar_of):
@@ -174,7 +180,13 @@ def test_a_site_adds_groups_replaces_lists_and_pins_nodes(pillar_of):
     assert pillar["groups"] == site["groups"]
     assert pillar["pod_cidrs"] == site["pod_cidrs"]
     assert pillar["nodes"] == NODES
-    assert pillar["schedule"] == {"enabled": False, "interval": 600, "splay": 60, "heal": 120}
+    assert pillar["schedule"] == {
+        "enabled": False,
+        "interval": 600,
+        "splay": 60,
+        "heal": 120,
+        "check": 600,
+    }
 
 
 def test_a_site_may_use_jinja_and_grains(pillar_of):

@@ -12,7 +12,8 @@ from k3sfw_engine.model.sysctl_names import BRIDGE_CALLS, FORWARDING, dotted
 from tests.paths import ROOT
 from tests.unit.masterless import configure, salt_call
 
-SCHEDULE = {"enabled": True, "interval": 600, "splay": 60, "heal": 120}
+SCHEDULE = {"enabled": True, "interval": 600, "splay": 60, "heal": 120, "check": 600}
+JOBS = ["k3s_highstate", "k3s_heal", "k3s_check"]
 
 
 def rendered(name, **context):
@@ -33,25 +34,33 @@ def states(name, **context):
     ]
 
 
-def schedule(settings, pidfile="/nowhere"):
-    pillar = {"k3s": {"schedule": settings}}
+def schedule(settings, pidfile="/nowhere", metrics=None):
+    pillar = {"k3s": {"schedule": settings, **({} if metrics is None else {"metrics": metrics})}}
     return states("schedule", __pillar__=pillar, __opts__={"pidfile": pidfile})
 
 
 def test_the_schedule_is_what_pillar_says():
-    jobs = schedule({"enabled": True, "interval": 300, "splay": 0, "heal": 60})
-    assert [function for function, _job in jobs] == ["schedule.present"] * 2
-    highstate, heal = (job for _function, job in jobs)
+    settings = {"enabled": True, "interval": 300, "splay": 0, "heal": 60, "check": 200}
+    jobs = schedule(settings, metrics={"enabled": True})
+    assert [function for function, _job in jobs] == ["schedule.present"] * 3
+    highstate, heal, check = (job for _function, job in jobs)
     assert (highstate["seconds"], highstate["splay"]) == (300, 0)
     assert (highstate["function"], heal["function"]) == ("state.highstate", "k3sfw.heal")
-    assert heal["seconds"] == 60
-    for job in (highstate, heal):
+    assert (heal["seconds"], "splay" in heal) == (60, False)
+    assert (check["function"], check["seconds"], check["splay"]) == ("k3sfw.check", 200, 0)
+    for job in (highstate, heal, check):
         assert (job["maxrunning"], job["return_job"], job["run_on_start"]) == (1, False, False)
 
 
+@pytest.mark.parametrize("metrics", [None, True, [], {"enabled": False}, {"enabled": "yes"}])
+def test_a_node_without_metrics_does_not_check_by_itself(metrics):
+    (_highstate, _heal, (function, check)) = schedule(SCHEDULE, metrics=metrics)
+    assert (function, check["name"]) == ("schedule.absent", "k3s_check")
+
+
 def test_a_disabled_schedule_is_removed():
-    ((function, jobs),) = schedule({**SCHEDULE, "enabled": False})
-    assert (function, jobs["names"]) == ("schedule.absent", ["k3s_highstate", "k3s_heal"])
+    ((function, jobs),) = schedule({**SCHEDULE, "enabled": False}, metrics={"enabled": True})
+    assert (function, jobs["names"]) == ("schedule.absent", JOBS)
 
 
 def test_a_job_goes_to_a_running_minion_or_else_to_its_configuration(tmp_path):
@@ -72,7 +81,11 @@ def test_a_job_goes_to_a_running_minion_or_else_to_its_configuration(tmp_path):
         ({**SCHEDULE, "enabled": "no", "splay": -1}, [":enabled is 'no'", ":splay is -1"]),
         ({**SCHEDULE, "every": 5, 7: 8}, [":every is not known", ":7 is not known"]),
         ({**SCHEDULE, "heal": 0}, ["k3s:schedule:heal is 0"]),
-        ({"enabled": False}, [":interval is None", ":splay is None", ":heal is None"]),
+        ({**SCHEDULE, "check": "often"}, ["k3s:schedule:check is 'often'"]),
+        (
+            {"enabled": False},
+            [f":{name} is None" for name in ("interval", "splay", "heal", "check")],
+        ),
     ],
 )
 def test_a_wrong_setting_is_reported_with_its_path_and_changes_nothing(settings, named):
@@ -91,8 +104,8 @@ def test_a_second_run_changes_nothing(tmp_path):
     configure(tmp_path, grains={"k3s_role": "server"}, **roots)
     runs = [salt_call(tmp_path, "state.apply", "k3s.schedule") for _ in range(2)]
     first, second = ([state["changes"] for state in run.values()] for run in runs)
-    assert first == [{"k3s_highstate": "added"}, {"k3s_heal": "added"}]
-    assert second == [{}, {}]
+    assert first == [{"k3s_highstate": "added"}, {"k3s_heal": "added"}, {}]
+    assert second == [{}, {}, {}]
     assert {state["result"] for run in runs for state in run.values()} == {True}
 
 
