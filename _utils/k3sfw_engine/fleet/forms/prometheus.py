@@ -1,0 +1,147 @@
+"""The cluster as metrics: it grows with what is wrong, and not with the number of pairs. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+
+from k3sfw_engine.checks.verdicts import Status
+from k3sfw_engine.fleet.answers import (
+    CELLS,
+    NOT_ASKED,
+    PROMISE_VALUES,
+    CheckedCluster,
+    CheckedNode,
+)
+from k3sfw_engine.model.exposition import Metric, Sample, write_exposition
+
+# https://prometheus.io/docs/practices/instrumentation: more than a hundred series of one metric
+# call for another tool, and k3sfw.check is that tool.
+MOST_PROBLEMS = 50
+_NEVER = "not_asked"
+
+NODES = Metric("k3sfw_cluster_nodes", "Nodes of the tables that answered, and that did not.")
+LAST_CHECK = Metric(
+    "k3sfw_cluster_last_check_timestamp_seconds", "When the master last checked the cluster."
+)
+TABLES = Metric(
+    "k3sfw_cluster_tables", "How many different tables the nodes that answered were told."
+)
+PAIRS = Metric(
+    "k3sfw_cluster_pairs",
+    "Pairs of an asking and an asked node, by the worst answer to any row of the check.",
+)
+PROVEN = Metric(
+    "k3sfw_cluster_pairs_proven", "Pairs of which the first node has ever asked the second."
+)
+OLDEST_PROOF = Metric(
+    "k3sfw_cluster_oldest_proof_timestamp_seconds",
+    "When the pair was asked that was not asked for the longest time; NaN if none was.",
+)
+FEWEST_ASKERS = Metric(
+    "k3sfw_cluster_fewest_askers",
+    "By how many nodes the node was asked that the fewest asked in the check.",
+)
+TESTS = Metric(
+    "k3sfw_cluster_tests", "Promises (k3s:tests) with this result on the node where it is worst."
+)
+PROBLEM = Metric(
+    "k3sfw_cluster_problem",
+    "Questions of all nodes with this answer and this cause; the causes with the most questions.",
+)
+LEFT_OUT = Metric(
+    "k3sfw_cluster_problems_left_out", "Causes that k3sfw_cluster_problem leaves out."
+)
+
+
+def write_cluster_metrics(found: CheckedCluster) -> str:
+    """Return the text of the file."""
+    causes = _causes(found)
+    name = {"cluster": found.cluster}
+    proofs = [at for at in _proofs(found) if at]
+    return write_exposition(
+        [
+            (
+                NODES,
+                [
+                    Sample(len(found.answers), {**name, "state": "answered"}),
+                    Sample(len(found.silent), {**name, "state": "silent"}),
+                ],
+            ),
+            (LAST_CHECK, [Sample(found.at, name)]),
+            (TABLES, [Sample(len({each.tables for each in found.answers.values()}), name)]),
+            (PAIRS, [*_pairs(found)]),
+            (PROVEN, [Sample(len(proofs), name)]),
+            (OLDEST_PROOF, [Sample(min(proofs, default=math.nan), name)]),
+            (FEWEST_ASKERS, [Sample(_fewest_askers(found), name)]),
+            (TESTS, [*_tests(found)]),
+            (PROBLEM, [*_problems(found, causes)]),
+            (LEFT_OUT, [Sample(max(0, len(causes) - MOST_PROBLEMS), name)]),
+        ]
+    )
+
+
+def _pairs(found: CheckedCluster) -> Iterator[Sample]:
+    ranks = {status: rank for rank, status in enumerate(Status)}
+    worst: dict[tuple[str, str], Status] = {}
+    for node in found.answers.values():
+        for pair, status in _cells(node):
+            if pair not in worst or ranks[status] < ranks[worst[pair]]:
+                worst[pair] = status
+    counts = Counter(worst.values())
+    every = len(found.nodes) * (len(found.nodes) - 1)
+    for status in Status:
+        labels = {"cluster": found.cluster, "verdict": status.value}
+        yield Sample(counts[status], labels)
+    yield Sample(every - len(worst), {"cluster": found.cluster, "verdict": _NEVER})
+
+
+def _cells(node: CheckedNode) -> Iterator[tuple[tuple[str, str], Status]]:
+    for row in node.asked.rows.values():
+        for peer, letter in zip(node.asked.peers, row):
+            if letter != NOT_ASKED:
+                yield (node.node, peer), CELLS[letter].status
+
+
+def _proofs(found: CheckedCluster) -> Iterator[int]:
+    for node in found.answers.values():
+        for peer, at in node.proofs.items():
+            if peer in found.nodes and peer != node.node:
+                yield at
+
+
+def _fewest_askers(found: CheckedCluster) -> int:
+    askers = Counter(peer for node in found.answers.values() for peer in node.asked.peers)
+    return min((askers[name] for name in found.nodes), default=0)
+
+
+def _tests(found: CheckedCluster) -> Iterator[Sample]:
+    worst: dict[str, str] = {}
+    for node in found.answers.values():
+        for name, promise in node.promises.items():
+            before = worst.get(name, promise.value)
+            worst[name] = min(before, promise.value, key=PROMISE_VALUES.index)
+    counts = Counter(worst.values())
+    for value in PROMISE_VALUES:
+        labels = {"cluster": found.cluster, "result": value.replace(" ", "_")}
+        yield Sample(counts[value], labels)
+
+
+def _causes(found: CheckedCluster) -> Counter[tuple[str, str, str, str]]:
+    """How many questions have each answer and cause; what a node left off is told by itself."""
+    return Counter(
+        (each.status.value, each.by, each.protocol, each.port)
+        for node in found.answers.values()
+        for part in node.parts.values()
+        for each in part.problems
+    )
+
+
+def _problems(
+    found: CheckedCluster, causes: Counter[tuple[str, str, str, str]]
+) -> Iterator[Sample]:
+    shown = sorted(causes.items(), key=lambda each: (-each[1], each[0]))[:MOST_PROBLEMS]
+    for cause, number in sorted(shown):
+        labels = dict(zip(("status", "by", "protocol", "port"), cause))
+        yield Sample(number, {"cluster": found.cluster, **labels})
