@@ -3,6 +3,7 @@
 ``engine_driver.py FUNCTION < {"pillar": …, "minion_id": …, "role": …, "options": {…}}``
 """
 
+import dataclasses
 import json
 import sys
 import time
@@ -63,7 +64,8 @@ def main(function):
         return {"tried": trial.tried, "notices": trial.notices}
     if function == "metrics":
         settings = read_metrics(given["pillar"])
-        return _metrics(metrics.write_metrics(settings, _node(given), time.time(), **options))
+        node = _replaced(_node(given), options.pop("name", None))
+        return _metrics(metrics.write_metrics(settings, node, time.time(), **options))
     if function == "remove_metrics":
         return _metrics(metrics.remove_metrics(**options))
     if function == "heal":
@@ -110,6 +112,10 @@ def main(function):
 
 def _node(given):
     return metrics.MetricsNode(given["minion_id"], "default", given["role"])
+
+
+def _replaced(node, name):
+    return node if name is None else dataclasses.replace(node, name=name)
 
 
 def _metrics(result):

@@ -39,7 +39,7 @@ _CLI_EXAMPLE = re.compile(
 _YAML_EXAMPLE = re.compile(r"^\.\. code-block:: yaml\n\n((?: .*\n?|\n)+)", re.MULTILINE)
 _COMMAND = re.compile(r"^\s*(?:[$#] )?((?:salt|salt-call|salt-run) .*\bk3sfw\.\w.*)$", re.MULTILINE)
 # A function, and not a file such as k3sfw.py or a key of git's such as k3sfw.git.
-_NAMED = re.compile(r"\bk3sfw\.(?!conf\b|git\b|lock\b|prom\b|py\b)\w+")
+_NAMED = re.compile(r"\bk3sfw\.(?!conf\b|git\b|json\b|lock\b|prom\b|py\b|rules\b)\w+")
 _ASSIGNED = re.compile(r"(\w+)=")
 
 
