@@ -10,6 +10,7 @@ pins, as in the pillar of every node. Each function returns ``{retcode, outputte
 """
 
 import sys
+from pathlib import Path
 
 # Salt's loader offers every public function of this module, so whatever is imported here has a name
 # that begins with an underscore, or is a class.
@@ -19,9 +20,16 @@ try:
         read_cluster_tables as _read_cluster_tables,
     )
     from k3sfw_engine.cluster_pillar.pillar_source import parse_source as _parse_source
-    from k3sfw_engine.errors import EngineError
+    from k3sfw_engine.errors import EngineError, Problem
+    from k3sfw_engine.fleet.read_answers import read_saved as _read_saved
     from k3sfw_engine.fleet.returned import could_not as _could_not
-    from k3sfw_engine.master import diff as _diff, tables as _tables, test as _test
+    from k3sfw_engine.master import (
+        diff as _diff,
+        reach as _reach,
+        tables as _tables,
+        test as _test,
+        who as _who,
+    )
     from k3sfw_engine.port_tables import merge_pillar as _merge_pillar
 
     _FAILURE = None
@@ -128,6 +136,72 @@ def diff(old="live", new="base", minion="", cluster=""):
     )
 
 
+def who(to, port, new="base", minion="", cluster="", **kwargs):
+    """
+    Name the sources that reach a port of a node, by which rows of the tables.
+
+    to
+        A minion id, ``server``, ``agent``, or ``any``; several with commas.
+
+    port
+        A port: ``2379``, ``2379-2380``, ``udp/8472``; or an IP protocol: ``vrrp``.
+
+    new, minion, cluster
+        As for :py:func:`tables`.
+
+    from
+        A file of answers that the check of all nodes saved. With it, the answer tells how much of
+        this packets have proven, and when.
+
+    Returns for each row that lets packets in: who, where, at which ports, and where the row stands
+    in pillar. Exit codes: 0, 1 could not be read, 4 bad tables.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k3sfw.who to=s1 port=2379
+        salt-run k3sfw.who to=any port=udp/8472 new=/srv/candidate/pillar
+    """
+    return _answer(
+        lambda: _who.who(
+            _cluster_tables("new", new, minion, cluster),
+            to,
+            port,
+            _saved(_only("who", kwargs, "from")),
+        )
+    )
+
+
+def reach(new="base", minion="", cluster="", **kwargs):
+    """
+    List what a source reaches, by which rows of the tables, and who else by the same rows.
+
+    from
+        A minion id, a role, ``any``, ``pods``, ``services``, a group, ``anyone``, an address or a
+        CIDR.
+
+    new, minion, cluster
+        As for :py:func:`tables`.
+
+    Returns for each row that lets the source in: where, at which ports, whether all of its
+    addresses get in, and where the row stands in pillar. Exit codes: 0, 1 could not be read, 4 bad
+    tables.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k3sfw.reach from=a1
+        salt-run k3sfw.reach from=198.51.100.0/28 new=ref:main
+    """
+    return _answer(
+        lambda: _reach.reach(
+            _cluster_tables("new", new, minion, cluster), _only("reach", kwargs, "from")
+        )
+    )
+
+
 def tables(new="base", minion="", cluster=""):
     """
     Show role by role which sources get in at which ports, by the tables.
@@ -161,6 +235,32 @@ def _cluster_tables(argument, source, minion, cluster):
     return _read_cluster_tables(
         _master_pillar(), _parse_source(argument, source), str(minion), str(cluster)
     )
+
+
+def _only(function, kwargs, name):
+    """The argument of this name, a word that Python reserves; no other is known."""
+    unknown = sorted(each for each in kwargs if each != name and not each.startswith("__"))
+    if unknown:
+        known = f"k3sfw.{function} has no argument {', '.join(unknown)}"
+        raise EngineError([Problem(known, f"salt-run sys.doc k3sfw.{function}")])
+    return kwargs.get(name, "")
+
+
+def _saved(path):
+    """The answers in a file that the operator names, or ``None``."""
+    if not path:
+        return None
+    try:
+        text = Path(str(path)).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"from={path}: the file cannot be read ({error})"
+        raise EngineError([Problem(problem, "give a file of saved answers")]) from error
+    try:
+        return _read_saved(text)
+    except EngineError as error:
+        sentences = " ".join(error.sentences)
+        problem = f"from={path}: the file has no answers of nodes ({sentences})"
+        raise EngineError([Problem(problem, "give a file of saved answers")]) from error
 
 
 def _answer(verb, *arguments, otherwise=1, **options):

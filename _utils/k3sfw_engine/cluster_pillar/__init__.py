@@ -2,6 +2,7 @@
 
 pillar_source    an environment, a git reference, a folder, or what nodes have in force
 cluster_tables   the tables of the cluster, compiled as its minions get them
+lines_of_pillar  the file and line of rows, groups and promises
 
 It touches the master's files and git only; what Salt alone can do comes in as functions.
 """

@@ -7,9 +7,10 @@ nodes of a cluster have the same tables, and if these two have not, that is said
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from k3sfw_engine.cluster_pillar.lines_of_pillar import lines_of_pillar
 from k3sfw_engine.cluster_pillar.pillar_source import PillarPlace, PillarSource, opened
 from k3sfw_engine.errors import BadTables, EngineError, Fault, Problem
 from k3sfw_engine.model.rows import ROOT, Role, Tables
@@ -55,12 +56,15 @@ class ClusterTables:
         The node that the pillar was compiled for.
     notes
         What is doubtful about them.
+    lines
+        Where a row, group or promise stands in the files, by its pillar path, where that is known.
     """
 
     tables: Tables
     source: str
     minion: str
     notes: tuple[str, ...] = ()
+    lines: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:
@@ -91,11 +95,13 @@ def read_cluster_tables(
         if not chosen:
             chosen = _pinned(pillar, place, source, cluster)
         read = [_read_one_of(pillar, nodes, place) for nodes in chosen]
+        roots = place.roots or pillar.roots.get(place.environment or "base", ())
+        lines = lines_of_pillar(roots)
     (name, tables), *others = read
     notes = [*tables.notices, *tables.unsure]
     for other, its_tables in others:
         notes += _contradictions(name, tables, other, its_tables)
-    return ClusterTables(tables, str(source), name, tuple(dict.fromkeys(notes)))
+    return ClusterTables(tables, str(source), name, tuple(dict.fromkeys(notes)), lines)
 
 
 class _Candidate(NamedTuple):

@@ -10,6 +10,9 @@ reachable_pairs
 coverage      pairs asked, nodes silent, the oldest proof
 messages      every sentence about a cause
 promise_report      what tables make of the promises
+asked_of_tables     ports, sources and destinations as an operator types them
+who_reaches         who reaches a port, and what a source reaches
+proven_pairs        which packets of the saved answers prove it
 tables_difference   what two tables let in differently
 role_matrix   role by role: which sources get in at which ports, by the tables
 returned      what a function of the master returns: data for a view, and salt-run's exit code

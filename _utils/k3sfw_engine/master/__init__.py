@@ -2,6 +2,8 @@
 
 diff       what two sources of tables let in differently
 test       whether the tables keep the promises
+who        which sources reach a port of a node
+reach      what a source reaches
 tables     role by role, who gets in at which ports
 
 They run where no firewalld is: D-Bus, probes and this host are out of their reach.

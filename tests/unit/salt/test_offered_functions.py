@@ -15,7 +15,7 @@ FUNCTIONS = {
     *("remove", "heal", "adopt", "status", "explain", "script", "metrics"),
     *("check", "check_ports", "check_routes", "check_zones", "in_force"),
 }
-ON_MASTER = {"diff", "tables", "test"}
+ON_MASTER = {"diff", "reach", "tables", "test", "who"}
 STATES = {
     *("managed", "prepared", "absent", "ports_checked", "routes_checked"),
     *("metrics_managed", "metrics_absent"),

@@ -148,3 +148,27 @@ def test_a_minion_refuses_the_runner_and_says_why(tmp_path):
     runners = LazyLoader([str(ROOT / "_runners")], opts, tag="runners", **folders)
     assert "k3sfw.test" not in runners
     assert "run salt-run on the master" in runners.missing_fun_string("k3sfw.test")
+
+
+def test_who_and_reach_name_rows_with_the_file_in_which_they_are_changed(master):
+    who = master.run("k3sfw.who", "to=s1", "port=2379")
+    assert who.code == 0
+    assert who.data["openings"][0]["from"] == ["server"]
+    assert who.data["openings"][0]["line"].startswith("k3s/tables/cluster.yaml:")
+    reach = master.run("k3sfw.reach", "from=a1")
+    assert reach.code == 0
+    assert "k3s:ports:cluster:etcd" not in {each["path"] for each in reach.data["openings"]}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("k3sfw.who", "to=stranger", "port=1"),
+        ("k3sfw.who", "to=s1", "port=tcp/22", "from=/etc/hosts"),
+        ("k3sfw.reach", "fron=a1"),
+    ],
+)
+def test_a_question_that_is_mistyped_exits_with_1_and_a_fix(master, words):
+    ran = master.run(*words)
+    assert ran.code == 1
+    assert "Fix: " in ran.data["problems"][0]

@@ -5,6 +5,7 @@ style         colours, indented paragraphs, and text of minions that cannot move
 node_reports  what check_ports, check_routes and check_zones return on nodes
 promise_lines     which promises are kept, broken, or neither
 difference_lines  what two tables let in differently
+opening_lines     who reaches a port, and what a source reaches
 role_table    role by role, who gets in at which ports
 failure       why a function of the master could not do its work
 """

@@ -8,6 +8,7 @@ from typing import Any
 from k3sfw_engine.fleet.text.difference_lines import show_diff
 from k3sfw_engine.fleet.text.failure import show_failure
 from k3sfw_engine.fleet.text.node_reports import is_report, show_reports
+from k3sfw_engine.fleet.text.opening_lines import show_reach, show_who
 from k3sfw_engine.fleet.text.promise_lines import show_test
 from k3sfw_engine.fleet.text.role_table import show_tables
 from k3sfw_engine.fleet.text.style import Style
@@ -16,8 +17,10 @@ from k3sfw_engine.fleet.text.style import Style
 VIEWS: Mapping[str, Callable[[Mapping[str, Any], Style], str]] = {
     "error": show_failure,
     "diff": show_diff,
+    "reach": show_reach,
     "tables": show_tables,
     "test": show_test,
+    "who": show_who,
 }
 
 
