@@ -615,11 +615,15 @@ def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
     port
         Only this port, ``2379``, ``2379-2380`` or ``udp/8472``, or this IP protocol: ``vrrp``.
 
-    Returns ``{status, summary, problems, counts}``, the worst first. Statuses of questions: ``ok``,
-    ``blocked``, ``exposed`` (open although it should be closed), ``no_listener``, ``no_answer``,
-    ``unproven``, ``host_down``, ``no_route``, ``local_block`` and ``error``. Return codes: 0 OK,
-    1 WARN, 2 FAIL, 3 could not check, 4 bad tables. Raises ``SaltInvocationError`` for invalid
-    arguments and unknown minions.
+    Promises (``k3s:tests``) are asked as far as nodes can ask them: a node sends a packet if it is
+    a source of the promise. ``promises`` then has a line for each: ``kept (12 packets)``, ``kept by
+    the tables, not asked``, ``unproven``, ``not enforceable`` or ``broken``, with the reason.
+
+    Returns ``{status, summary, problems, counts}``, the worst first, and ``promises`` if the tables
+    have any. Statuses of questions: ``ok``, ``blocked``, ``exposed`` (open although it should be
+    closed), ``no_listener``, ``no_answer``, ``unproven``, ``host_down``, ``no_route``,
+    ``local_block`` and ``error``. Return codes: 0 OK, 1 WARN, 2 FAIL, 3 could not check, 4 bad
+    tables. Raises ``SaltInvocationError`` for invalid arguments and unknown minions.
 
     It never binds a port, and uses new connections only. It leaves nothing behind but the time at
     which each peer was asked, in ``/var/lib/k3sfw/asked.json``. It takes a second if peers answer,

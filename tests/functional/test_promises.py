@@ -7,7 +7,10 @@ import json
 
 import pytest
 
-from tests.functional.hosts import Node, standing
+from lab.spec import HostSpec
+from tests.functional.hosts import SERVER, Node, standing
+
+AGENT = HostSpec("a1", "agent", 21)
 
 ETCD = {
     "from": "anyone",
@@ -20,7 +23,7 @@ KEPT = "/var/lib/k3sfw/tables.json"
 
 @pytest.fixture(scope="module")
 def raised():
-    with standing("prom") as lab:
+    with standing("prom", (SERVER, AGENT)) as lab:
         yield lab
 
 
@@ -178,3 +181,72 @@ def test_a_rollback_forgets_the_tables_that_are_no_longer_in_force(shared, promi
     shared.call("rollback")
     assert not shared.path(KEPT).exists()
     assert len(shared.try_call("apply", broken(promised))["refused"]) == 1
+
+
+# -- packets --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def agent(raised, shared, promised):
+    """An agent beside the server; both have the same tables in force."""
+    agent = Node(raised.host("a1"))
+    shared.call("apply", promised)
+    agent.call("apply", promised, role="agent")
+    yield agent
+    shared.firewall_cmd("--reload")
+
+
+def asked(node, pillar, **tests):
+    """What check_ports of an agent says, with the rows of both roles known."""
+    # s2 does not exist in this lab.
+    nodes = {name: each for name, each in pillar["nodes"].items() if name != "s2"}
+    whole = {**pillar, "nodes": nodes, "peer_ports": {}, "tests": {**pillar["tests"], **tests}}
+    return node.call("check_ports", whole, role="agent", peers=8)
+
+
+def test_a_promise_is_kept_by_the_packets_that_are_rejected(agent, promised):
+    report = asked(agent, promised)
+    assert report["promises"] == {"etcd": "kept (2 packets)"}
+
+
+def test_a_promise_is_broken_by_a_packet_that_a_zone_lets_in(agent, shared, promised):
+    telnet = {"from": "agent", "to": "server", "deny": "tcp/23", "why": "It is not encrypted"}
+    assert asked(agent, promised, telnet=telnet)["promises"]["telnet"] == "kept (1 packet)"
+    shared.firewall_cmd("--add-port=23/tcp")
+    report = asked(agent, promised, telnet=telnet)
+    assert report["promises"]["telnet"].startswith("broken: tcp/23 of s1 answered a1 as open")
+    assert report["status"] == "FAIL"
+    (check,) = [each for each in report["checks"] if each["port"] == "23"]
+    assert (check["status"], check["description"]) == ("exposed", "test telnet")
+
+
+def test_a_promise_to_accept_is_broken_by_a_rule_that_went_missing(agent, shared, promised):
+    kubelet = {"from": "agent", "to": "server", "accept": "tcp/10250"}
+    assert asked(agent, promised, kubelet=kubelet)["promises"]["kubelet"] == "kept (1 packet)"
+    rules = shared.firewall_cmd("--policy=k3s-rows", "--list-rich-rules").splitlines()
+    for rule in rules:
+        if "10250" in rule:
+            shared.firewall_cmd("--policy=k3s-rows", "--remove-rich-rule", rule)
+    report = asked(agent, promised, kubelet=kubelet)
+    assert report["promises"]["kubelet"].startswith("broken: tcp/10250 of s1 answered a1 as closed")
+    # The row says so already.
+    assert [each["description"] for each in report["checks"] if each["port"] == "10250"] == [
+        "kubelet",
+        "kubelet",
+    ]
+
+
+def test_a_port_that_a_node_redirects_is_not_enforceable(agent, shared, promised):
+    web = {"from": "203.0.113.0/24", "to": "agent", "deny": "tcp/8088"}
+    assert asked(agent, promised, web=web)["promises"]["web"] == "kept by the tables, not asked"
+    redirect = (
+        "add table ip shop; "
+        "add chain ip shop PREROUTING { type nat hook prerouting priority -100; }; "
+        "add rule ip shop PREROUTING tcp dport 8088 dnat to 10.42.0.9:80"
+    )
+    agent.run("nft", redirect)
+    try:
+        report = asked(agent, promised, web=web)
+    finally:
+        agent.run("nft", "delete", "table", "ip", "shop")
+    assert report["promises"]["web"].startswith("not enforceable: test web: tcp/8088 of a1")

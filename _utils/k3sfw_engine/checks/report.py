@@ -10,6 +10,7 @@ from typing import Any
 from k3sfw_engine.checks.defaults import NAMES_IN_A_SENTENCE
 from k3sfw_engine.checks.verdicts import Check, Severity, Status, worst_first
 from k3sfw_engine.errors import Problem
+from k3sfw_engine.plan.promises import PromiseValue
 
 RETCODES: Mapping[Severity, int] = {
     Severity.OK: 0,
@@ -17,6 +18,25 @@ RETCODES: Mapping[Severity, int] = {
     Severity.FAIL: 2,
     Severity.UNKNOWN: 3,
 }
+
+
+@dataclass(frozen=True)
+class PromiseHere:
+    """What is known of a promise on this node.
+
+    packets
+        How many of its packets were answered as promised.
+    problems
+        Why it is not kept.
+    summary
+        All of it in a line.
+    """
+
+    name: str
+    value: PromiseValue
+    packets: int
+    problems: tuple[Problem, ...]
+    summary: str
 
 
 @dataclass(frozen=True)
@@ -30,12 +50,15 @@ class Report:
     in_step
         Whether each layer matches the tables, where the check compared them; ``None`` for a layer
         that could not be read.
+    promises
+        What is known of each promise, where the check asked for them.
     """
 
     checks: tuple[Check, ...]
     scope: str
     notices: tuple[str, ...] = ()
     in_step: Mapping[str, bool | None] | None = None
+    promises: tuple[PromiseHere, ...] = ()
 
     @property
     def status(self) -> Severity:
@@ -61,6 +84,8 @@ class Report:
             "problems": [*_problems(checks), *self.notices],
             "counts": {status.value: counts[status] for status in Status if status in counts},
         }
+        if self.promises:
+            result["promises"] = {each.name: each.summary for each in self.promises}
         if sls := _sls_that_fixes_all(checks):
             result["fixed_by"] = sls
         if full:

@@ -15,6 +15,7 @@ from k3sfw_engine.fleet.answers import (
     CheckedNode,
     CheckedPart,
     NodeProblem,
+    NodePromise,
     asked_peers,
     problems_of,
 )
@@ -60,6 +61,7 @@ def check(
         parts={name: _part(found, said.get(name, ())) for name, found in reports.items()},
         asked=asked_peers(probed, node, peers, FREE_PORT),
         proofs=proofs,
+        promises=_promises(ports),
     )
     worst = max((each.status for each in answer.parts.values()), key=list(Severity).index)
     return answer.as_dict(), RETCODES[worst]
@@ -82,6 +84,16 @@ def _carried_out(run: Callable[[], Report]) -> Report | EngineError:
         return run()
     except EngineError as error:
         return error
+
+
+def _promises(report: Report | EngineError) -> dict[str, NodePromise]:
+    """What is known of each promise; nothing where packets could not be asked."""
+    if isinstance(report, EngineError):
+        return {}
+    return {
+        each.name: NodePromise(each.value.value, each.packets, tuple(map(str, each.problems)))
+        for each in report.promises
+    }
 
 
 def _part(report: Report | EngineError, notices: Iterable[str]) -> CheckedPart:

@@ -11,6 +11,14 @@ import netaddr
 from k3sfw_engine.checks.ports import arrival_check, overlay_check, port_check
 from k3sfw_engine.checks.ports.defaults import PEERS_ASKED
 from k3sfw_engine.checks.ports.port_check import ProbeContext
+from k3sfw_engine.checks.ports.promised_packets import (
+    PromisedAnswer,
+    PromisedQuestion,
+    judge_on_node,
+    judge_packets,
+    packets_beside,
+    promised_questions,
+)
 from k3sfw_engine.checks.ports.questions_to_peers import (
     EVERYTHING,
     Filter,
@@ -29,11 +37,13 @@ from k3sfw_engine.checks.report import Report
 from k3sfw_engine.checks.verdicts import Check, Status
 from k3sfw_engine.errors import NetworkUnreadable
 from k3sfw_engine.host.iproute import read_network
+from k3sfw_engine.host.nat import read_redirections
 from k3sfw_engine.host.node_services import read_node_services
 from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.echo import SMALL_ECHO, PathEchoes, as_answer
 from k3sfw_engine.model.interfaces_and_routes import overlay_devices, overlay_peers
 from k3sfw_engine.model.kubernetes_names import OVERLAY_DEVICES
+from k3sfw_engine.model.nat import LocalAddresses, Redirection
 from k3sfw_engine.model.overlay import OverlayFacts
 from k3sfw_engine.model.packet_question import (
     Answer,
@@ -43,6 +53,7 @@ from k3sfw_engine.model.packet_question import (
 )
 from k3sfw_engine.model.rows import FlannelBackend, Node, Role, Tables
 from k3sfw_engine.plan.desired.compute import compute_desired
+from k3sfw_engine.plan.promises import is_destination
 from k3sfw_engine.probes import connect, echo
 from k3sfw_engine.probes.packet_recorder import PacketRecorder
 from k3sfw_engine.transaction.compare import compare, layers_in_step
@@ -79,23 +90,44 @@ def check_ports(
     notices: tuple[str, ...] = ()
     in_step: Mapping[str, bool | None] | None = None
     in_force = False
-    if not only.targets or node in only.targets:
+    answered = _PacketVerdicts()
+    in_scope = not only.targets or node in only.targets
+    if in_scope:
         checks, notices, in_step = _check_own_rows(tables, role, own, only, overlay)
         in_force = not any(check.status is Status.BLOCKED for check in checks)
     asked: tuple[PeerQuestion, ...] = ()
-    chosen: tuple[Node, ...] = ()
-    if not only.sources or node in only.sources:
-        chosen = peers_to_ask(tables.nodes, node, count, turn)
-        if only.targets:
-            chosen = tuple(each for each in others if each.name in only.targets)
-    if chosen:
+    if chosen := _chosen_peers(tables, node, count, only, turn):
         paths = _read_paths(tables, chosen)
         asked = questions(tables, own, chosen, paths.overlay, only, turn, paths.sources, overlay)
-        checks += _ask(tables, own, asked, only, in_force=in_force)
+        promised = promised_questions(tables, own, chosen, only, turn, paths.sources)
+        answered = _ask(tables, own, asked, promised, only, in_force=in_force)
+        checks += answered.checks
         checks += unasked_peers(tables, own, chosen)
         notices += paths.unread
+    promises, found = judge_on_node(tables, own, answered.promised, _redirected(tables, own))
+    checks += found if in_scope else [each for each in found if each.to != node]
     probed = {each.peer.name for each in asked}
-    return Report(tuple(checks), f"{len(probed)} of {len(others)} peers probed", notices, in_step)
+    scope = f"{len(probed)} of {len(others)} peers probed"
+    return Report(tuple(checks), scope, notices, in_step, promises)
+
+
+def _chosen_peers(
+    tables: Tables, node: str, count: int | None, only: Filter, turn: int
+) -> tuple[Node, ...]:
+    if only.sources and node not in only.sources:
+        return ()
+    if only.targets:
+        return tuple(
+            each for each in tables.nodes if each.name in only.targets and each.name != node
+        )
+    return peers_to_ask(tables.nodes, node, count, turn)
+
+
+def _redirected(tables: Tables, own: Node) -> frozenset[Redirection]:
+    """The ports that this node redirects, if a promise is about any port of it."""
+    if not any(is_destination(promise, own) for promise in tables.promises):
+        return frozenset()
+    return read_redirections(LocalAddresses(frozenset(own.addresses))).found
 
 
 def _check_own_rows(
@@ -131,33 +163,43 @@ def _check_own_rows(
 # -- packets to peers -----------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _PacketVerdicts:
+    """The verdicts on rows, and on the packets of promises."""
+
+    checks: tuple[Check, ...] = ()
+    promised: tuple[PromisedAnswer, ...] = ()
+
+
 def _ask(
     tables: Tables,
     own: Node,
     asked: tuple[PeerQuestion, ...],
+    promised: tuple[PromisedQuestion, ...],
     only: Filter,
     *,
     in_force: bool,
-) -> Iterator[Check]:
+) -> _PacketVerdicts:
     """The verdicts on all these questions, and on what peers sent here meanwhile.
 
     in_force
         Whether this node's own rows are in force. Then another rule dropped what was not accepted.
     """
-    if not asked:
-        return
-    overlay = [each for each in asked if each.via is Via.OVERLAY]
+    every = (*asked, *packets_beside(promised, asked))
+    if not every:
+        return _PacketVerdicts()
+    overlay = [each for each in every if each.via is Via.OVERLAY]
     claimed = {each.tunnel for each in overlay if each.is_claimed}
-    asked_ports = [each.question for each in asked if each.question.protocol.has_ports]
+    asked_ports = [each.question for each in every if each.question.protocol.has_ports]
     recorded = [*asked_ports, *map(tunnel_datagram, overlay)]
     watched = watched_packets(tables, own, claimed)
     with PacketRecorder(watched, recorded, watched_protocols(tables, own)) as recorder:
-        answers, datagrams = _send(asked)
+        answers, datagrams = _send(every)
         recording = recorder.read()
     seen = recording or RecordedPackets()
     context = ProbeContext(
         own,
-        port_check.alive(asked, answers),
+        port_check.alive(every, answers),
         left=seen.left if recording else None,
         redirected=seen.redirected,
         arrived=seen.arrived if recording else None,
@@ -165,13 +207,22 @@ def _ask(
         refused_is_reported=in_force,
         all_ports=only.ports is None,
     )
-    for each, answer in zip(asked, answers):
-        if each.via is Via.OVERLAY:
-            yield from overlay_check.judge_overlay(each, answer, datagrams.get(each), context)
-        else:
-            yield port_check.judge_answer(each, answer, context)
-    if in_force:
-        yield from arrival_check.judge_arrivals(tables, context, only)
+    checks = [
+        (each, check)
+        for each, answer in zip(asked, answers)
+        for check in _verdicts(each, answer, datagrams.get(each), context)
+    ]
+    of_promises = judge_packets(promised, zip(every, answers), checks, context)
+    arrived = arrival_check.judge_arrivals(tables, context, only) if in_force else ()
+    return _PacketVerdicts((*(check for _each, check in checks), *arrived), tuple(of_promises))
+
+
+def _verdicts(
+    asked: PeerQuestion, answer: Answer, datagram: Answer | None, context: ProbeContext
+) -> tuple[Check, ...]:
+    if asked.via is Via.OVERLAY:
+        return tuple(overlay_check.judge_overlay(asked, answer, datagram, context))
+    return (port_check.judge_answer(asked, answer, context),)
 
 
 def _send(asked: tuple[PeerQuestion, ...]) -> tuple[list[Answer], dict[PeerQuestion, Answer]]:

@@ -164,7 +164,7 @@ class _Judge:
         self._known: dict[tuple[Endpoint, int], AddressSet] = {}
 
     def verdict(self, promise: Promise) -> PromiseVerdict:
-        nodes = [node for node in self._tables.nodes if _names(promise.destinations, node)]
+        nodes = [node for node in self._tables.nodes if is_destination(promise, node)]
         wanted = [sources for sources in self._sources(promise) if sources]
         parts = tuple(
             part
@@ -254,6 +254,19 @@ class _Judge:
                 )
                 for left, missing in _not_covered(span, wanted, spans):
                     yield PromisePart(reason, role, (), asked.protocol, left, missing)
+
+
+def wanted_sources(promise: Promise, family: int, tables: Tables) -> AddressSet:
+    """Return the addresses from which the promise is about packets."""
+    named = union(family, (addresses_of(each, family, tables) for each in promise.sources))
+    return named - union(
+        family, (addresses_of(each, family, tables) for each in promise.exceptions)
+    )
+
+
+def is_destination(promise: Promise, node: Node) -> bool:
+    """Whether the promise is about packets to this node."""
+    return _names(promise.destinations, node)
 
 
 def addresses_of(endpoint: Endpoint, family: int, tables: Tables) -> AddressSet:

@@ -25,3 +25,7 @@ PORTS_ASKED_ONE_BY_ONE = 8
 # A port that no row names is taken from these: below Kubernetes' NodePorts (30000) and below the
 # ports that the kernel gives to clients (32768).
 FREE_PORTS = range(20000, 30000)
+
+# A peer that rejects answers once a second, so more packets for promises would take as many
+# seconds. What is left of many is asked in the next runs.
+PROMISED_PACKETS_TO_A_PEER = 6

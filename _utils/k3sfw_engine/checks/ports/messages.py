@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from k3sfw_engine.checks import suggested_commands
+from k3sfw_engine.checks.report import join_some
+from k3sfw_engine.checks.verdicts import Check
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.datastore import Datastore
 from k3sfw_engine.model.listeners import Listener
 from k3sfw_engine.model.packet_question import Answer, IcmpError, ProbeResult
 from k3sfw_engine.model.rows import FlannelBackend, Row
+from k3sfw_engine.plan.promises import PromiseValue
 
 FREE_PORT = "a port that no row names"
 PODS_THROUGH_OVERLAY = "pods of other nodes, through the overlay"
@@ -387,3 +390,29 @@ def beyond_the_rows(node: str, layer: str, title: str, setting: str, extra: str)
         f"{layer}: {title} has {setting} that no row asks for: {extra}",
         suggested_commands.apply_firewall(node),
     )
+
+
+# -- promises -------------------------------------------------------------------------------------
+
+
+def test_title(name: str) -> str:
+    """What the check of a promise is called."""
+    return f"test {name}"
+
+
+def promise_in_short(value: PromiseValue, packets: int, problems: Sequence[Problem]) -> str:
+    """What is known of a promise, in a line: by how many packets, or why it is not kept."""
+    if value is not PromiseValue.KEPT:
+        return f"{value.value}: {problems[0]}" if problems else value.value
+    if not packets:
+        return "kept by the tables, not asked"
+    return f"kept ({packets} packet{'s' if packets > 1 else ''})"
+
+
+def broken_by_packets(contrary: Sequence[Check]) -> Problem:
+    """What broke a promise that the tables may keep."""
+    asked = [f"{each.protocol}/{each.port} of {each.to}" for each in contrary]
+    first = contrary[0]
+    state = "open" if first.expect == "closed" else "closed"
+    text = f"{join_some(dict.fromkeys(asked))} answered {first.source} as {state}"
+    return Problem(text, first.fix, first.see)
