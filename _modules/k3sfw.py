@@ -498,7 +498,9 @@ def in_force(full=False):
 
 def explain(source, port=None, protocol="tcp"):
     """
-    Name the row and the rule that allow a packet to this node.
+    Name the row and the rule that allow a packet to this node, and follow the packet through the
+    host: destination NAT, policies before ours, rows, the kernel's rule, and the zone of the
+    interface on which it would arrive.
 
     source
         The source address of the packet.
@@ -509,9 +511,13 @@ def explain(source, port=None, protocol="tcp"):
     protocol
         ``tcp`` (default), ``udp``, ``sctp``, ``any``, or an IP protocol such as ``vrrp`` or 112.
 
-    Returns ``{verdict, source, rows: [...], accepted_by: [...]}``. The verdict is ``open`` if a row
-    allows the packet, and ``not in the tables`` if none does: then the firewalld zone of the
-    interface on which it arrives decides, and zones belong to the operator.
+    Returns ``{verdict, source, rows: [...], accepted_by: [...], decision, walk: [...]}``. The
+    verdict is ``open`` if a row allows the packet, and ``not in the tables`` if none does: then the
+    firewalld zone of the interface on which it arrives decides, and zones belong to the operator.
+    ``walk`` has ``{at, fate, why}`` for each step; ``fate`` is ``goes on``, ``allowed``,
+    ``rejected``, ``dropped``, ``redirected`` or ``not known``. ``decision`` is the first step at
+    which the packet does not go on. Other firewalls on the host are the matter of
+    :py:func:`check_routes`.
 
     CLI Example:
 
@@ -528,7 +534,7 @@ def explain(source, port=None, protocol="tcp"):
             "address, a port from 1 to 65535 and tcp, udp or sctp; or an IP protocol, or any, "
             "without a port"
         ) from error
-    return _explain.explain_here(packet, *_node_tables()).as_dict()
+    return _explain.explain_here(packet, *_node_tables(), __opts__["id"])
 
 
 def script():

@@ -17,6 +17,7 @@ from k3sfw_engine.commands import (
     adopt,
     apply,
     confirm,
+    explain,
     heal,
     history,
     in_force,
@@ -99,6 +100,9 @@ def main(function):
         return check_ports(tables, role, given["minion_id"], count=count).as_dict(full=True)
     if function == "measured_check":
         return _measured_check(given, tables, role, **options)
+    if function == "explain":
+        packet = explain.parse_packet(options["source"], options.get("port"), options["protocol"])
+        return explain.explain_here(packet, tables, role, given["minion_id"])
     if function == "check_zones":
         masters = map(netaddr.IPAddress, options.get("masters", ()))
         found, interfaces = check_zones(tables, given["minion_id"], masters)

@@ -12,6 +12,7 @@ lockout/            what an apply would close that must stay open
 ports/              are the rows in force, and do packets pass (check_ports)
 routes/             does every packet find its route (check_routes)
 metrics/            what a node's checks measured, as metrics
+walk/               the way of one packet through this host's firewall (explain)
 zones/              what firewalld's zones mean for the rows (check_zones)
 
 The folders do not import each other. Nothing here touches the machine.

@@ -21,10 +21,10 @@ from k3sfw_engine.host.nat import read_redirections
 from k3sfw_engine.host.network_manager import read_connections
 from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.host_facts import HostFacts
-from k3sfw_engine.model.interfaces_and_routes import Interface, Network
-from k3sfw_engine.model.kubernetes_names import is_interface_of_one_pod, is_kubernetes_interface
-from k3sfw_engine.model.nat import LocalAddresses
-from k3sfw_engine.model.rows import Node, Tables
+from k3sfw_engine.model.interfaces_and_routes import Interface
+from k3sfw_engine.model.kubernetes_names import is_interface_of_one_pod
+from k3sfw_engine.model.nat import local_addresses
+from k3sfw_engine.model.rows import Tables
 from k3sfw_engine.model.zones import ObservedZones, ipset_names, service_names
 
 
@@ -67,7 +67,7 @@ def observe_zones(tables: Tables, name: str) -> tuple[NodeFacts, ObservedZones]:
         services=services,
         ipsets=ipsets,
         connections=read_connections(_worth_asking(network.interfaces)),
-        redirected=read_redirections(_local_addresses(node, tables, network)),
+        redirected=read_redirections(local_addresses(node, tables, network)),
         ipvs=read_ipvs(),
         lost_host_ports=find_lost_host_ports(),
         strict_forward_ports=strict,
@@ -77,16 +77,3 @@ def observe_zones(tables: Tables, name: str) -> tuple[NodeFacts, ObservedZones]:
 def _worth_asking(interfaces: Mapping[str, Interface]) -> list[str]:
     # A node has hundreds of pods' interfaces, and NetworkManager leaves them alone.
     return sorted(n for n in interfaces if n != "lo" and not is_interface_of_one_pod(n))
-
-
-def _local_addresses(node: Node, tables: Tables, network: Network) -> LocalAddresses:
-    """The addresses at which other hosts reach this node."""
-    own = {
-        address.ip
-        for name, link in network.interfaces.items()
-        if name != "lo" and not is_kubernetes_interface(name)
-        for address in link.addresses
-    }
-    return LocalAddresses(
-        frozenset({*own, *node.addresses}), (*tables.pod_cidrs, *tables.service_cidrs)
-    )

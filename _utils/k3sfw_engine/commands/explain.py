@@ -1,22 +1,34 @@
-"""The command explain: which rows of this node allow a packet, and by which rules."""
+"""The command explain: which rows of this node allow a packet, and what else decides about it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import netaddr
 
+from k3sfw_engine.checks.walk.object_decision import Fate
+from k3sfw_engine.checks.walk.packet_walk import PacketFacts, walk
+from k3sfw_engine.errors import EngineError
+from k3sfw_engine.firewalld.dbus import Bus
+from k3sfw_engine.firewalld.zones import read_others
+from k3sfw_engine.host.iproute import read_network
+from k3sfw_engine.host.nat import read_redirections
 from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.firewall_objects import PODS_TO_HOST, ROWS, ZONE, Kind
+from k3sfw_engine.model.interfaces_and_routes import Lookup
+from k3sfw_engine.model.nat import NatFacts, local_addresses
 from k3sfw_engine.model.overlay import NOTHING_KNOWN, OverlayFacts
 from k3sfw_engine.model.protocol_names import parse_protocol
+from k3sfw_engine.model.rich_rules import RichRule
 from k3sfw_engine.model.row_sources import is_pod_row, networks_of_source
 from k3sfw_engine.model.rows import Protocol, Role, Row, Tables
 from k3sfw_engine.model.rule_matches_packet import Packet, rule_matches
 from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.plan.desired.desired_objects import Desired
+from k3sfw_engine.plan.kernel_drift import KernelRules
+from k3sfw_engine.transaction.compare import compare
 
 _UNKNOWN_SOURCE = "not a host known to the tables"
 _NO_RULE = "no rule of k3sfw; the zone of the interface on which it arrives decides"
@@ -29,6 +41,8 @@ class Explanation:
     source: tuple[str, ...]
     accepted_by: tuple[str, ...]
     rows: tuple[Row, ...]
+    rules: tuple[RichRule, ...] = ()
+    by_interface: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for the operator."""
@@ -64,9 +78,78 @@ def parse_packet(source: object, port: object, protocol: object) -> Packet:
     return packet
 
 
-def explain_here(packet: Packet, tables: Tables, role: Role) -> Explanation:
-    """Find the rows of this node that allow the packet, with its paths of pods as they are."""
-    return explain(packet, tables, role, read_overlay())
+def explain_here(packet: Packet, tables: Tables, role: Role, node: str) -> dict[str, Any]:
+    """Find the rows of this node that allow the packet, and follow it through this host.
+
+    node
+        This node's minion id.
+
+    What cannot be read is told at its step of the walk.
+    """
+    overlay = read_overlay()
+    found = explain(packet, tables, role, overlay)
+    steps = walk(packet, _read_facts(packet, tables, role, node, overlay, found))
+    decisive = steps.decisive
+    return {
+        **found.as_dict(),
+        "decision": {
+            "fate": decisive.fate.value if decisive else Fate.NOT_KNOWN.value,
+            "at": decisive.stage.value if decisive else "",
+            "why": decisive.text if decisive else "",
+        },
+        "walk": [
+            {"at": step.stage.value, "fate": step.fate.value, "why": step.text}
+            for step in steps.steps
+        ],
+    }
+
+
+def _read_facts(
+    packet: Packet,
+    tables: Tables,
+    role: Role,
+    node: str,
+    overlay: OverlayFacts,
+    found: Explanation,
+) -> PacketFacts:
+    """Read what this host has for the packet; what cannot be read is a part of it."""
+    facts = PacketFacts(rows=found.rows, rules=found.rules, by_interface=found.by_interface)
+    try:
+        network = read_network([str(packet.source)])
+        lookup = network.lookups[str(packet.source)]
+        facts = replace(facts, interface=_arrival(lookup), no_route=lookup.error)
+        (own,) = (each for each in tables.nodes if each.name == node)
+        here = local_addresses(own, tables, network)
+        facts = replace(facts, redirected=read_redirections(here))
+    except EngineError as error:
+        unread = NatFacts(unread=error.problems)
+        facts = replace(facts, redirected=unread, no_route="; ".join(error.sentences))
+    try:
+        with Bus() as bus:
+            others, _permanent = read_others(bus, [facts.interface] if facts.interface else [])
+        facts = replace(facts, others=others)
+    except EngineError as error:
+        facts = replace(facts, unread=error.sentences)
+    try:
+        _plan, observed = compare(tables, role, overlay)
+    except EngineError as error:
+        return replace(facts, unread_kernel=error.sentences)
+    if observed.kernel is None:
+        return replace(facts, unread_kernel=("firewalld does not use nftables here",))
+    return replace(facts, kernel=_rules_in(observed.kernel))
+
+
+def _arrival(lookup: Lookup) -> str:
+    """The interface on which packets from there arrive: that of the way back."""
+    return "lo" if lookup.kind == "local" else "" if lookup.error else lookup.device
+
+
+def _rules_in(kernel: KernelRules) -> frozenset[RichRule]:
+    return frozenset(
+        fact.value
+        for fact in kernel.facts
+        if fact.name == ROWS and isinstance(fact.value, RichRule)
+    )
 
 
 def explain(
@@ -74,11 +157,12 @@ def explain(
 ) -> Explanation:
     """Find the rows that allow the packet; without one its zone decides. Pure."""
     wanted = compute_desired(tables, role, overlay)
-    by_rule = [
-        (each.row, f"policy {ROWS}: {each.rule}")
+    matching = [
+        each
         for each in wanted.rules
         if _is_for_port(each.row, packet) and rule_matches(each.rule, packet, wanted.objects)
     ]
+    by_rule = [(each.row, f"policy {ROWS}: {each.rule}") for each in matching]
     by_interface = [
         (row, f"policy {PODS_TO_HOST}: {_by_interface(wanted)}")
         for row in wanted.rows
@@ -89,6 +173,8 @@ def explain(
         source=tuple(_describe(packet.source, tables)),
         accepted_by=tuple(sorted({how for _row, how in found})),
         rows=tuple(dict.fromkeys(row for row, _how in found)),
+        rules=tuple(dict.fromkeys(each.rule for each in matching)),
+        by_interface=bool(by_interface),
     )
 
 

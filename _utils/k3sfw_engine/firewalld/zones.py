@@ -71,7 +71,7 @@ def _others(
     policies = tuple(policies)
     every = [*layer.zones.values(), *policies]
     services = read_services(bus, {name for each in every for name in service_names(each)})
-    names = {name for zone in layer.zones.values() for name in ipset_names(zone)}
+    names = {name for each in every for name in ipset_names(each)}
     return OtherRules(
         zones=layer.zones,
         default=layer.default,

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import netaddr
 
 from k3sfw_engine.errors import Problem
-from k3sfw_engine.model.rows import PortRange, Protocol
+from k3sfw_engine.model.interfaces_and_routes import Network
+from k3sfw_engine.model.kubernetes_names import is_kubernetes_interface
+from k3sfw_engine.model.rows import Node, PortRange, Protocol, Tables
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,16 @@ class LocalAddresses:
 
     own: frozenset[netaddr.IPAddress]
     pods: tuple[netaddr.IPNetwork, ...] = ()
+
+
+def local_addresses(node: Node, tables: Tables, network: Network) -> LocalAddresses:
+    """The addresses at which other hosts reach this node."""
+    own = {
+        address.ip
+        for name, link in network.interfaces.items()
+        if name != "lo" and not is_kubernetes_interface(name)
+        for address in link.addresses
+    }
+    return LocalAddresses(
+        frozenset({*own, *node.addresses}), (*tables.pod_cidrs, *tables.service_cidrs)
+    )

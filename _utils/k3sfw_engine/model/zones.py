@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from k3sfw_engine.model.firewall_objects import FirewalldObject
+from k3sfw_engine.model.firewall_objects import FirewalldObject, Kind
 from k3sfw_engine.model.host_facts import NmConnection
 from k3sfw_engine.model.host_ports import HostPorts
 from k3sfw_engine.model.ipvs import NO_IPVS, IpvsFacts
@@ -35,8 +35,9 @@ def service_names(zone: FirewalldObject) -> frozenset[str]:
 
 
 def ipset_names(zone: FirewalldObject) -> frozenset[str]:
-    """Return the ipsets that are sources of the zone or of a rule of it."""
-    sources = {each[len(IPSET) :] for each in zone.items("sources") if each.startswith(IPSET)}
+    """Return the ipsets that are sources of the zone, or of a rule of the zone or policy."""
+    bound = zone.items("sources") if zone.kind is Kind.ZONE else ()
+    sources = {each[len(IPSET) :] for each in bound if each.startswith(IPSET)}
     in_rules = {
         part.attributes.get("ipset", "")
         for rule in zone.rules
