@@ -33,6 +33,7 @@ try:
         heal as _heal,
         history as _history,
         in_force as _in_force,
+        live_peers as _live_peers,
         metrics as _metrics,
         plan as _plan,
         prepare as _prepare,
@@ -475,13 +476,17 @@ def status():
     return found
 
 
-def in_force(full=False):
+def in_force(full=False, digests=False):
     """
     Show what is in force on this node: the last tables that were proven, and the rules and ipsets
     that firewalld has at runtime. Nothing is compiled, so it also works with a broken pillar.
 
     full
-        ``True`` lists the entries of each ipset in place of their digest.
+        ``True`` lists the entries of each ipset in place of their digest, and the interfaces of
+        zone k3s.
+
+    digests
+        ``True`` returns only ``{digest, in_force}``: of the tables, and of the rules and ipsets.
 
     Returns ``{digest, tables, rules: [...], ipsets: {name: digest}}``. ``tables`` has the form of
     the pillar below ``k3s``; it is empty, and ``digest`` too, if no tables were proven here since
@@ -493,7 +498,23 @@ def in_force(full=False):
 
         salt s1 k3sfw.in_force full=True
     """
-    return _engine(_in_force.in_force, full=bool(full))
+    return _engine(_in_force.in_force, full=bool(full), digests=bool(digests))
+
+
+def connections():
+    """
+    List the live connections of peers to this node, and the peers whose packets it takes.
+
+    Returns a list of maps with ``place`` (``tcp/6443``, or ``vrrp``), ``peer`` and ``process``, at
+    most 2,000. :py:func:`k3sfw.diff` of the master asks for them where a change would close a port.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt s1 k3sfw.connections --out=json
+    """
+    return _engine(_live_peers.live_peers)
 
 
 def explain(source, port=None, protocol="tcp"):

@@ -9,6 +9,7 @@ pins, as in the pillar of every node. Each function returns ``{retcode, outputte
 ``salt-run`` exits with that code.
 """
 
+import functools as _functools
 import sys
 from pathlib import Path
 
@@ -36,9 +37,10 @@ try:
 except Exception as error:  # Any exception is possible if files are missing or outdated.
     _FAILURE = error
 
+import salt.client
 import salt.pillar
 from salt.cache import Cache
-from salt.exceptions import SaltException
+from salt.exceptions import SaltClientError, SaltException
 from salt.utils.minions import CkMinions
 from salt.version import __version_info__ as _salt_version
 
@@ -106,34 +108,46 @@ def test(new="base", minion="", cluster=""):
     return _answer(lambda: _test.test(_cluster_tables("new", new, minion, cluster)))
 
 
-def diff(old="live", new="base", minion="", cluster=""):
+def diff(old="live", new="base", minion="", cluster="", timeout=60):
     """
     Compare what two sources of tables let in: newly let in, no longer let in, and what changed
     without effect.
 
     old, new
-        Where the tables come from, as for :py:func:`tables`.
+        Where the tables come from, as for :py:func:`tables`. ``old`` can also be ``live``, what
+        the nodes have in force now (the default), or ``kept``, the last tables that were proven
+        there; nodes are asked for both.
 
     minion, cluster
         As for :py:func:`tables`.
 
+    timeout
+        How many seconds to wait for the nodes.
+
     Returns ``opened`` and ``closed``: who, where, at which ports, because of which rows, and an
-    example packet; then what changed without effect, and the promises of the new tables. Exit
-    codes: 0 no difference, 2 difference, 1 could not be read, 4 bad tables.
+    example packet; then what changed without effect, and the promises of the new tables. With
+    ``old=live`` also ``drift``, what nodes let in otherwise than their proven tables, and the live
+    connections that would be refused. Exit codes: 0 no difference, 2 difference, 1 could not be
+    read, 4 bad tables.
 
     CLI Example:
 
     .. code-block:: bash
 
+        salt-run k3sfw.diff
         salt-run k3sfw.diff old=ref:main~1 new=base
         salt-run k3sfw.diff old=base new=/srv/candidate/pillar
     """
-    return _answer(
-        lambda: _diff.diff(
-            _cluster_tables("old", old, minion, cluster),
-            _cluster_tables("new", new, minion, cluster),
-        )
-    )
+    return _answer(lambda: _differing(old, new, minion, cluster, timeout))
+
+
+def _differing(old, new, minion, cluster, timeout):
+    origin = _parse_source("old", old)
+    tables = _cluster_tables("new", new, minion, cluster)
+    if origin.is_asked_of_nodes:
+        ask = _functools.partial(_ask, timeout=int(timeout))
+        return _diff.diff_of_nodes(origin.origin, tables, ask)
+    return _diff.diff(_cluster_tables("old", old, minion, cluster), tables)
 
 
 def who(to, port, new="base", minion="", cluster="", **kwargs):
@@ -275,6 +289,25 @@ def _answer(verb, *arguments, otherwise=1, **options):
     except EngineError as error:
         returned = _could_not(error, otherwise)
     return returned.as_dict()
+
+
+def _ask(minions, function, arguments, timeout):
+    """Call a function on these minions; the answers of those that answered without an error."""
+    client = salt.client.get_local_client(mopts=__opts__)
+    answers = {}
+    try:
+        for returned in client.cmd_iter(
+            minions, function, kwarg=dict(arguments), tgt_type="list", timeout=timeout
+        ):
+            for minion, answer in returned.items():
+                if minion in minions and answer.get("retcode", 0) == 0 and "ret" in answer:
+                    answers[minion] = answer["ret"]
+    except (SaltClientError, SaltException) as error:
+        problem = Problem(f"the minions cannot be asked ({error})", "systemctl status salt-master")
+        raise EngineError([problem]) from error
+    finally:
+        client.destroy()
+    return answers
 
 
 def _master_pillar():

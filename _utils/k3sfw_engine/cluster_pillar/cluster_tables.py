@@ -90,6 +90,15 @@ def read_cluster_tables(
 
     Raises ``BadTables`` with every fault of the pillar, and ``EngineError`` if it cannot be read.
     """
+    if source.is_asked_of_nodes:
+        raise EngineError(
+            [
+                Problem(
+                    f"{source} is what nodes answer, and can only be compared with",
+                    "give it as old= of k3sfw.diff, and here an environment, ref:… or a folder",
+                )
+            ]
+        )
     chosen = _chosen(pillar.grains(), minion, cluster)
     with opened(source, pillar.roots, pillar.has_other_pillars) as place:
         if not chosen:

@@ -3,6 +3,7 @@
 apply, remove        change firewalld to match the tables; take all of it away
 prepare              write the rules for a firewalld that is not running yet
 adopt                close what the source's example script opened zone-wide
+live_peers           the live connections of peers to this node
 confirm, rollback    keep a change that waits for confirmation; go back to before a change
 history              the changes of this node
 plan, status         what an apply would change; whether every layer matches the tables

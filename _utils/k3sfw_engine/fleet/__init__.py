@@ -10,6 +10,7 @@ reachable_pairs
 coverage      pairs asked, nodes silent, the oldest proof
 messages      every sentence about a cause
 promise_report      what tables make of the promises
+lost_connections    the live connections that a change would refuse
 asked_of_tables     ports, sources and destinations as an operator types them
 who_reaches         who reaches a port, and what a source reaches
 proven_pairs        which packets of the saved answers prove it

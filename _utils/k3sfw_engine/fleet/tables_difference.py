@@ -58,12 +58,27 @@ class JoinedChange:
     to_everyone: bool
 
 
+class ComparedNodes(NamedTuple):
+    """Nodes for which the same holds: who got in before, and who gets in now."""
+
+    nodes: tuple[str, ...]
+    old: RoleReach
+    new: RoleReach
+
+
 class TablesDifference:
     """Two tables of one cluster, compared."""
 
-    def __init__(self, old: Tables, new: Tables) -> None:
-        """Prepare the comparison."""
+    def __init__(
+        self, old: Tables, new: Tables, compared: Sequence[ComparedNodes] | None = None
+    ) -> None:
+        """Prepare the comparison.
+
+        compared
+            What is compared for which nodes, where that is not what both tables say.
+        """
         self.tables = ChangedTables(old, new)
+        self._compared = compared
 
     @cached_property
     def changes(self) -> tuple[JoinedChange, ...]:
@@ -72,14 +87,10 @@ class TablesDifference:
         return tuple(sorted(joined, key=_order))
 
     def _pieces(self) -> Iterator[_Piece]:
-        old, new = self.tables.old, self.tables.new
-        reaches = (compute_reach(old), compute_reach(new))
-        groups: defaultdict[tuple[Role, Role], list[str]] = defaultdict(list)
-        for name, (was, now) in self.tables.nodes.items():
-            if was is not None and now is not None:
-                groups[was.role, now.role].append(name)
-        for (was_role, role), nodes in groups.items():
-            changes = reach_changes(RoleReach(reaches[0], was_role), RoleReach(reaches[1], role))
+        compared = self._by_tables() if self._compared is None else self._compared
+        for nodes, old, new in compared:
+            was_role, role = old.role, new.role
+            changes = reach_changes(old, new)
             other_role = [
                 cause
                 for cause in self.tables.of_nodes
@@ -88,6 +99,15 @@ class TablesDifference:
             for change in changes:
                 causes = (*other_role, *self.tables.causes(change.rows))
                 yield _Piece(tuple(nodes), change, causes)
+
+    def _by_tables(self) -> Iterator[ComparedNodes]:
+        reaches = [compute_reach(each) for each in (self.tables.old, self.tables.new)]
+        groups: defaultdict[tuple[Role, Role], list[str]] = defaultdict(list)
+        for name, (was, now) in self.tables.nodes.items():
+            if was is not None and now is not None:
+                groups[was.role, now.role].append(name)
+        for roles, nodes in groups.items():
+            yield ComparedNodes(tuple(nodes), *map(RoleReach, reaches, roles))
 
     @cached_property
     def joined_nodes(self) -> tuple[str, ...]:

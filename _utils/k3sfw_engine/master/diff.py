@@ -1,27 +1,110 @@
-"""The function diff: what two sources of tables let in differently."""
+"""The function diff: what two sources of tables let in differently, or the nodes and a source."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 from k3sfw_engine.cluster_pillar.cluster_tables import ClusterTables
+from k3sfw_engine.cluster_pillar.nodes_in_force import (
+    Ask,
+    NodesInForce,
+    ask_in_force,
+    silent_note,
+)
+from k3sfw_engine.cluster_pillar.pillar_source import Origin
+from k3sfw_engine.errors import EngineError, Problem
+from k3sfw_engine.fleet.lost_connections import lost_connections
 from k3sfw_engine.fleet.promise_report import judge_tables, promises_as_plain
 from k3sfw_engine.fleet.returned import Returned
-from k3sfw_engine.fleet.tables_difference import TablesDifference
+from k3sfw_engine.fleet.tables_difference import ComparedNodes, TablesDifference
+from k3sfw_engine.model.rows import Tables
+from k3sfw_engine.plan.reach import Reach, compute_reach
+from k3sfw_engine.plan.reach_difference import ChangeKind, RoleReach
 
 DIFFERENT = 2
 
 
 def diff(old: ClusterTables, new: ClusterTables) -> Returned:
     """Compare the tables of two sources, and judge the promises of the new ones."""
-    difference = TablesDifference(old.tables, new.tables)
+    found = TablesDifference(old.tables, new.tables)
+    return _returned(old.source, new, found, found.as_plain(), (*old.notes, *new.notes))
+
+
+def diff_of_nodes(origin: Origin, new: ClusterTables, ask: Ask) -> Returned:
+    """Compare what nodes have in force, or the last tables that were proven there, with a source.
+
+    Raises ``EngineError`` if no node answers.
+    """
+    roles = {node.name: node.role for node in new.tables.nodes}
+    nodes = ask_in_force(ask, roles, new.tables)
+    notes = [*new.notes, *silent_note(nodes.silent)]
+    if not nodes.groups:
+        raise EngineError(
+            [Problem("no node tells what it has in force", "salt '*' k3sfw.in_force"), *notes]
+        )
+    kept = nodes.merged_tables()
+    if kept is None:
+        notes.append("no node has tables that were proven; rules are named as they are in force")
+    old = kept or new.tables
+    reach = compute_reach(new.tables)
+    compared = list(_compared(nodes, origin, reach))
+    found = TablesDifference(old, new.tables, compared)
+    plain = found.as_plain()
+    if origin is Origin.LIVE:
+        _add_lost(found, plain, ask)
+        plain["drift"] = _drift(nodes, old)
+    return _returned(origin.value, new, found, plain, notes)
+
+
+def _compared(nodes: NodesInForce, origin: Origin, reach: Reach) -> Iterator[ComparedNodes]:
+    for group in nodes.groups:
+        before = group.live if origin is Origin.LIVE else group.by_kept
+        yield ComparedNodes(
+            group.nodes, RoleReach(before, group.role), RoleReach(reach, group.role)
+        )
+
+
+def _drift(nodes: NodesInForce, old: Tables) -> dict[str, Any]:
+    """What nodes let in otherwise than the tables that were proven there."""
+    compared = [
+        ComparedNodes(
+            group.nodes, RoleReach(group.by_kept, group.role), RoleReach(group.live, group.role)
+        )
+        for group in nodes.groups
+        if group.kept
+    ]
+    plain = TablesDifference(old, old, compared).as_plain()
+    return {kind.value: plain[kind.value] for kind in ChangeKind}
+
+
+def _add_lost(found: TablesDifference, plain: dict[str, Any], ask: Ask) -> None:
+    """Ask the nodes on which something closes for their live connections."""
+    closed = [each for each in found.changes if each.kind is ChangeKind.CLOSED]
+    asked = sorted({name for change in closed for name in change.nodes})
+    if not asked:
+        return
+    connections = ask(asked, "k3sfw.connections", {})
+    for change, each in zip(closed, plain[ChangeKind.CLOSED.value]):
+        each["lost"] = lost_connections(change, connections)
+
+
+def _returned(
+    old: str,
+    new: ClusterTables,
+    found: TablesDifference,
+    plain: dict[str, Any],
+    notes: Iterable[str],
+) -> Returned:
     return Returned(
         {
             "view": "diff",
-            "old": old.source,
+            "old": old,
             "new": new.source,
             "summary": new.summary,
-            **difference.as_plain(),
+            **plain,
             "promises": promises_as_plain(judge_tables(new.tables), new.tables),
-            "notes": list(dict.fromkeys((*old.notes, *new.notes))),
+            "notes": list(dict.fromkeys(notes)),
         },
-        DIFFERENT if difference.changes else 0,
+        DIFFERENT if found.changes else 0,
     )

@@ -1,9 +1,10 @@
-"""A digest of what the pillar says, to see that all nodes were told the same. Pure."""
+"""Digests of what the pillar says and of what is in force, to see which nodes are alike. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 
 from k3sfw_engine.model.rows import Tables
 
@@ -39,4 +40,17 @@ def digest_of(tables: Tables) -> str:
         },
     }
     text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]
+
+
+def digest_of_rules(
+    rules: Iterable[str], ipsets: Mapping[str, Iterable[str]], has_zone: bool
+) -> str:
+    """Return a digest of what one node has in force.
+
+    has_zone
+        Whether zone k3s has interfaces; which ones differs from node to node.
+    """
+    state = [sorted(rules), {name: sorted(each) for name, each in ipsets.items()}, has_zone]
+    text = json.dumps(state, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]

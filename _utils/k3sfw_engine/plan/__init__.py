@@ -2,6 +2,7 @@
 
 desired/          the ipsets, policies and the zone that a node must have
 reach             who gets in where, by the tables: sources of every port of every role
+live_reach        who gets in by the rules of a node, each with the row that it came from
 reach_in_force    who gets in by the rules in force, whatever tables they were made from
 newly_broken      which parts of promises a change breaks, and which were broken before it
 promises          judge promises by the reach: kept, broken, not enforceable, unproven

@@ -50,7 +50,8 @@ class ChangedTables:
         return tuple(dict.fromkeys(cause for row in rows for cause in self._of_row(row.path)))
 
     def _of_row(self, path: str) -> Iterator[ChangeCause]:
-        old, new = self.rows[path]
+        # A rule of a node that no row of either table explains has a path of its own.
+        old, new = self.rows.get(path, (None, None))
         columns = self.changed_columns(path)
         if old is None and new is not None:
             yield ChangeCause(path, f"row {new.name} (new): source {_sources(new)}")
@@ -65,7 +66,7 @@ class ChangedTables:
 
     def changed_columns(self, path: str) -> list[tuple[str, str, str]]:
         """The columns of a row that say something else than before, but for its description."""
-        old, new = self.rows[path]
+        old, new = self.rows.get(path, (None, None))
         if old is None or new is None:
             return []
         both = {

@@ -14,6 +14,7 @@ FUNCTIONS = {
     *("role", "nodes", "rows", "plan", "apply", "confirm", "rollback", "history", "prepare"),
     *("remove", "heal", "adopt", "status", "explain", "script", "metrics"),
     *("check", "check_ports", "check_routes", "check_zones", "in_force"),
+    "connections",
 }
 ON_MASTER = {"diff", "reach", "tables", "test", "who"}
 STATES = {

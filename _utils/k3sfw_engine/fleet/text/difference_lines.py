@@ -16,6 +16,9 @@ def show_diff(data: Mapping[str, Any], style: Style) -> str:
     lines = [style.paragraph(f"From {data['old']} to {data['new']}. {data['summary']}")]
     lines += _section("Newly let in", data["opened"], style)
     lines += _section("No longer let in", data["closed"], style)
+    drift = data.get("drift") or {}
+    lines += _section("Drift: let in by no proven table", drift.get("opened", ()), style)
+    lines += _section("Drift: not in force, though proven", drift.get("closed", ()), style)
     if not data["opened"] and not data["closed"]:
         lines += ["", "Both let in exactly the same."]
     lines += ["", *_rest(data, style), promises_line(data["promises"], style)]
