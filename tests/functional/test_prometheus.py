@@ -155,6 +155,15 @@ def test_a_scheduled_check_that_was_never_done_is_told(monitored):
     monitored.is_silent()
 
 
+def test_a_broken_promise_is_told_until_it_is_kept(monitored):
+    promise = {"from": "any", "to": "any", "deny": ["tcp/6379"]}
+    strict = {**monitored.pillar, "tests": {"redis_is_closed": promise}}
+    monitored.check("s1", strict)
+    monitored.fires("K3sfwTestBroken", "s1")
+    monitored.check("s1")
+    monitored.is_silent()
+
+
 def test_nodes_with_different_tables_are_told(monitored):
     other = copy.deepcopy(monitored.pillar)
     other["groups"]["admins"] = ["198.51.100.0/28"]

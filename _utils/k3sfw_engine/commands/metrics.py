@@ -144,7 +144,11 @@ def check_run(
         return CheckRun(check, began, took)
     counts = Counter(each.status for each in found.checks)
     checked = None if tables is None else _checked(tables, node)
-    return CheckRun(check, began, took, counts, checked, found.in_step)
+    # Only the check that compares the layers judges promises as well.
+    tests = None
+    if found.in_step is not None:
+        tests = Counter(each.value.value.replace(" ", "_") for each in found.promises)
+    return CheckRun(check, began, took, counts, checked, found.in_step, tests)
 
 
 def _checked(tables: Tables, node: str) -> CheckedTables:
