@@ -108,7 +108,7 @@ def test(new="base", minion="", cluster=""):
     return _answer(lambda: _test.test(_cluster_tables("new", new, minion, cluster)))
 
 
-def diff(old="live", new="base", minion="", cluster="", timeout=60):
+def diff(old="live", new="base", minion="", cluster="", intended=None, timeout=60):
     """
     Compare what two sources of tables let in: newly let in, no longer let in, and what changed
     without effect.
@@ -121,6 +121,10 @@ def diff(old="live", new="base", minion="", cluster="", timeout=60):
     minion, cluster
         As for :py:func:`tables`.
 
+    intended
+        What is meant to be let in newly: ``{from: admins, to: agent, port: 3100}``. The answer
+        tells whether it was open before, whether all of it is open now, and what else changes.
+
     timeout
         How many seconds to wait for the nodes.
 
@@ -128,7 +132,7 @@ def diff(old="live", new="base", minion="", cluster="", timeout=60):
     example packet; then what changed without effect, and the promises of the new tables. With
     ``old=live`` also ``drift``, what nodes let in otherwise than their proven tables, and the live
     connections that would be refused. Exit codes: 0 no difference, 2 difference, 1 could not be
-    read, 4 bad tables.
+    read, 4 bad tables; with ``intended`` 0 if exactly that is let in newly, and else 2.
 
     CLI Example:
 
@@ -136,18 +140,19 @@ def diff(old="live", new="base", minion="", cluster="", timeout=60):
 
         salt-run k3sfw.diff
         salt-run k3sfw.diff old=ref:main~1 new=base
+        salt-run k3sfw.diff old=base new=/srv/x intended='{from: admins, to: agent, port: 3100}'
         salt-run k3sfw.diff old=base new=/srv/candidate/pillar
     """
-    return _answer(lambda: _differing(old, new, minion, cluster, timeout))
+    return _answer(lambda: _differing(old, new, minion, cluster, intended, timeout))
 
 
-def _differing(old, new, minion, cluster, timeout):
+def _differing(old, new, minion, cluster, intended, timeout):
     origin = _parse_source("old", old)
     tables = _cluster_tables("new", new, minion, cluster)
     if origin.is_asked_of_nodes:
         ask = _functools.partial(_ask, timeout=int(timeout))
-        return _diff.diff_of_nodes(origin.origin, tables, ask)
-    return _diff.diff(_cluster_tables("old", old, minion, cluster), tables)
+        return _diff.diff_of_nodes(origin.origin, tables, ask, intended)
+    return _diff.diff(_cluster_tables("old", old, minion, cluster), tables, intended)
 
 
 def who(to, port, new="base", minion="", cluster="", **kwargs):

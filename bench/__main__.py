@@ -1,6 +1,6 @@
 """Run every benchmark: ``python -m bench``."""
 
-from bench import checks, pillar_nodes, reach, rules, transactions
+from bench import checks, difference, pillar_nodes, reach, rules, transactions
 
 if __name__ == "__main__":
     took = rules.main()
@@ -16,3 +16,5 @@ if __name__ == "__main__":
     pillar_nodes.main()
     print()
     reach.main()
+    print()
+    difference.main()

@@ -7,7 +7,7 @@ what a reviewer would say.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from k3sfw_engine.model.rows import (
     Tables,
 )
 from k3sfw_engine.plan.change_causes import ChangeCause, ChangedTables
+from k3sfw_engine.plan.intended_change import IntendedChange, besides
 from k3sfw_engine.plan.reach import WITH_PORTS, compute_reach
 from k3sfw_engine.plan.reach_difference import ChangeKind, ReachChange, RoleReach, reach_changes
 
@@ -78,17 +79,24 @@ class TablesDifference:
             What is compared for which nodes, where that is not what both tables say.
         """
         self.tables = ChangedTables(old, new)
-        self._compared = compared
+        self._given = compared
 
     @cached_property
     def changes(self) -> tuple[JoinedChange, ...]:
         """Everything that differs: what opens first, and of that what opens to everyone."""
-        joined = _with_nodes_joined(_with_ports_joined(self._pieces()))
-        return tuple(sorted(joined, key=_order))
+        return _joined(self._pieces())
+
+    def besides(self, intended: IntendedChange) -> tuple[JoinedChange, ...]:
+        """What differs besides the packets that are meant to be let in."""
+        return _joined(
+            _Piece(nodes, change, piece.causes)
+            for piece in self._pieces()
+            for nodes, is_meant in _split(piece.nodes, intended.nodes)
+            for change in (besides([piece.change], intended) if is_meant else [piece.change])
+        )
 
     def _pieces(self) -> Iterator[_Piece]:
-        compared = self._by_tables() if self._compared is None else self._compared
-        for nodes, old, new in compared:
+        for nodes, old, new in self.compared:
             was_role, role = old.role, new.role
             changes = reach_changes(old, new)
             other_role = [
@@ -99,6 +107,11 @@ class TablesDifference:
             for change in changes:
                 causes = (*other_role, *self.tables.causes(change.rows))
                 yield _Piece(tuple(nodes), change, causes)
+
+    @cached_property
+    def compared(self) -> tuple[ComparedNodes, ...]:
+        """What is compared, for which nodes."""
+        return tuple(self._by_tables() if self._given is None else self._given)
 
     def _by_tables(self) -> Iterator[ComparedNodes]:
         reaches = [compute_reach(each) for each in (self.tables.old, self.tables.new)]
@@ -154,14 +167,9 @@ class TablesDifference:
 
     def as_plain(self) -> dict[str, Any]:
         """Return JSON-able data: what the text, Markdown and the page show."""
-        writer = _Writer(self.tables)
-        by_kind: dict[ChangeKind, list[dict[str, Any]]] = {kind: [] for kind in ChangeKind}
-        for change in self.changes:
-            by_kind[change.kind].append(writer.change(change))
         same, of_all = self.same_rows
         return {
-            "opened": by_kind[ChangeKind.OPENED],
-            "closed": by_kind[ChangeKind.CLOSED],
+            **self.write(self.changes),
             "without_effect": [
                 {"path": cause.path, "text": cause.text} for cause in self.without_effect
             ],
@@ -170,6 +178,14 @@ class TablesDifference:
             "joined_nodes": list(self.joined_nodes),
             "left_nodes": list(self.left_nodes),
         }
+
+    def write(self, changes: Iterable[JoinedChange]) -> dict[str, list[dict[str, Any]]]:
+        """Return ``{opened: [...], closed: [...]}``."""
+        writer = _Writer(self.tables)
+        by_kind: dict[str, list[dict[str, Any]]] = {kind.value: [] for kind in ChangeKind}
+        for change in changes:
+            by_kind[change.kind.value].append(writer.change(change))
+        return by_kind
 
 
 class _Piece(NamedTuple):
@@ -180,6 +196,18 @@ class _Piece(NamedTuple):
 
 def _is_of(cause: ChangeCause, nodes: Iterable[str]) -> bool:
     return cause.path.rpartition(":")[2] in nodes
+
+
+def _split(nodes: Iterable[str], meant: Collection[str]) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """The nodes that are meant, and those that are not."""
+    for is_meant in (True, False):
+        found = tuple(name for name in nodes if (name in meant) is is_meant)
+        if found:
+            yield found, is_meant
+
+
+def _joined(pieces: Iterable[_Piece]) -> tuple[JoinedChange, ...]:
+    return tuple(sorted(_with_nodes_joined(_with_ports_joined(pieces)), key=_order))
 
 
 def _with_ports_joined(pieces: Iterable[_Piece]) -> Iterator[JoinedChange]:

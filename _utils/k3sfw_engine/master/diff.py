@@ -14,25 +14,37 @@ from k3sfw_engine.cluster_pillar.nodes_in_force import (
 )
 from k3sfw_engine.cluster_pillar.pillar_source import Origin
 from k3sfw_engine.errors import EngineError, Problem
+from k3sfw_engine.fleet.asked_of_tables import parse_intended
 from k3sfw_engine.fleet.lost_connections import lost_connections
 from k3sfw_engine.fleet.promise_report import judge_tables, promises_as_plain
 from k3sfw_engine.fleet.returned import Returned
 from k3sfw_engine.fleet.tables_difference import ComparedNodes, TablesDifference
 from k3sfw_engine.model.rows import Tables
+from k3sfw_engine.plan.intended_change import Covered, IntendedChange, covered
 from k3sfw_engine.plan.reach import Reach, compute_reach
 from k3sfw_engine.plan.reach_difference import ChangeKind, RoleReach
 
 DIFFERENT = 2
 
 
-def diff(old: ClusterTables, new: ClusterTables) -> Returned:
-    """Compare the tables of two sources, and judge the promises of the new ones."""
+def diff(old: ClusterTables, new: ClusterTables, intended: object = None) -> Returned:
+    """Compare the tables of two sources, and judge the promises of the new ones.
+
+    intended
+        What is meant to be let in newly, as the operator wrote it.
+    """
     found = TablesDifference(old.tables, new.tables)
-    return _returned(old.source, new, found, found.as_plain(), (*old.notes, *new.notes))
+    notes = (*old.notes, *new.notes)
+    return _returned(old.source, new, found, found.as_plain(), notes, intended)
 
 
-def diff_of_nodes(origin: Origin, new: ClusterTables, ask: Ask) -> Returned:
+def diff_of_nodes(
+    origin: Origin, new: ClusterTables, ask: Ask, intended: object = None
+) -> Returned:
     """Compare what nodes have in force, or the last tables that were proven there, with a source.
+
+    intended
+        As for ``diff``.
 
     Raises ``EngineError`` if no node answers.
     """
@@ -54,7 +66,7 @@ def diff_of_nodes(origin: Origin, new: ClusterTables, ask: Ask) -> Returned:
     if origin is Origin.LIVE:
         _add_lost(found, plain, ask)
         plain["drift"] = _drift(nodes, old)
-    return _returned(origin.value, new, found, plain, notes)
+    return _returned(origin.value, new, found, plain, notes, intended)
 
 
 def _compared(nodes: NodesInForce, origin: Origin, reach: Reach) -> Iterator[ComparedNodes]:
@@ -95,7 +107,12 @@ def _returned(
     found: TablesDifference,
     plain: dict[str, Any],
     notes: Iterable[str],
+    intended: object,
 ) -> Returned:
+    is_good = not found.changes
+    if intended is not None:
+        plain["intended"] = _judged(found, parse_intended(intended, new.tables))
+        is_good = bool(plain["intended"]["is_exactly_this"])
     return Returned(
         {
             "view": "diff",
@@ -106,5 +123,18 @@ def _returned(
             "promises": promises_as_plain(judge_tables(new.tables), new.tables),
             "notes": list(dict.fromkeys(notes)),
         },
-        DIFFERENT if found.changes else 0,
+        0 if is_good else DIFFERENT,
     )
+
+
+def _judged(found: TablesDifference, intended: IntendedChange) -> dict[str, Any]:
+    """Whether it was open before, whether all of it is now, and whether anything else changes."""
+    meant = [each for each in found.compared if intended.nodes & set(each.nodes)]
+    now = covered((each.new for each in meant), intended)
+    others = found.besides(intended)
+    return {
+        "before": covered((each.old for each in meant), intended).value,
+        "now": now.value,
+        "others": found.write(others),
+        "is_exactly_this": now is Covered.ALL and not others,
+    }

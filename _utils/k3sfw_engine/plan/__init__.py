@@ -9,6 +9,7 @@ promises          judge promises by the reach: kept, broken, not enforceable, un
 promise_messages  what an operator is told about promises
 source_names      addresses as an operator knows them: nodes and groups by name
 reach_difference  what of two reaches differs: newly let in, or no longer
+intended_change   whether a change is the one that was meant, and nothing else
 change_causes     the rows, groups and nodes because of which two tables differ
 observed          what firewalld and the kernel have now
 difference        the differences between the two, layer by layer

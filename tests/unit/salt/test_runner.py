@@ -172,3 +172,13 @@ def test_a_question_that_is_mistyped_exits_with_1_and_a_fix(master, words):
     ran = master.run(*words)
     assert ran.code == 1
     assert "Fix: " in ran.data["problems"][0]
+
+
+def test_a_change_that_is_exactly_the_intended_one_exits_with_0(master, folders):
+    words = ("k3sfw.diff", "old=base", f"new={folders['broken']}")
+    exact = master.run(*words, "intended={from: agent, to: server, port: 2379-2380}")
+    assert (exact.code, exact.data["intended"]["is_exactly_this"]) == (0, True)
+    more = master.run(*words, "intended={from: agent, to: server, port: 2379}")
+    assert more.code == 2
+    (other,) = more.data["intended"]["others"]["opened"]
+    assert other["ports"] == ["tcp/2380"]

@@ -21,6 +21,8 @@ def show_diff(data: Mapping[str, Any], style: Style) -> str:
     lines += _section("Drift: not in force, though proven", drift.get("closed", ()), style)
     if not data["opened"] and not data["closed"]:
         lines += ["", "Both let in exactly the same."]
+    if "intended" in data:
+        lines += ["", *_intended(data["intended"], style)]
     lines += ["", *_rest(data, style), promises_line(data["promises"], style)]
     lines += promise_lines(data["promises"], style)
     return "\n".join([*lines, *(style.paragraph(each, "- ", "  ") for each in data["notes"])])
@@ -42,6 +44,21 @@ def _section(title: str, changes: Sequence[Mapping[str, Any]], style: Style) -> 
             yield style.paint(f"      for example {clean(change['example'])}", Color.FAINT)
         for lost in change.get("lost", ()):
             yield style.paint(style.paragraph(f"!! {lost}", "      ", "        "), Color.BAD)
+
+
+def _intended(intended: Mapping[str, Any], style: Style) -> Iterator[str]:
+    others = intended["others"]
+    number = len(others["opened"]) + len(others["closed"])
+    answers = (
+        f"open before: {intended['before']}",
+        f"open now: {intended['now']}",
+        f"anything else: {f'{number} more changes' if number else 'nothing'}",
+    )
+    verdict = "as intended" if intended["is_exactly_this"] else "NOT as intended"
+    color = Color.GOOD if intended["is_exactly_this"] else Color.BAD
+    yield f"{style.paint(verdict, color)}: {'; '.join(answers)}."
+    yield from _section("Besides what was intended: newly let in", others["opened"], style)
+    yield from _section("Besides what was intended: no longer let in", others["closed"], style)
 
 
 def _rest(data: Mapping[str, Any], style: Style) -> Iterator[str]:
