@@ -108,7 +108,7 @@ def test(new="base", minion="", cluster=""):
     return _answer(lambda: _test.test(_cluster_tables("new", new, minion, cluster)))
 
 
-def diff(old="live", new="base", minion="", cluster="", intended=None, timeout=60):
+def diff(old="live", new="base", minion="", cluster="", intended=None, form="text", timeout=60):
     """
     Compare what two sources of tables let in: newly let in, no longer let in, and what changed
     without effect.
@@ -124,6 +124,10 @@ def diff(old="live", new="base", minion="", cluster="", intended=None, timeout=6
     intended
         What is meant to be let in newly: ``{from: admins, to: agent, port: 3100}``. The answer
         tells whether it was open before, whether all of it is open now, and what else changes.
+
+    form
+        ``text``, or ``md`` for Markdown, as it is pasted to a pull request. ``--out=json`` shows
+        the data.
 
     timeout
         How many seconds to wait for the nodes.
@@ -143,7 +147,7 @@ def diff(old="live", new="base", minion="", cluster="", intended=None, timeout=6
         salt-run k3sfw.diff old=base new=/srv/x intended='{from: admins, to: agent, port: 3100}'
         salt-run k3sfw.diff old=base new=/srv/candidate/pillar
     """
-    return _answer(lambda: _differing(old, new, minion, cluster, intended, timeout))
+    return _answer(lambda: _differing(old, new, minion, cluster, intended, timeout).in_form(form))
 
 
 def _differing(old, new, minion, cluster, intended, timeout):

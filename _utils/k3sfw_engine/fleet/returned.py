@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from k3sfw_engine.errors import BadTables, EngineError
+from k3sfw_engine.errors import BadTables, EngineError, Problem
+
+FORMS = ("text", "md")
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,16 @@ class Returned:
 
     data: Mapping[str, Any]
     retcode: int = 0
+
+    def in_form(self, form: object) -> Returned:
+        """Return the same answer, to be shown as ``text`` or as ``md``.
+
+        Raises ``EngineError`` for any other form.
+        """
+        if form not in FORMS:
+            fix = f"form={' or form='.join(FORMS)}; --out=json shows the data"
+            raise EngineError([Problem(f"form={form!r} is unknown", fix)])
+        return replace(self, data={**self.data, "form": form})
 
     def as_dict(self) -> dict[str, Any]:
         """Return it in the form that a runner returns."""

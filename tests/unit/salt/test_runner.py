@@ -182,3 +182,10 @@ def test_a_change_that_is_exactly_the_intended_one_exits_with_0(master, folders)
     assert more.code == 2
     (other,) = more.data["intended"]["others"]["opened"]
     assert other["ports"] == ["tcp/2380"]
+
+
+def test_a_difference_can_be_markdown_and_nothing_else_that_is_unknown(master, folders):
+    words = ("k3sfw.diff", "old=base", f"new={folders['broken']}")
+    text = master.run(*words, "form=md", form="").text
+    assert "| agent | server | tcp/2379-2380 |" in text
+    assert master.run(*words, "form=svg").code == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from k3sfw_engine.fleet.forms.markdown import difference_as_markdown
 from k3sfw_engine.fleet.text.difference_lines import show_diff
 from k3sfw_engine.fleet.text.failure import show_failure
 from k3sfw_engine.fleet.text.node_reports import is_report, show_reports
@@ -32,6 +33,8 @@ def render(answer: object, style: Style) -> str | None:
     """
     if not isinstance(answer, Mapping):
         return None
+    if answer.get("view") == "diff" and answer.get("form") == "md":
+        return difference_as_markdown(answer)
     view = VIEWS.get(answer.get("view", "")) if isinstance(answer.get("view", ""), str) else None
     if view is not None:
         return view(answer, style)
