@@ -1,4 +1,4 @@
-"""The Markdown of a difference, as it is pasted to a pull request: one table row for each change."""
+"""The Markdown of a difference, as it is pasted to a pull request: a table row for each change."""
 
 from __future__ import annotations
 
