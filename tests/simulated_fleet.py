@@ -22,7 +22,7 @@ from k3sfw_engine.fleet.answers import (
     asked_peers,
     problems_of,
 )
-from k3sfw_engine.fleet.defaults import PROBLEMS_SENT
+from k3sfw_engine.fleet.defaults import PROBLEMS_SENT, PROOFS_SENT
 
 NOW = 1_780_000_000
 VERSION = "0.3.0"
@@ -133,6 +133,11 @@ def _answer(world: _World, own: str, ring: list[str], count: int | None) -> Chec
     layers = list(_own_rows(world, own))
     routes = list(_routes(world, own, asked))
     rounds = math.ceil(len(others) / max(len(asked), 1))
+    proofs = {
+        peer: NOW - 3 - 60 * (place * rounds // max(len(others), 1))
+        for place, peer in enumerate(others)
+    }
+    oldest = sorted(others, key=lambda peer: (proofs[peer], peer))[:PROOFS_SENT]
     return CheckedNode(
         node=own,
         at=NOW - 3,
@@ -146,10 +151,8 @@ def _answer(world: _World, own: str, ring: list[str], count: int | None) -> Chec
             "zones": _part([Check(own, own, "interface eth0", Status.OK, "in zone public")]),
         },
         asked=asked_peers(checks, own, asked, FREE) if asked else AskedPeers(),
-        proofs={
-            peer: NOW - 3 - 60 * (place * rounds // max(len(others), 1))
-            for place, peer in enumerate(others)
-        },
+        proofs={peer: proofs[peer] for peer in oldest},
+        proofs_left_off=len(proofs) - len(oldest),
         promises={"etcd_is_for_servers": NodePromise("kept", packets=len(asked))},
     )
 

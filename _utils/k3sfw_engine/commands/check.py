@@ -19,7 +19,7 @@ from k3sfw_engine.fleet.answers import (
     asked_peers,
     problems_of,
 )
-from k3sfw_engine.fleet.defaults import NOTICES_SENT, PROBLEMS_SENT
+from k3sfw_engine.fleet.defaults import NOTICES_SENT, PROBLEMS_SENT, PROOFS_SENT
 from k3sfw_engine.host.proof_record import note_proofs
 from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.model.tables_digest import digest_of
@@ -50,6 +50,7 @@ def check(
     probed = () if isinstance(ports, EngineError) else ports.checks
     peers = probed_peers(probed, node)
     proofs, unwritten = note_proofs(peers, {each.name for each in tables.nodes}, int(began))
+    oldest = sorted(proofs, key=lambda peer: (proofs[peer], peer))[:PROOFS_SENT]
     said = {"ports": map(str, unwritten)}
     answer = CheckedNode(
         node=node,
@@ -60,7 +61,8 @@ def check(
         tables=digest_of(tables),
         parts={name: _part(found, said.get(name, ())) for name, found in reports.items()},
         asked=asked_peers(probed, node, peers, FREE_PORT),
-        proofs=proofs,
+        proofs={peer: proofs[peer] for peer in oldest},
+        proofs_left_off=len(proofs) - len(oldest),
         promises=_promises(ports),
     )
     worst = max((each.status for each in answer.parts.values()), key=list(Severity).index)

@@ -18,7 +18,8 @@ tables_difference   what two tables let in differently
 role_matrix   role by role: which sources get in at which ports, by the tables
 returned      what a function of the master returns: data for a view, and salt-run's exit code
 defaults      how much of an answer is sent, believed and shown
-forms         the same for other programs: metrics
+overview      the whole cluster in one answer: verdict, causes, promises, coverage
+forms         the forms of an answer that other programs read
 text          the text of any answer, for a terminal of 80 columns
 
 Pure: it asks no minion and writes no file; ``master`` does. Whatever a minion sent is data here.

@@ -178,6 +178,8 @@ class CheckedNode:
         What each of ``PARTS`` found.
     proofs
         When this node last asked each peer.
+    proofs_left_off
+        How many peers it asked besides those, later than all of them.
     """
 
     node: str
@@ -189,6 +191,7 @@ class CheckedNode:
     parts: Mapping[str, CheckedPart]
     asked: AskedPeers = AskedPeers()
     proofs: Mapping[str, int] = field(default_factory=dict)
+    proofs_left_off: int = 0
     promises: Mapping[str, NodePromise] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -204,6 +207,7 @@ class CheckedNode:
             **{name: self.parts[name].as_dict() for name in PARTS},
             "asked": self.asked.as_dict(),
             "proofs": dict(sorted(self.proofs.items())),
+            "proofs_left_off": self.proofs_left_off,
             "promises": {name: each.as_dict() for name, each in sorted(self.promises.items())},
         }
 

@@ -29,8 +29,8 @@ _ROUTES_OF_PODS = frozenset(("pods", "overlay"))
 class BlamedProblem:
     """One problem, read.
 
-    reporter
-        The node that reports it.
+    reporter, part
+        The node that reports it, and which of its checks.
     source, to
         The nodes between which a packet was sent, else empty.
     row
@@ -42,6 +42,7 @@ class BlamedProblem:
     """
 
     reporter: str
+    part: str
     source: str
     to: str
     row: str
@@ -85,6 +86,7 @@ def _blamed(reporter: str, part: str, problem: NodeProblem, known: Container[str
     row = row_name(problem.protocol, problem.port, problem.description)
     return BlamedProblem(
         reporter=reporter,
+        part=part,
         source=problem.source if is_pair else "",
         to=problem.to if is_pair else "",
         row=row,

@@ -59,10 +59,12 @@ def coverage(cluster: CheckedCluster) -> Coverage:
     oldest: int | None = None
     for answer in cluster.answers.values():
         now = len(answer.asked.peers)
-        known = {*answer.asked.peers, *answer.proofs}
+        # The proofs that were left off are the latest, and so those of now are among them.
+        known = len({*answer.asked.peers, *answer.proofs})
+        known = min(max(known, len(answer.proofs) + answer.proofs_left_off), many - 1)
         asked += now
-        earlier += len(known) - now
-        never += many - 1 - len(known)
+        earlier += known - now
+        never += many - 1 - known
         # Against the node's own clock, which may differ from the master's.
         ages = [answer.at - at for at in answer.proofs.values()]
         oldest = max([*ages, *([] if oldest is None else [oldest])], default=None)

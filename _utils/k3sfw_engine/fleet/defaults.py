@@ -4,6 +4,10 @@
 # about twenty for each of its eight peers.
 PROBLEMS_SENT = 200
 
+# Times of last proofs that a node sends, the oldest ones. Together they grow with the square of the
+# nodes: 5,000 nodes would send half a gigabyte without this, and 50 MB with it.
+PROOFS_SENT = 500
+
 # Sentences of one check that are neither a problem nor its evidence.
 NOTICES_SENT = 50
 
@@ -13,6 +17,9 @@ LONGEST_TEXT = 2000
 
 # Names of sources or nodes in one line of a difference: with more, the number says more than they.
 NAMES_OF_A_CHANGE = 12
+
+# Test cases in a file for a CI. Jenkins keeps all of them for each build: 300 nodes with 18 rows.
+MOST_CASES = 5400
 
 # Rows of the tables that a minion may claim to have asked about, and parts of a promise. Shipped
 # are 34 rows.

@@ -146,6 +146,7 @@ def _node(reader: _Reader, raw: object, node: str, known: frozenset[str]) -> Che
             for peer, at in proofs.items()
             if peer in known and peer != node
         },
+        proofs_left_off=reader.number(answer.get("proofs_left_off", 0), "proofs_left_off"),
         promises={
             reader.text(name, "promises"): _promise(reader, each, f"promises:{_shown(name)}")
             for name, each in promises.items()

@@ -35,6 +35,13 @@ def test_silent_nodes_are_named_and_their_pairs_are_not_counted_as_asked():
     )
 
 
+def test_proofs_that_a_node_of_a_huge_cluster_left_off_count_as_asked():
+    cluster = simulated_fleet(700)
+    assert {each.proofs_left_off for each in cluster.answers.values()} == {199}
+    found = coverage(cluster)
+    assert (found.asked, found.earlier, found.never) == (5600, 700 * 699 - 5600, 0)
+
+
 def test_pairs_that_were_never_asked_are_counted():
     cluster = simulated_fleet(20)
     answers = {

@@ -72,7 +72,7 @@ def write_cluster_metrics(found: CheckedCluster) -> str:
             (LAST_CHECK, [Sample(found.at, name)]),
             (TABLES, [Sample(len({each.tables for each in found.answers.values()}), name)]),
             (PAIRS, [*_pairs(found)]),
-            (PROVEN, [Sample(len(proofs), name)]),
+            (PROVEN, [Sample(len(proofs) + _proofs_left_off(found), name)]),
             (OLDEST_PROOF, [Sample(min(proofs, default=math.nan), name)]),
             (FEWEST_ASKERS, [Sample(_fewest_askers(found), name)]),
             (TESTS, [*_tests(found)]),
@@ -109,6 +109,10 @@ def _proofs(found: CheckedCluster) -> Iterator[int]:
         for peer, at in node.proofs.items():
             if peer in found.nodes and peer != node.node:
                 yield at
+
+
+def _proofs_left_off(found: CheckedCluster) -> int:
+    return sum(node.proofs_left_off for node in found.answers.values())
 
 
 def _fewest_askers(found: CheckedCluster) -> int:

@@ -3,6 +3,7 @@
 render        the entry: chooses the view by what the answer says it is
 style         colours, indented paragraphs, and text of minions that cannot move the cursor
 node_reports  what check_ports, check_routes and check_zones return on nodes
+check_lines   the whole cluster: each cause with its fix, and how much was asked
 promise_lines     which promises are kept, broken, or neither
 difference_lines  what two tables let in differently
 opening_lines     who reaches a port, and what a source reaches

@@ -6,16 +6,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from k3sfw_engine.fleet.forms.markdown import difference_as_markdown
+from k3sfw_engine.fleet.text.check_lines import show_check
 from k3sfw_engine.fleet.text.difference_lines import show_diff
 from k3sfw_engine.fleet.text.failure import show_failure
 from k3sfw_engine.fleet.text.node_reports import is_report, show_reports
 from k3sfw_engine.fleet.text.opening_lines import show_reach, show_who
 from k3sfw_engine.fleet.text.promise_lines import show_test
 from k3sfw_engine.fleet.text.role_table import show_tables
-from k3sfw_engine.fleet.text.style import Style
+from k3sfw_engine.fleet.text.style import Color, Style, clean
 
 # By ``view`` in what a function of the master returns.
 VIEWS: Mapping[str, Callable[[Mapping[str, Any], Style], str]] = {
+    "check": show_check,
     "error": show_failure,
     "diff": show_diff,
     "reach": show_reach,
@@ -38,6 +40,9 @@ def render(answer: object, style: Style) -> str | None:
     view = VIEWS.get(answer.get("view", "")) if isinstance(answer.get("view", ""), str) else None
     if view is not None:
         return view(answer, style)
+    progress = answer.get("event") if answer.get("suffix") == "progress" else None
+    if isinstance(progress, Mapping) and isinstance(progress.get("message"), str):
+        return style.paint(clean(progress["message"]), Color.FAINT)
     if answer and all(map(is_report, answer.values())):
         return show_reports(answer, style)
     return None
