@@ -11,6 +11,7 @@ pins, as in the pillar of every node. Each function returns ``{retcode, outputte
 
 import functools as _functools
 import sys
+import time
 from pathlib import Path
 
 # Salt's loader offers every public function of this module, so whatever is imported here has a name
@@ -25,6 +26,7 @@ try:
     from k3sfw_engine.fleet.read_answers import read_saved as _read_saved
     from k3sfw_engine.fleet.returned import could_not as _could_not
     from k3sfw_engine.master import (
+        check as _check,
         diff as _diff,
         reach as _reach,
         tables as _tables,
@@ -85,6 +87,83 @@ def __virtual__():
         "fileserver.clear_file_list_cache, then salt-run saltutil.sync_all; or install the Python "
         f"package k3sfw into {sys.executable}",
     )
+
+
+def check(peers=8, timeout=None, save="", junit="", prometheus="", cluster="", **kwargs):
+    """
+    Ask all nodes for their checks, and show what is wrong in the whole cluster by its causes: each
+    once, with the node at fault and the command that fixes it.
+
+    peers
+        How many peers each node asks, others every minute (default 8), or ``all``.
+
+    timeout
+        The seconds after which a minion that neither answers nor is at work is silent. The default
+        is the master's ``timeout``.
+
+    save
+        A file for all answers, as JSON.
+
+    junit
+        A file for the results as JUnit's XML, for a CI.
+
+    prometheus
+        A file for the results as metrics, in the folder of a textfile collector on the master.
+
+    from
+        A file that ``save`` wrote: it is judged, and no node is asked.
+
+    cluster
+        The cluster, where the master has nodes of several.
+
+    Returns the causes with their sentences and fixes, promises, notices, and how much was asked:
+    the pairs, the nodes that were silent, and how old the oldest proof is. Exit codes: 0 OK, 1 WARN, 2 FAIL, 3 could not check, 4 bad tables. A silent node makes
+    it 3, unless something else is FAIL.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k3sfw.check
+        salt-run k3sfw.check peers=all save=/var/tmp/answers.json junit=/var/tmp/results.xml
+        salt-run k3sfw.check from=/var/tmp/answers.json
+    """
+    forms = _check.WrittenForms(str(save or ""), str(junit or ""), str(prometheus or ""))
+    return _answer(
+        lambda: _check.check(_checked_cluster(peers, timeout, str(cluster), kwargs), forms),
+        otherwise=3,
+    )
+
+
+def _checked_cluster(peers, timeout, cluster, others):
+    """The answers of all nodes, or those of the file in ``from``."""
+    saved = _only("check", others, "from")
+    if saved:
+        return _saved(saved)
+    if not (str(peers) == "all" or (type(peers) is int and peers >= 0)):
+        raise EngineError([Problem(f"peers={peers!r} is not a number of peers", "peers=8, or all")])
+    if not (timeout is None or (type(timeout) is int and timeout > 0)):
+        raise EngineError([Problem(f"timeout={timeout!r} is not seconds", "timeout=30")])
+    found = _cluster_tables("new", "base", "", cluster)
+    return _check.ask_cluster(found, _nodes_by_salt(timeout), __version__, peers)
+
+
+def _nodes_by_salt(timeout):
+    return _check.NodesBySalt(
+        accepted=lambda: CkMinions(__opts__).check_minions("*", "glob")["minions"],
+        ask=lambda names, function, options: (
+            (name, answer["ret"]) for name, answer in _returned(names, function, options, timeout)
+        ),
+        tell=_tell,
+        clock=time.time,
+    )
+
+
+def _tell(message):
+    """Show how far a run is, unless a program reads what it returns."""
+    job = globals().get("__jid_event__")
+    if job is not None and not __opts__.get("output"):
+        job.fire_event({"message": message, "outputter": "k3sfw"}, "progress")
 
 
 def test(new="base", minion="", cluster=""):
@@ -302,21 +381,31 @@ def _answer(verb, *arguments, otherwise=1, **options):
 
 def _ask(minions, function, arguments, timeout):
     """Call a function on these minions; the answers of those that answered without an error."""
+    returned = _returned(minions, function, arguments, timeout)
+    return {
+        minion: answer["ret"]
+        for minion, answer in returned
+        if minion in minions and answer.get("retcode", 0) == 0
+    }
+
+
+def _returned(minions, function, arguments, timeout):
+    """Call a function on minions, and iterate over what each of them returns, as it comes."""
+    # The second is how long Salt waits for a minion to say whether it is still at work.
+    waits = {} if timeout is None else {"timeout": timeout, "gather_job_timeout": timeout}
     client = salt.client.get_local_client(mopts=__opts__)
-    answers = {}
     try:
         for returned in client.cmd_iter(
-            minions, function, kwarg=dict(arguments), tgt_type="list", timeout=timeout
+            list(minions), function, kwarg=dict(arguments), tgt_type="list", **waits
         ):
-            for minion, answer in returned.items():
-                if minion in minions and answer.get("retcode", 0) == 0 and "ret" in answer:
-                    answers[minion] = answer["ret"]
+            for minion, answer in (returned or {}).items():
+                if isinstance(answer, dict) and "ret" in answer:
+                    yield minion, answer
     except (SaltClientError, SaltException) as error:
         problem = Problem(f"the minions cannot be asked ({error})", "systemctl status salt-master")
         raise EngineError([problem]) from error
     finally:
         client.destroy()
-    return answers
 
 
 def _master_pillar():

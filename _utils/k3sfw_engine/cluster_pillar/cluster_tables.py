@@ -58,6 +58,8 @@ class ClusterTables:
         What is doubtful about them.
     lines
         Where a row, group or promise stands in the files, by its pillar path, where that is known.
+    tree
+        What the pillar of that node says below ``k3s``.
     """
 
     tables: Tables
@@ -65,6 +67,7 @@ class ClusterTables:
     minion: str
     notes: tuple[str, ...] = ()
     lines: Mapping[str, str] = field(default_factory=dict)
+    tree: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:
@@ -106,11 +109,11 @@ def read_cluster_tables(
         read = [_read_one_of(pillar, nodes, place) for nodes in chosen]
         roots = place.roots or pillar.roots.get(place.environment or "base", ())
         lines = lines_of_pillar(roots)
-    (name, tables), *others = read
+    (name, tables, tree), *others = read
     notes = [*tables.notices, *tables.unsure]
-    for other, its_tables in others:
+    for other, its_tables, _its_tree in others:
         notes += _contradictions(name, tables, other, its_tables)
-    return ClusterTables(tables, str(source), name, tuple(dict.fromkeys(notes)), lines)
+    return ClusterTables(tables, str(source), name, tuple(dict.fromkeys(notes)), lines, tree)
 
 
 class _Candidate(NamedTuple):
@@ -211,12 +214,13 @@ def _pinned(
 
 def _read_one_of(
     pillar: MasterPillar, nodes: Sequence[_Candidate], place: PillarPlace
-) -> tuple[str, Tables]:
+) -> tuple[str, Tables, Mapping[str, Any]]:
     """Read the tables by the first node that is what its grains say."""
     for node in nodes[:_CLAIMANTS]:
         try:
             tree = _tree(pillar, node.name, node.grains, place)
-            return node.name, parse_tables(tree, minion_id=node.name, role=node.role)
+            tables = parse_tables(tree, minion_id=node.name, role=node.role)
+            return node.name, tables, tree if isinstance(tree, Mapping) else {}
         except BadTables as error:
             refused = error
             if {fault.path for fault in error.faults} != {f"{ROOT}:nodes:{node.name}:role"}:

@@ -1,6 +1,8 @@
 """The verbs of the master, one file each; ``_runners/k3sfw.py`` gives them what only Salt can do.
 
+check      ask all nodes what their checks find, and judge the whole cluster
 diff       what two sources of tables let in differently
+defaults   how the master asks nodes
 test       whether the tables keep the promises
 who        which sources reach a port of a node
 reach      what a source reaches

@@ -1,0 +1,177 @@
+"""The function check: ask all nodes what their checks find, and judge the whole cluster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from k3sfw_engine.cluster_pillar.cluster_tables import ClusterTables
+from k3sfw_engine.errors import EngineError, Problem
+from k3sfw_engine.fleet.answers import CheckedCluster, CheckedNode, ListedMember
+from k3sfw_engine.fleet.forms.junit import junit
+from k3sfw_engine.fleet.forms.prometheus import write_cluster_metrics
+from k3sfw_engine.fleet.overview import overview
+from k3sfw_engine.fleet.read_answers import UnusableAnswers, read_node, unusable
+from k3sfw_engine.fleet.returned import Returned
+from k3sfw_engine.host.atomic_files import replace_files
+from k3sfw_engine.master.defaults import NODES_AT_ONCE, TELL_AFTER
+
+
+@dataclass(frozen=True)
+class NodesBySalt:
+    """What only Salt can do for a question to nodes.
+
+    accepted
+        The minion ids whose keys the master has accepted.
+    ask
+        Call a function on these minions; an iterator over what each returned, until no more come.
+    tell
+        Show the operator how far the run is.
+    clock
+        The seconds since 1970.
+    """
+
+    accepted: Callable[[], Collection[str]]
+    ask: Callable[[Sequence[str], str, Mapping[str, Any]], Iterator[tuple[str, object]]]
+    tell: Callable[[str], None]
+    clock: Callable[[], float]
+
+
+@dataclass(frozen=True)
+class WrittenForms:
+    """The files to write; empty for none."""
+
+    save: str = ""
+    junit: str = ""
+    prometheus: str = ""
+
+
+def check(cluster: CheckedCluster, forms: WrittenForms = WrittenForms()) -> Returned:
+    """Judge the answers of a cluster, and write them in these forms.
+
+    Raises ``EngineError`` if a file cannot be written.
+    """
+    found = overview(cluster)
+    written = write_forms(cluster, forms)
+    return Returned(
+        {
+            "view": "check",
+            "cluster": cluster.cluster,
+            "at": cluster.at,
+            "written": written,
+            **found.as_dict(),
+        },
+        found.retcode,
+    )
+
+
+def ask_cluster(
+    found: ClusterTables, salt: NodesBySalt, version: str, peers: int | str = 8
+) -> CheckedCluster:
+    """Ask every node of the tables for its checks, some of them at once.
+
+    peers
+        How many peers each node asks, or ``all``.
+    """
+    nodes = {
+        node.name: ListedMember(node.role.value, tuple(map(str, node.addresses)))
+        for node in found.tables.nodes
+    }
+    accepted = set(salt.accepted())
+    silent = {name: _not_accepted(name) for name in nodes if name not in accepted}
+    raw = _asked(sorted(nodes.keys() & accepted), salt, {"peers": peers})
+    answers: dict[str, CheckedNode] = {}
+    for name in nodes:
+        if name in silent:
+            continue
+        try:
+            if name in raw:
+                answers[name] = read_answer(raw[name], name, nodes)
+            else:
+                silent[name] = _no_answer(name)
+        except UnusableAnswers as error:
+            silent[name] = unusable(error)
+        except EngineError as error:
+            silent[name] = "; ".join(error.sentences)
+    return CheckedCluster(
+        cluster=found.tables.cluster,
+        at=int(salt.clock()),
+        version=version,
+        tables=found.tree,
+        nodes=nodes,
+        answers=answers,
+        silent=silent,
+    )
+
+
+def read_answer(raw: object, name: str, known: Collection[str]) -> CheckedNode:
+    """Read what a minion returned, which is a sentence where it could not check anything."""
+    if isinstance(raw, str):
+        text = raw.strip().splitlines()
+        raise EngineError([f"it answered {(text[-1] if text else '')[:200]!r}"])
+    if isinstance(raw, Mapping) and "format" not in raw and isinstance(raw.get("problems"), list):
+        # Its own pillar was refused, or could not be fetched.
+        reasons = [str(each)[:1000] for each in raw["problems"][:5]]
+        raise EngineError([f"{str(raw.get('summary', ''))[:200]}: {'; '.join(reasons)}"])
+    return read_node(raw, name, known)
+
+
+def write_forms(cluster: CheckedCluster, forms: WrittenForms) -> list[str]:
+    """Write the answers in these forms, each file as a whole; return the paths."""
+    made: dict[Path, bytes] = {}
+    if forms.save:
+        saved = json.dumps(cluster.as_dict(), separators=(",", ":"), sort_keys=True)
+        made[Path(forms.save).expanduser().absolute()] = f"{saved}\n".encode()
+    if forms.junit:
+        made[Path(forms.junit).expanduser().absolute()] = junit(cluster)
+    if forms.prometheus:
+        metrics = write_cluster_metrics(cluster).encode()
+        made[Path(forms.prometheus).expanduser().absolute()] = metrics
+    for path, content in made.items():
+        write_file(path, content)
+    return [str(path) for path in made]
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file that the operator named, as a whole. Raises ``EngineError`` if it cannot be."""
+    if path.is_dir():
+        raise EngineError([Problem(f"{path} is a folder", "give the name of a file")])
+    if not path.parent.is_dir():
+        raise EngineError([Problem(f"{path.parent} is not a folder", f"mkdir -p {path.parent}")])
+    try:
+        replace_files({path: content}, mode=0o644, folder_mode=0o755)
+    except OSError as error:
+        raise EngineError(
+            [Problem(f"{path} cannot be written: {error.strerror}", "give another file")]
+        ) from error
+
+
+def _asked(
+    names: Sequence[str], salt: NodesBySalt, options: Mapping[str, Any]
+) -> dict[str, object]:
+    found: dict[str, object] = {}
+    told = salt.clock()
+    for slice_ in _slices(names):
+        for name, answer in salt.ask(slice_, "k3sfw.check", options):
+            # Of a minion that was not asked, nothing is believed.
+            if name in slice_:
+                found[name] = answer
+            if salt.clock() - told >= TELL_AFTER:
+                told = salt.clock()
+                salt.tell(f"{len(found)} of {len(names)} nodes answered")
+    return found
+
+
+def _slices(names: Sequence[str]) -> Iterable[Sequence[str]]:
+    return [names[at : at + NODES_AT_ONCE] for at in range(0, len(names), NODES_AT_ONCE)]
+
+
+def _not_accepted(name: str) -> str:
+    return f"the master has accepted no key of a minion {name}"
+
+
+def _no_answer(name: str) -> str:
+    return "its minion did not answer"
