@@ -117,8 +117,9 @@ def check(peers=8, timeout=None, save="", junit="", prometheus="", cluster="", *
         The cluster, where the master has nodes of several.
 
     Returns the causes with their sentences and fixes, promises, notices, and how much was asked:
-    the pairs, the nodes that were silent, and how old the oldest proof is. Exit codes: 0 OK, 1 WARN, 2 FAIL, 3 could not check, 4 bad tables. A silent node makes
-    it 3, unless something else is FAIL.
+    the pairs, the nodes that were silent, and how old the oldest proof is. Exit codes: 0 OK,
+    1 WARN, 2 FAIL, 3 could not check, 4 bad tables. A silent node makes it 3, unless something else
+    is FAIL.
 
     CLI Example:
 
