@@ -36,7 +36,7 @@ def guard_promises(
     Raises ``BrokenPromises`` if the plan breaks one and ``allow_broken_tests`` is not set.
     """
     verdicts = judge_promises(tables, compute_reach(tables, (role,)))
-    broken = [each for each in verdicts if each.value is PromiseValue.BROKEN]
+    broken = [_broken_alone(each) for each in verdicts if each.value is PromiseValue.BROKEN]
     if not broken:
         return plan
     new: tuple[PromiseVerdict, ...] = ()
@@ -53,6 +53,12 @@ def guard_promises(
         *map(str, _problems(before, tables)),
     )
     return replace(plan, notices=(*plan.notices, *told), broken_promises=told)
+
+
+def _broken_alone(verdict: PromiseVerdict) -> PromiseVerdict:
+    """The verdict without parts of which this node knows nothing: nodes of the other role."""
+    parts = tuple(part for part in verdict.parts if part.value is PromiseValue.BROKEN)
+    return replace(verdict, parts=parts)
 
 
 def _reach_before(tables: Tables, role: Role, wanted: Desired, in_force: Objects) -> Reach | None:
