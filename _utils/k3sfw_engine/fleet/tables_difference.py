@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -35,6 +35,8 @@ from k3sfw_engine.plan.reach_difference import ChangeKind, ReachChange, RoleReac
 
 # The source port of example packets: the first of those that are chosen by a client's kernel.
 _CLIENT_PORT = 40000
+# A range of so many addresses may be a network, whose first address no host has.
+_SMALLEST_NETWORK = 4
 _PortsOf = tuple[Protocol, PortRange | None]
 
 
@@ -270,9 +272,11 @@ class _Writer:
 
     def __init__(self, tables: ChangedTables) -> None:
         self._tables = tables
+        old, new = tables.old, tables.new
+        # A group that only the other side has is a name that the reader knows, too.
         self._names = {
-            ChangeKind.OPENED: AddressNames(tables.new),
-            ChangeKind.CLOSED: AddressNames(tables.old),
+            ChangeKind.OPENED: AddressNames(replace(new, groups={**old.groups, **new.groups})),
+            ChangeKind.CLOSED: AddressNames(replace(old, groups={**new.groups, **old.groups})),
         }
 
     def change(self, change: JoinedChange) -> dict[str, Any]:
@@ -309,7 +313,8 @@ def example_address(sources: AddressSet) -> str:
     if usual in sources:
         return str(usual)
     first, last = sources.ranges[0]
-    return str(netaddr.IPAddress(first + (last > first), usual.version))
+    is_network = last - first + 1 >= _SMALLEST_NETWORK
+    return str(netaddr.IPAddress(first + is_network, usual.version))
 
 
 def _packet(source: str, target: str, protocol: Protocol, ports: PortRange | None) -> str:

@@ -110,6 +110,9 @@ def _returned(
     intended: object,
 ) -> Returned:
     is_good = not found.changes
+    for change in (*plain[ChangeKind.OPENED.value], *plain[ChangeKind.CLOSED.value]):
+        for cause in change["causes"]:
+            cause["line"] = new.lines.get(cause["path"], "")
     if intended is not None:
         plain["intended"] = _judged(found, parse_intended(intended, new.tables))
         is_good = bool(plain["intended"]["is_exactly_this"])

@@ -11,7 +11,7 @@ from typing import Any
 
 _HEAD = "| from | to | ports | because of | example |\n|---|---|---|---|---|"
 # What begins something in Markdown or HTML, or ends a cell.
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~@&])")
+_SPECIAL = re.compile(r"([\\`*_\[\]<#|~@&])")
 
 
 def difference_as_markdown(data: Mapping[str, Any]) -> str:

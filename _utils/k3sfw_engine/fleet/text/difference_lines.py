@@ -39,7 +39,8 @@ def _section(title: str, changes: Sequence[Mapping[str, Any]], style: Style) -> 
         if change["everyone"]:
             yield f"      {style.paint(_WHOLE_INTERNET, Color.BAD)}"
         for cause in change["causes"]:
-            yield style.paragraph(cause["text"], "      ", "        ")
+            where = f" ({cause['line']})" if cause.get("line") else ""
+            yield style.paragraph(f"{cause['text']}{where}", "      ", "        ")
         if change["example"]:
             yield style.paint(f"      for example {clean(change['example'])}", Color.FAINT)
         for lost in change.get("lost", ()):
