@@ -1,6 +1,6 @@
 """Run every benchmark: ``python -m bench``."""
 
-from bench import checks, difference, pillar_nodes, reach, rules, transactions
+from bench import checks, difference, fleet, pillar_nodes, reach, rules, transactions
 
 if __name__ == "__main__":
     took = rules.main()
@@ -18,3 +18,5 @@ if __name__ == "__main__":
     reach.main()
     print()
     difference.main()
+    print()
+    fleet.main()
