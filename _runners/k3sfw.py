@@ -143,10 +143,15 @@ def _checked_cluster(peers, timeout, cluster, others):
         return _saved(saved)
     if not (str(peers) == "all" or (type(peers) is int and peers >= 0)):
         raise EngineError([Problem(f"peers={peers!r} is not a number of peers", "peers=8, or all")])
-    if not (timeout is None or (type(timeout) is int and timeout > 0)):
-        raise EngineError([Problem(f"timeout={timeout!r} is not seconds", "timeout=30")])
+    nodes = _nodes_by_salt(_seconds(timeout))
     found = _cluster_tables("new", "base", "", cluster)
-    return _check.ask_cluster(found, _nodes_by_salt(timeout), __version__, peers)
+    return _check.ask_cluster(found, nodes, __version__, peers)
+
+
+def _seconds(timeout):
+    if timeout is None or (type(timeout) is int and timeout > 0):
+        return timeout
+    raise EngineError([Problem(f"timeout={timeout!r} is not seconds", "timeout=30")])
 
 
 def _nodes_by_salt(timeout):
@@ -167,9 +172,12 @@ def _tell(message):
         job.fire_event({"message": message, "outputter": "k3sfw"}, "progress")
 
 
-def test(new="base", minion="", cluster=""):
+def test(new="base", junit="", minion="", cluster=""):
     """
     Judge the promises, ``k3s:tests`` in pillar, by the tables, before anything is touched.
+
+    junit
+        A file for the results as JUnit's XML, for a CI.
 
     new, minion, cluster
         As for :py:func:`tables`.
@@ -183,9 +191,13 @@ def test(new="base", minion="", cluster=""):
     .. code-block:: bash
 
         salt-run k3sfw.test
-        salt-run k3sfw.test new=/srv/candidate/pillar
+        salt-run k3sfw.test new=/srv/candidate/pillar junit=/var/tmp/promises.xml
     """
-    return _answer(lambda: _test.test(_cluster_tables("new", new, minion, cluster)))
+    return _answer(
+        lambda: _test.test(
+            _cluster_tables("new", new, minion, cluster), str(junit or ""), int(time.time())
+        )
+    )
 
 
 def diff(old="live", new="base", minion="", cluster="", intended=None, form="text", timeout=60):
@@ -234,7 +246,7 @@ def _differing(old, new, minion, cluster, intended, timeout):
     origin = _parse_source("old", old)
     tables = _cluster_tables("new", new, minion, cluster)
     if origin.is_asked_of_nodes:
-        ask = _functools.partial(_ask, timeout=int(timeout))
+        ask = _functools.partial(_ask, timeout=_seconds(timeout))
         return _diff.diff_of_nodes(origin.origin, tables, ask, intended)
     return _diff.diff(_cluster_tables("old", old, minion, cluster), tables, intended)
 

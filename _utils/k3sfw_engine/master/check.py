@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from k3sfw_engine.cluster_pillar.cluster_tables import ClusterTables
-from k3sfw_engine.errors import EngineError, Problem
+from k3sfw_engine.cluster_pillar.named_files import write_file
+from k3sfw_engine.errors import EngineError
 from k3sfw_engine.fleet.answers import CheckedCluster, CheckedNode, ListedMember
 from k3sfw_engine.fleet.forms.junit import junit
 from k3sfw_engine.fleet.forms.prometheus import write_cluster_metrics
 from k3sfw_engine.fleet.overview import overview
 from k3sfw_engine.fleet.read_answers import UnusableAnswers, read_node, unusable
 from k3sfw_engine.fleet.returned import Returned
-from k3sfw_engine.host.atomic_files import replace_files
 from k3sfw_engine.master.defaults import NODES_AT_ONCE, TELL_AFTER
 
 
@@ -133,20 +133,6 @@ def write_forms(cluster: CheckedCluster, forms: WrittenForms) -> list[str]:
     for path, content in made.items():
         write_file(path, content)
     return [str(path) for path in made]
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file that the operator named, as a whole. Raises ``EngineError`` if it cannot be."""
-    if path.is_dir():
-        raise EngineError([Problem(f"{path} is a folder", "give the name of a file")])
-    if not path.parent.is_dir():
-        raise EngineError([Problem(f"{path.parent} is not a folder", f"mkdir -p {path.parent}")])
-    try:
-        replace_files({path: content}, mode=0o644, folder_mode=0o755)
-    except OSError as error:
-        raise EngineError(
-            [Problem(f"{path} cannot be written: {error.strerror}", "give another file")]
-        ) from error
 
 
 def _asked(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import salt.config
+from junitparser import Failure, JUnitXml
 from salt.loader import LazyLoader
 
 from tests.cluster import other_salt
@@ -43,6 +44,18 @@ def test_promises_that_are_kept_exit_with_0_and_broken_ones_with_2(master, folde
     assert broken.code == 2
     (first, *_rest) = broken.data["promises"]["tests"]
     assert (first["name"], first["value"]) == ("etcd_is_for_servers", "broken")
+
+
+def test_promises_are_test_results_for_a_ci(master, folders, tmp_path):
+    file = tmp_path / "promises.xml"
+    ran = master.run("k3sfw.test", f"new={folders['broken']}", f"junit={file}")
+    assert ran.code == 2
+    (suite,) = JUnitXml.fromstring(file.read_bytes())
+    results = {case.name: [type(each) for each in case.result] for case in suite}
+    assert results["etcd_is_for_servers"] == [Failure]
+    assert results["kubelet_is_for_nodes"] == []
+    ran = master.run("k3sfw.test", f"junit={tmp_path}")
+    assert (ran.code, len(ran.data["problems"])) == (1, 1)
 
 
 def test_a_broken_promise_that_is_a_warning_is_told_and_exits_with_0(master, folders):

@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from xml.etree import ElementTree
 
 from k3sfw_engine.checks.verdicts import Severity, Status
@@ -59,16 +60,31 @@ def junit(cluster: CheckedCluster) -> bytes:
         **_rows(cluster),
         **{_SUITES[part]: list(_own(cluster, part)) for part in _SUITES},
     }
-    root = ElementTree.Element("testsuites", {"name": _legal(f"k3sfw {cluster.cluster}")})
-    stamp = datetime.datetime.fromtimestamp(cluster.at, datetime.timezone.utc)
+    took = max((each.took for each in cluster.answers.values()), default=0)
+    return _document(f"k3sfw {cluster.cluster}", suites, cluster.at, took)
+
+
+def junit_of_promises(name: str, promises: Mapping[str, Any], at: int) -> bytes:
+    """Write what the tables make of the promises, as ``promise_report`` has it."""
+    cases = []
+    for each in promises["tests"]:
+        result = {"kept": _PASSED, "broken": _FAILURE}.get(each["value"], _SKIPPED)
+        result = _SKIPPED if result == _FAILURE and not each["fails"] else result
+        cases.append(_Case(each["name"], result, each["value"], "\n".join(each["problems"])))
+    return _document(f"k3sfw {name}", {"Promises": cases}, at)
+
+
+def _document(name: str, suites: Mapping[str, list[_Case]], at: int, took: float = 0.0) -> bytes:
+    root = ElementTree.Element("testsuites", {"name": _legal(name)})
+    stamp = datetime.datetime.fromtimestamp(at, datetime.timezone.utc)
     counts = [
-        _suite(root, name, cases, f"{stamp:%Y-%m-%dT%H:%M:%S}")
-        for name, cases in suites.items()
+        _suite(root, title, cases, f"{stamp:%Y-%m-%dT%H:%M:%S}")
+        for title, cases in suites.items()
         if cases
     ]
     for result in ("tests", "failures", "errors", "skipped"):
         root.set(result, str(sum(each[result] for each in counts)))
-    root.set("time", f"{max((each.took for each in cluster.answers.values()), default=0):.3f}")
+    root.set("time", f"{took:.3f}")
     ElementTree.indent(root)
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
 

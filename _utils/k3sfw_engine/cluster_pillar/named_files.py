@@ -1,0 +1,22 @@
+"""Files that an operator names on the command line: written as a whole, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from k3sfw_engine.errors import EngineError, Problem
+from k3sfw_engine.host.atomic_files import replace_files
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file that the operator named, as a whole. Raises ``EngineError`` if it cannot be."""
+    if path.is_dir():
+        raise EngineError([Problem(f"{path} is a folder", "give the name of a file")])
+    if not path.parent.is_dir():
+        raise EngineError([Problem(f"{path.parent} is not a folder", f"mkdir -p {path.parent}")])
+    try:
+        replace_files({path: content}, mode=0o644, folder_mode=0o755)
+    except OSError as error:
+        raise EngineError(
+            [Problem(f"{path} cannot be written: {error.strerror}", "give another file")]
+        ) from error
