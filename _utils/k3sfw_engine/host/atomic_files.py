@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,3 +51,24 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     with open(descriptor, "wb") as file:
         os.fchmod(descriptor, mode)
         file.write(content)
+
+
+def replace_file_of_operator(path: Path, content: bytes, *, mode: int) -> None:
+    """Give a file that an operator named this content, whole or not at all.
+
+    The folder may be one that others write to, such as /tmp: the content waits under a name that
+    they cannot guess, so that they cannot lay a link there.
+
+    Raises ``OSError``; then the file is as it was.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
+    try:
+        with open(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(content)
+        sync(name)
+        os.replace(name, path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
+    sync(str(path.parent))
