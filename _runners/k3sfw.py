@@ -29,6 +29,7 @@ try:
         check as _check,
         diff as _diff,
         reach as _reach,
+        report as _report,
         tables as _tables,
         test as _test,
         who as _who,
@@ -40,6 +41,7 @@ except Exception as error:  # Any exception is possible if files are missing or 
     _FAILURE = error
 
 import salt.client
+import salt.fileclient
 import salt.pillar
 from salt.cache import Cache
 from salt.exceptions import SaltClientError, SaltException
@@ -315,6 +317,62 @@ def reach(new="base", minion="", cluster="", **kwargs):
             _cluster_tables("new", new, minion, cluster), _only("reach", kwargs, "from")
         )
     )
+
+
+def report(html="", previous="", peers=8, timeout=None, cluster="", **kwargs):
+    """
+    Write the cluster as one HTML page that needs nothing else: its problems with their fixes, the
+    promises, who may reach what, and what each node got from each other node.
+
+    html
+        The file to write, as a whole or not at all.
+
+    from
+        A file of saved answers (``save`` of ``k3sfw.check``, or the page's own download): no node
+        is asked.
+
+    previous
+        A file of older answers: the page tells what is new since then, fixed, or still there.
+
+    peers, timeout, cluster
+        As for :py:func:`check`, which is run if no answers are given.
+
+    Returns the path, the size and the first sentence of the page. Exit codes: 0 written, whatever
+    it says; 1 could not be written, or the answers could not be read; 4 bad tables.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k3sfw.report html=/root/cluster.html
+        salt-run k3sfw.report html=/root/cluster.html from=today.json previous=yesterday.json
+    """
+    return _answer(
+        lambda: _report.report(
+            html,
+            lambda: _checked_cluster(peers, timeout, str(cluster), {}),
+            _page_file,
+            saved=_only("report", kwargs, "from"),
+            previous=previous,
+        )
+    )
+
+
+def _page_file(name):
+    """
+    The text of a file of the page: from beside the engine where pip installed it, else from the
+    master's file server, as Salt syncs Python files alone.
+    """
+    beside = Path(_report.__file__).parents[1] / "fleet/page" / name
+    if beside.is_file():
+        return beside.read_text(encoding="utf-8")
+    source = f"salt://_utils/k3sfw_engine/fleet/page/{name}"
+    with salt.fileclient.get_file_client(__opts__) as client:
+        cached = client.cache_file(source, __opts__.get("saltenv") or "base")
+    if not cached:
+        fix = "salt-run fileserver.clear_file_list_cache, or install k3sfw with pip"
+        raise EngineError([Problem(f"the file server of this master has no {source}", fix)])
+    return Path(cached).read_text(encoding="utf-8")
 
 
 def tables(new="base", minion="", cluster=""):

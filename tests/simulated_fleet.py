@@ -57,7 +57,8 @@ TABLES = {
                 "description": text,
             }
             for protocol, port, source, to, text in ROWS
-        }
+        },
+        "manager": {},
     },
 }
 OVERLAY = "8472"

@@ -7,6 +7,7 @@ causes        a cause: what is wrong, at which nodes, and what it explains
 blame         who is at fault by one problem of one node
 reachable_pairs
               between which nodes anything passes, and who is cut off
+since         what changed since older answers: causes that are new, fixed, or still there
 coverage      pairs asked, nodes silent, the oldest proof
 messages      every sentence about a cause
 promise_report      what tables make of the promises
@@ -20,6 +21,7 @@ returned      what a function of the master returns: data for a view, and salt-r
 defaults      how much of an answer is sent, believed and shown
 overview      the whole cluster in one answer: verdict, causes, promises, coverage
 forms         the forms of an answer that other programs read
+page          the page of a cluster, as one HTML file
 text          the text of any answer, for a terminal of 80 columns
 
 Pure: it asks no minion and writes no file; ``master`` does. Whatever a minion sent is data here.

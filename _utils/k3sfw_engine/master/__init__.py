@@ -1,6 +1,7 @@
 """The verbs of the master, one file each; ``_runners/k3sfw.py`` gives them what only Salt can do.
 
 check      ask all nodes what their checks find, and judge the whole cluster
+report     the page of a cluster, as one HTML file
 diff       what two sources of tables let in differently
 defaults   how the master asks nodes
 test       whether the tables keep the promises

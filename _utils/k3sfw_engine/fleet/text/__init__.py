@@ -8,5 +8,6 @@ promise_lines     which promises are kept, broken, or neither
 difference_lines  what two tables let in differently
 opening_lines     who reaches a port, and what a source reaches
 role_table    role by role, who gets in at which ports
+report_written   where the page of a cluster was written
 failure       why a function of the master could not do its work
 """

@@ -12,6 +12,7 @@ from k3sfw_engine.fleet.text.failure import show_failure
 from k3sfw_engine.fleet.text.node_reports import is_report, show_reports
 from k3sfw_engine.fleet.text.opening_lines import show_reach, show_who
 from k3sfw_engine.fleet.text.promise_lines import show_test
+from k3sfw_engine.fleet.text.report_written import show_report
 from k3sfw_engine.fleet.text.role_table import show_tables
 from k3sfw_engine.fleet.text.style import Color, Style, clean
 
@@ -21,6 +22,7 @@ VIEWS: Mapping[str, Callable[[Mapping[str, Any], Style], str]] = {
     "error": show_failure,
     "diff": show_diff,
     "reach": show_reach,
+    "report": show_report,
     "tables": show_tables,
     "test": show_test,
     "who": show_who,
