@@ -73,7 +73,8 @@ class Fault:
         it is silent. ``no_egress``: the node reaches no peer. ``no_listener``: nothing listens.
         ``no_entry``: its overlay has no entry for ``peer``. ``exposed``: it lets the port in.
         ``silent``: it does not answer the master. ``other_tables``: its pillar says something else.
-        ``setting``: a sysctl of it is wrong.
+        ``setting``: a sysctl of it is wrong. ``behind``: it is in another network than the nodes
+        that are not.
     """
 
     kind: str
@@ -200,7 +201,7 @@ def _questions(world, own, peer):
 def _verdict(world, own, peer, port, is_open):
     if world.has("no_egress", own):
         return Status.NO_ANSWER, peer, "nothing came back; it answers on no port", ""
-    if world.has("down", peer):
+    if world.has("down", peer) or world.has("behind", peer) != world.has("behind", own):
         evidence = "it does not answer ARP on the link: it is down or off the network"
         return Status.HOST_DOWN, peer, evidence, f"start {peer} and its network"
     if not is_open:
@@ -239,7 +240,7 @@ def _own_rows(world, own):
 def _routes(world, own, asked):
     for peer in asked:
         status, evidence, fix = Status.OK, "an echo came back", ""
-        if world.has("down", peer):
+        if world.has("down", peer) or world.has("behind", peer) != world.has("behind", own):
             status, evidence = Status.HOST_DOWN, "it does not answer ARP on the link"
         elif world.has("no_egress", own):
             status, evidence = Status.NO_ANSWER, "no echo came back"

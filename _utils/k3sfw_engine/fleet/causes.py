@@ -13,6 +13,7 @@ class CauseKind(str, Enum):
     """What kind of thing is at fault."""
 
     ISOLATED = "isolated"  # nothing passes between the node and the others
+    SPLIT = "split"  # nothing passes between two halves of the cluster
     EGRESS = "egress"  # the node reaches no peer, and peers reach it
     NODE = "node"  # something on the nodes themselves
     TARGET = "target"  # the node does not answer, and nothing says why
@@ -26,7 +27,7 @@ class Cause:
     """One cause, and what it explains.
 
     nodes
-        Where it is; for a pair both, sorted.
+        Where it is; for a pair both, sorted, and for a split the smaller half.
     rows
         ``tcp/6443``, or the descriptions of what is not about a port.
     sources, targets

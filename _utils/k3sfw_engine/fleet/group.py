@@ -21,6 +21,7 @@ from k3sfw_engine.fleet.causes import Cause, CauseKind
 from k3sfw_engine.fleet.reachable_pairs import (
     ReachablePairs,
     asking_nodes,
+    halves,
     isolated_nodes,
     nodes_without_egress,
     reachable_pairs,
@@ -44,8 +45,11 @@ def group(cluster: CheckedCluster) -> tuple[Cause, ...]:
     """Return the causes of all problems, the worst first, and among equals what explains most."""
     pairs = reachable_pairs(cluster)
     isolated = isolated_nodes(cluster, pairs)
-    muted = nodes_without_egress(pairs, isolated)
+    parts = halves(pairs, isolated)
+    muted = nodes_without_egress(pairs, isolated, parts)
     groups, left = _cut_off(tuple(blamed_problems(cluster)), isolated, muted)
+    between, left = _between_halves(left, parts)
+    groups += between
     definite = [each for each in left if each.culprit]
     known = _of_one_overlay(_definite_groups(_units(definite)))
     known, unexplained = _explained([each for each in left if not each.culprit], known)
@@ -80,6 +84,24 @@ def _cut_off(
             left.append(each)
     groups = [_CauseGroup(kind, (name,), tuple(each)) for (kind, name), each in explained.items()]
     return groups, left
+
+
+def _between_halves(
+    found: Sequence[BlamedProblem], parts: Sequence[frozenset[str]]
+) -> tuple[list[_CauseGroup], list[BlamedProblem]]:
+    """One group for each part of the cluster, but the largest, that is cut off from others."""
+    explained: dict[int, list[BlamedProblem]] = defaultdict(list)
+    left = []
+    for each in found:
+        at = [index for index, part in enumerate(parts) if part & each.pair]
+        if len(at) > 1 and each.status in UNREACHABLE:
+            explained[at[0]].append(each)
+        else:
+            left.append(each)
+    return [
+        _CauseGroup(CauseKind.SPLIT, tuple(sorted(parts[at])), tuple(each))
+        for at, each in explained.items()
+    ], left
 
 
 # -- what names its culprit -----------------------------------------------------------------------
@@ -300,6 +322,9 @@ def _cause(each: _CauseGroup) -> Cause:
     named = [found for found in each.found if found.culprit] or list(each.found)
     best = _best(named if each.kind is CauseKind.NODE else each.found, each.kind)
     with_peer = [found for found in named if found.source]
+    targets = {found.to for found in with_peer}
+    if each.kind is CauseKind.SPLIT:
+        targets = {name for found in with_peer for name in found.pair}.difference(each.nodes)
     rejections = [found for found in with_peer if found.status is Status.BLOCKED]
     return Cause(
         kind=each.kind,
@@ -308,7 +333,7 @@ def _cause(each: _CauseGroup) -> Cause:
         nodes=each.nodes,
         rows=tuple(sorted({found.row for found in named})),
         sources=tuple(sorted({found.source for found in with_peer})),
-        targets=tuple(sorted({found.to for found in with_peer})),
+        targets=tuple(sorted(targets)),
         is_rejected=any(found.reporter == found.source for found in rejections),
         evidence=best.problem.evidence,
         hint=_hint(each, best),

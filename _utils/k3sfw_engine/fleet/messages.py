@@ -11,6 +11,8 @@ from k3sfw_engine.errors import Problem
 from k3sfw_engine.fleet.answers import FREE
 from k3sfw_engine.fleet.causes import Cause, CauseKind
 
+_CUT_OFF = (CauseKind.ISOLATED, CauseKind.SPLIT, CauseKind.EGRESS)
+
 
 def sentence(cause: Cause) -> Problem:
     """The sentence about a cause, with its fix or where to look."""
@@ -28,6 +30,9 @@ def _what(cause: Cause) -> str:
                 f"nothing passes between {nodes} and its peers, and it answers the master: its link"
             )
         return f"{nodes} fails to everyone: its link, or it is down"
+    if cause.kind is CauseKind.SPLIT:
+        others = join_some(cause.targets)
+        return f"nothing passes between {nodes} and {others}: the network between them"
     if cause.kind is CauseKind.EGRESS:
         return f"{nodes} reaches no peer, and peers reach it: its egress or its link"
     if cause.kind is CauseKind.OVERLAY:
@@ -65,7 +70,7 @@ def _because(cause: Cause) -> str:
     if not cause.evidence or cause.status is Status.NO_LISTENER:
         return ""
     rejected = cause.kind is CauseKind.NODE and cause.is_rejected
-    if rejected or cause.kind in (CauseKind.ISOLATED, CauseKind.EGRESS):
+    if rejected or cause.kind in _CUT_OFF:
         return f" ({cause.evidence})"
     return f": {cause.evidence}"
 
@@ -76,7 +81,7 @@ def _from(cause: Cause) -> str:
         return ""
     if cause.status is Status.EXPOSED:
         # Those who may get in asked as well.
-        return f" from {join_some(cause.sources)}, although no row allows it"
+        return f" from {join_some(cause.sources)}"
     if many == cause.askers > 1:
         return f" from all {many} who asked"
     more = f" ({many} of {cause.askers} who asked)" if cause.askers > many else ""

@@ -71,16 +71,47 @@ def isolated_nodes(cluster: CheckedCluster, pairs: ReachablePairs) -> frozenset[
     return frozenset(found)
 
 
-def nodes_without_egress(pairs: ReachablePairs, isolated: frozenset[str]) -> frozenset[str]:
-    """The nodes that reach none of several peers, while others reach them."""
-    return frozenset(
-        name
+def halves(pairs: ReachablePairs, isolated: frozenset[str]) -> tuple[frozenset[str], ...]:
+    """The parts of a cluster between which nothing passes, though it was tried, the smallest first.
+
+    Within each something passes; a part is two nodes or more.
+    """
+    part_of: dict[str, frozenset[str]] = {}
+    for name in pairs.reached:
+        if name in part_of:
+            continue
+        found, waiting = {name}, [name]
+        while waiting:
+            at = waiting.pop()
+            new = (_at(pairs.reached, at) | _at(pairs.reached_by, at)) - found
+            found |= new
+            waiting += new
+        part_of.update(dict.fromkeys(found, frozenset(found)))
+    tried = {
+        part_of[node]
         for name, failed in pairs.failed.items()
-        if name not in isolated
-        and not _at(pairs.reached, name)
-        and len(failed - isolated) > 1
-        and _at(pairs.reached_by, name)
-    )
+        for peer in failed - isolated
+        if part_of.get(name, part_of.get(peer)) != part_of.get(peer)
+        for node in (name, peer)
+        if node in part_of
+    }
+    return tuple(sorted(tried, key=lambda part: (len(part), sorted(part))))
+
+
+def nodes_without_egress(
+    pairs: ReachablePairs, isolated: frozenset[str], parts: Iterable[frozenset[str]]
+) -> frozenset[str]:
+    """The nodes that reach none of several peers in their part, while others reach them."""
+    part_of = {name: part for part in parts for name in part}
+    found = set()
+    for name, failed in pairs.failed.items():
+        near = failed - isolated
+        if name in part_of:
+            near &= part_of[name]
+        cut = len(near) > 1 and not _at(pairs.reached, name)
+        if cut and name not in isolated and _at(pairs.reached_by, name):
+            found.add(name)
+    return frozenset(found)
 
 
 def asking_nodes(

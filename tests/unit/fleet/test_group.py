@@ -89,7 +89,18 @@ def test_what_is_missing_is_a_warning_and_comes_after_what_fails():
 def test_an_open_port_is_open_to_those_who_may_not_get_in():
     (found,) = causes(5, Fault("exposed", "s1", "2379"))
     assert (found.nodes, found.sources) == (("s1",), ("a1", "a2"))
-    assert "s1 lets tcp/2379 in from a1, a2, although no row allows it" in sentence(found).text
+    assert (
+        "s1 lets tcp/2379 in from a1, a2: reachable although no row allows it"
+        in sentence(found).text
+    )
+
+
+def test_two_halves_of_a_cluster_without_a_network_between_them_are_one_cause():
+    (found,) = causes(20, *(Fault("behind", f"a{number:02}") for number in range(1, 6)))
+    assert found.kind is CauseKind.SPLIT
+    assert found.nodes == ("a01", "a02", "a03", "a04", "a05")
+    assert "the network between them" in sentence(found).text
+    assert not set(found.nodes) & set(found.targets)
 
 
 FAULTS = [

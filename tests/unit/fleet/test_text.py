@@ -6,6 +6,7 @@ import pytest
 
 from k3sfw_engine.fleet.text.render import render
 from k3sfw_engine.fleet.text.style import Style
+from tests.simulated_fleet import Fault, simulated_fleet
 
 PLAIN, COLORED = Style(), Style(color=True)
 
@@ -47,6 +48,14 @@ def test_a_failure_of_the_master_names_every_reason():
         "- no pillar",
         "- no nodes",
     ]
+
+
+def test_what_a_node_answers_to_the_master_can_be_read_as_well():
+    cluster = simulated_fleet(5, [Fault("rejects", "s1", "6443")])
+    text = render({name: each.as_dict() for name, each in cluster.answers.items()}, PLAIN)
+    assert text.splitlines()[0].startswith("a1 ports: FAIL ")
+    assert "    Fix: salt s1 state.apply k3s.firewall" in text
+    assert "a1 zones: OK" in text
 
 
 @pytest.mark.parametrize("answer", [True, None, {}, {"a1": True}, {"view": ["x"]}, [report()]])

@@ -9,7 +9,12 @@ from k3sfw_engine.fleet.forms.markdown import difference_as_markdown
 from k3sfw_engine.fleet.text.check_lines import show_check
 from k3sfw_engine.fleet.text.difference_lines import show_diff
 from k3sfw_engine.fleet.text.failure import show_failure
-from k3sfw_engine.fleet.text.node_reports import is_report, show_reports
+from k3sfw_engine.fleet.text.node_reports import (
+    is_checked_node,
+    is_report,
+    show_checked_nodes,
+    show_reports,
+)
 from k3sfw_engine.fleet.text.opening_lines import show_reach, show_who
 from k3sfw_engine.fleet.text.promise_lines import show_test
 from k3sfw_engine.fleet.text.report_written import show_report
@@ -45,6 +50,8 @@ def render(answer: object, style: Style) -> str | None:
     progress = answer.get("event") if answer.get("suffix") == "progress" else None
     if isinstance(progress, Mapping) and isinstance(progress.get("message"), str):
         return style.paint(clean(progress["message"]), Color.FAINT)
+    if answer and all(map(is_checked_node, answer.values())):
+        return show_checked_nodes(answer, style)
     if answer and all(map(is_report, answer.values())):
         return show_reports(answer, style)
     return None
