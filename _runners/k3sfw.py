@@ -245,12 +245,12 @@ def diff(old="live", new="base", minion="", cluster="", intended=None, form="tex
 
 
 def _differing(old, new, minion, cluster, intended, timeout):
-    origin = _parse_source("old", old)
-    tables = _cluster_tables("new", new, minion, cluster)
+    origin, pillar = _parse_source("old", old), _master_pillar()
+    tables = _cluster_tables("new", new, minion, cluster, pillar)
     if origin.is_asked_of_nodes:
         ask = _functools.partial(_ask, timeout=_seconds(timeout))
         return _diff.diff_of_nodes(origin.origin, tables, ask, intended)
-    return _diff.diff(_cluster_tables("old", old, minion, cluster), tables, intended)
+    return _diff.diff(_cluster_tables("old", old, minion, cluster, pillar), tables, intended)
 
 
 def who(to, port, new="base", minion="", cluster="", **kwargs):
@@ -404,9 +404,9 @@ def tables(new="base", minion="", cluster=""):
     return _answer(lambda: _tables.tables(_cluster_tables("new", new, minion, cluster)))
 
 
-def _cluster_tables(argument, source, minion, cluster):
+def _cluster_tables(argument, source, minion, cluster, pillar=None):
     return _read_cluster_tables(
-        _master_pillar(), _parse_source(argument, source), str(minion), str(cluster)
+        pillar or _master_pillar(), _parse_source(argument, source), str(minion), str(cluster)
     )
 
 
@@ -481,7 +481,7 @@ def _returned(minions, function, arguments, timeout):
 
 def _master_pillar():
     return MasterPillar(
-        grains=_cached_grains,
+        grains=_functools.lru_cache(maxsize=None)(_cached_grains),
         compile=_compile,
         roots={env: list(roots) for env, roots in __opts__.get("pillar_roots", {}).items()},
         has_other_pillars=bool(__opts__.get("ext_pillar")),
@@ -492,19 +492,18 @@ def _cached_grains():
     """The grains of every accepted minion that is a K3s node, as pillar/k3s/nodes.sls finds it."""
     if not __opts__.get("minion_data_cache"):
         return {}
+    cache = Cache(__opts__)  # Salt takes some milliseconds to make one.
     accepted = CkMinions(__opts__).check_minions("*", "glob")["minions"]
-    cached = {name: _grains_of(name) for name in accepted}
+    cached = {name: _grains_of(name, cache) for name in accepted}
     return {name: grains for name, grains in cached.items() if grains.get("k3s_role")}
 
 
-def _grains_of(minion):
+def _grains_of(minion, cache):
     # Salt 3008 gave grains a bank of their own; before, they were stored with the minion's pillar.
     own_bank = _salt_version >= (3008,)
-    cache = Cache(__opts__)
+    entry = ("grains", minion) if own_bank else (f"minions/{minion}", "data")
     try:
-        data = (
-            cache.fetch("grains", minion) if own_bank else cache.fetch(f"minions/{minion}", "data")
-        )
+        data = cache.fetch(*entry)
         return (data if own_bank else data.get("grains")) or {}
     except SaltException:  # A broken entry costs one minion.
         return {}
@@ -518,7 +517,11 @@ def _compile(minion, grains, place):
         opts |= {"pillar_roots": {"base": list(place.roots)}, "ext_pillar": others}
     try:
         compiled = salt.pillar.Pillar(
-            opts, {**_grains_of(minion), **grains}, minion, "base", pillarenv=place.environment
+            opts,
+            {**_grains_of(minion, Cache(__opts__)), **grains},
+            minion,
+            "base",
+            pillarenv=place.environment,
         ).compile_pillar()
     except SaltException as error:
         compiled = {"_errors": [str(error) or type(error).__name__]}

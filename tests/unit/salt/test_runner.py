@@ -11,7 +11,7 @@ from junitparser import Failure, JUnitXml
 from salt.loader import LazyLoader
 
 from tests.cluster import other_salt
-from tests.paths import ROOT
+from tests.paths import PILLAR, ROOT
 from tests.selection import exhaustive
 from tests.unit.masterless import configure
 from tests.unit.salt.salt_run import RunnerMaster, claims
@@ -108,10 +108,25 @@ def test_the_text_is_shown_without_being_asked_for(master):
     assert "Traceback" not in ran.text
 
 
-def test_both_environments_of_a_master_are_told_apart(master, folders):
+def test_the_pillar_of_an_agent_can_be_chosen_and_says_the_same(master, folders):
     found = master.run("k3sfw.diff", f"old={folders['broken']}", "new=base", "minion=a1")
     assert found.code == 2
     assert [change["from"] for change in found.data["closed"]] == [["agent"]]
+    assert found.data["notes"] == []
+
+
+def test_another_environment_of_the_master_is_judged_by_its_own_top_file(tmp_path):
+    stage = tmp_path / "stage"
+    roots = {"base": [str(tmp_path / "site"), str(PILLAR)], "stage": [str(stage), str(PILLAR)]}
+    master = RunnerMaster(tmp_path, pillar_roots=roots)
+    master.hear_nodes()
+    master.folder_with("stage", BROKEN)
+    unassigned = master.run("k3sfw.test", "new=stage")
+    assert unassigned.code == 4
+    top = (PILLAR / "top.sls").read_text().replace("base:", "stage:")
+    (stage / "top.sls").write_text(top)
+    broken = master.run("k3sfw.test", "new=stage")
+    assert (broken.code, broken.data["promises"]["counts"]["broken"]) == (2, 1)
 
 
 def test_a_git_reference_is_compared_with_what_is_there_now(tmp_path):
