@@ -11,6 +11,7 @@ since         what changed since older answers: causes that are new, fixed, or s
 coverage      pairs asked, nodes silent, the oldest proof
 messages      every sentence about a cause
 promise_report      what tables make of the promises
+broken_by_change    the promises that a change breaks
 lost_connections    the live connections that a change would refuse
 asked_of_tables     ports, sources and destinations as an operator types them
 who_reaches         who reaches a port, and what a source reaches

@@ -15,6 +15,7 @@ from k3sfw_engine.cluster_pillar.nodes_in_force import (
 from k3sfw_engine.cluster_pillar.pillar_source import Origin
 from k3sfw_engine.errors import EngineError, Problem
 from k3sfw_engine.fleet.asked_of_tables import parse_intended
+from k3sfw_engine.fleet.broken_by_change import broken_by
 from k3sfw_engine.fleet.lost_connections import lost_connections
 from k3sfw_engine.fleet.promise_report import judge_tables, promises_as_plain
 from k3sfw_engine.fleet.returned import Returned
@@ -110,8 +111,12 @@ def _returned(
     intended: object,
 ) -> Returned:
     is_good = not found.changes
-    for change in (*plain[ChangeKind.OPENED.value], *plain[ChangeKind.CLOSED.value]):
-        for cause in change["causes"]:
+    verdicts = judge_tables(new.tables)
+    written = (*plain[ChangeKind.OPENED.value], *plain[ChangeKind.CLOSED.value])
+    # The changes come in the same order: what opens first.
+    for change, each in zip(found.changes, written):
+        each["breaks"] = broken_by(change, verdicts)
+        for cause in each["causes"]:
             cause["line"] = new.lines.get(cause["path"], "")
     if intended is not None:
         plain["intended"] = _judged(found, parse_intended(intended, new.tables))
@@ -123,7 +128,7 @@ def _returned(
             "new": new.source,
             "summary": new.summary,
             **plain,
-            "promises": promises_as_plain(judge_tables(new.tables), new.tables),
+            "promises": promises_as_plain(verdicts, new.tables),
             "notes": list(dict.fromkeys(notes)),
         },
         0 if is_good else DIFFERENT,

@@ -12,9 +12,9 @@ from k3sfw_engine.cluster_pillar.pillar_source import Origin
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.fleet.text.render import render
 from k3sfw_engine.fleet.text.style import Style
-from k3sfw_engine.master.diff import diff_of_nodes
+from k3sfw_engine.master.diff import diff, diff_of_nodes
 from tests.unit.master_nodes import AnsweringNodes
-from tests.unit.samples import changed, parsed
+from tests.unit.samples import changed, parsed, pillar
 
 ETCD_FOR_ALL = changed("ports:cluster:etcd:source", "Any")
 # As a server has them: the rows of both roles are in the samples.
@@ -49,6 +49,21 @@ def test_a_change_of_the_tables_is_told_as_between_two_pillars(nodes, origin):
     assert (change["from"], change["to"]) == (["agent"], ["server"])
     assert change["causes"][0]["text"] == "row etcd: source server -> any"
     assert found.data["closed"] == []
+
+
+def test_a_change_that_breaks_a_promise_says_so_on_its_own_line():
+    deny = {"from": "anyone", "except": ["server", "pods"], "to": "server", "deny": ["tcp/2380"]}
+    accept = {"from": "admins", "to": "any", "accept": ["tcp/3000"]}
+    tests = {"etcd": deny, "grafana": accept}
+    tree = changed("ports:manager:grafana:source", "any", changed("tests", tests, pillar()))
+    tree = changed("ports:cluster:etcd:source", "Any", tree)
+    old = ClusterTables(parsed(changed("tests", tests)), "base", "s1")
+    found = diff(old, ClusterTables(parsed(tree), "new", "s1"))
+    (opened,), (closed,) = found.data["opened"], found.data["closed"]
+    assert (opened["breaks"], closed["breaks"]) == (["etcd"], ["grafana"])
+    assert "!! breaks etcd" in render(found.data, Style())
+    back = diff(ClusterTables(parsed(tree), "new", "s1"), old)
+    assert {name for each in back.data["opened"] for name in each["breaks"]} == set()
 
 
 def test_a_rule_that_was_added_on_one_node_is_drift_and_closes_with_the_next_apply(nodes):

@@ -32,6 +32,7 @@ def _row(change: Mapping[str, Any]) -> str:
     causes = "; ".join(_text(cause["text"]) for cause in change["causes"])
     if change["everyone"]:
         causes += " **!! the whole internet**"
+    causes += "".join(f" **!! breaks {_text(name)}**" for name in change.get("breaks", ()))
     causes += "".join(f" **!! {_text(lost)}**" for lost in change.get("lost", ()))
     cells = [
         ", ".join(map(_text, change["from"])),

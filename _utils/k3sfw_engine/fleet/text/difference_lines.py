@@ -38,6 +38,8 @@ def _section(title: str, changes: Sequence[Mapping[str, Any]], style: Style) -> 
         yield style.paragraph(f"{ends}  {', '.join(change['ports'])}", "  ", "      ")
         if change["everyone"]:
             yield f"      {style.paint(_WHOLE_INTERNET, Color.BAD)}"
+        for name in change.get("breaks", ()):
+            yield f"      {style.paint(f'!! breaks {clean(name)}', Color.BAD)}"
         for cause in change["causes"]:
             where = f" ({cause['line']})" if cause.get("line") else ""
             yield style.paragraph(f"{cause['text']}{where}", "      ", "        ")
