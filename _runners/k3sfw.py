@@ -28,6 +28,7 @@ try:
     from k3sfw_engine.master import (
         check as _check,
         diff as _diff,
+        explain as _explain,
         reach as _reach,
         report as _report,
         tables as _tables,
@@ -373,6 +374,53 @@ def _page_file(name):
         fix = "salt-run fileserver.clear_file_list_cache, or install k3sfw with pip"
         raise EngineError([Problem(f"the file server of this master has no {source}", fix)])
     return Path(cached).read_text(encoding="utf-8")
+
+
+def explain(to, port, packet=False, minion="", cluster="", timeout=60, **kwargs):
+    """
+    Follow one packet to a node: destination NAT, policies before ours, rows, the kernel's rule, and
+    the zone in which it would arrive. The node itself tells each step.
+
+    from
+        Who sends it: a minion id, or an address.
+
+    to
+        The node that it goes to: a minion id, or an address of a node.
+
+    port
+        A port: ``2379`` or ``udp/8472``; or an IP protocol: ``vrrp``.
+
+    packet
+        ``True`` lets the source, which must be a node, send the packet as well. What it shows
+        stands beside the steps, and a contradiction between both is named.
+
+    minion, cluster
+        As for :py:func:`tables`.
+
+    timeout
+        How many seconds to wait for a node.
+
+    Returns the steps, each with what becomes of the packet, the step that decides, and the packets
+    that were sent. Exit codes: 0, 1 could not be asked, 4 bad tables.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k3sfw.explain from=a1 to=s1 port=2379
+        salt-run k3sfw.explain from=a1 to=s1 port=udp/8472 packet=True
+    """
+    return _answer(
+        lambda: _explain.explain(
+            _cluster_tables("new", "base", minion, cluster),
+            _explain.parse_question(_only("explain", kwargs, "from"), to, port, packet),
+            # A check that finds something has a return code, and is an answer.
+            lambda names, function, options: (
+                (name, answer["ret"])
+                for name, answer in _returned(names, function, options, timeout)
+            ),
+        )
+    )
 
 
 def tables(new="base", minion="", cluster=""):

@@ -118,7 +118,7 @@ def metrics_managed(name):
           k3sfw.metrics_managed: []
     """
     # The run that this is part of has just compiled the pillar.
-    return _run(name, "k3sfw.metrics", refresh=False)
+    return _run(name, "k3sfw.metrics", refresh=False)[0]
 
 
 def metrics_absent(name):
@@ -133,7 +133,7 @@ def metrics_absent(name):
         k3s_metrics_removed:
           k3sfw.metrics_absent: []
     """
-    return _run(name, "k3sfw.metrics", remove=True)
+    return _run(name, "k3sfw.metrics", remove=True)[0]
 
 
 def ports_checked(name, allow_warnings=True, peers=8):

@@ -25,3 +25,6 @@ MOST_CASES = 5400
 # are 34 rows.
 MOST_ROWS = 2000
 MOST_PARTS = 200
+
+# Steps of a packet's way that a minion may tell. There are six.
+MOST_STEPS = 20

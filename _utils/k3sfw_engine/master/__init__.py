@@ -5,6 +5,7 @@ report     the page of a cluster, as one HTML file
 diff       what two sources of tables let in differently
 defaults   how the master asks nodes
 test       whether the tables keep the promises
+explain    the way of one packet to a node, and what the packet shows
 who        which sources reach a port of a node
 reach      what a source reaches
 tables     role by role, who gets in at which ports

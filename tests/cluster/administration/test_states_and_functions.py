@@ -354,7 +354,8 @@ def test_check_ports_reports_every_row_in_its_documented_shape(answers):
     columns = "from to address protocol port description expect status by evidence hint"
     for answer in answers.values():
         report = answer["k3sfw.check_ports"]
-        assert set(report) == {"status", "summary", "problems", "counts", "checks"}
+        keys = {"status", "summary", "problems", "counts", "promises", "checks"}
+        assert set(report) == keys
         # There is no listener in the lab: that is only worth a warning.
         rows = answer["k3sfw.status"]["rows"]
         assert report["status"] == "WARN"
@@ -416,7 +417,7 @@ def test_plan_and_a_dry_apply_predict_what_a_new_row_changes(applied):
 
 def test_explain_names_the_row_and_the_rule_or_their_absence(applied):
     peer = applied.salt("s1", "k3sfw.explain", applied.host("s2").ipv4, 2379)["s1"]
-    assert set(peer) == {"verdict", "source", "rows", "accepted_by"}
+    assert set(peer) == {"verdict", "source", "rows", "accepted_by", "decision", "walk"}
     assert peer["verdict"] == "open"
     assert "node s2 (server)" in peer["source"]
     assert peer["rows"] == ["k3s:ports:cluster:etcd: Etcd Service"]

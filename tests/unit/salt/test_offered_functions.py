@@ -16,7 +16,7 @@ FUNCTIONS = {
     *("check", "check_ports", "check_routes", "check_zones", "in_force"),
     "connections",
 }
-ON_MASTER = {"check", "diff", "reach", "tables", "test", "who"}
+ON_MASTER = {"check", "diff", "explain", "reach", "report", "tables", "test", "who"}
 STATES = {
     *("managed", "prepared", "absent", "ports_checked", "routes_checked"),
     *("metrics_managed", "metrics_absent"),

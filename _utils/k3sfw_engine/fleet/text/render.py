@@ -16,6 +16,7 @@ from k3sfw_engine.fleet.text.node_reports import (
     show_reports,
 )
 from k3sfw_engine.fleet.text.opening_lines import show_reach, show_who
+from k3sfw_engine.fleet.text.packet_way import is_walk, show_explanation, show_walks
 from k3sfw_engine.fleet.text.promise_lines import show_test
 from k3sfw_engine.fleet.text.report_written import show_report
 from k3sfw_engine.fleet.text.role_table import show_tables
@@ -25,6 +26,7 @@ from k3sfw_engine.fleet.text.style import Color, Style, clean
 VIEWS: Mapping[str, Callable[[Mapping[str, Any], Style], str]] = {
     "check": show_check,
     "error": show_failure,
+    "explain": show_explanation,
     "diff": show_diff,
     "reach": show_reach,
     "report": show_report,
@@ -54,4 +56,6 @@ def render(answer: object, style: Style) -> str | None:
         return show_checked_nodes(answer, style)
     if answer and all(map(is_report, answer.values())):
         return show_reports(answer, style)
+    if answer and all(map(is_walk, answer.values())):
+        return show_walks(answer, style)
     return None
