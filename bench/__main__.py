@@ -1,6 +1,6 @@
 """Run every benchmark: ``python -m bench``."""
 
-from bench import checks, difference, fleet, pillar_nodes, reach, rules, transactions
+from bench import checks, difference, fleet, page, pillar_nodes, reach, rules, transactions
 
 if __name__ == "__main__":
     took = rules.main()
@@ -20,3 +20,5 @@ if __name__ == "__main__":
     difference.main()
     print()
     fleet.main()
+    print()
+    page.main()

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from k3sfw_engine.errors import EngineError, Problem
-from k3sfw_engine.host.atomic_files import replace_files
+from k3sfw_engine.host.atomic_files import replace_file_of_operator
+
+# Readers of a report are not always root, and no answer holds a key.
+_MODE = 0o644
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -15,8 +18,13 @@ def write_file(path: Path, content: bytes) -> None:
     if not path.parent.is_dir():
         raise EngineError([Problem(f"{path.parent} is not a folder", f"mkdir -p {path.parent}")])
     try:
-        replace_files({path: content}, mode=0o644, folder_mode=0o755)
+        replace_file_of_operator(path, content, mode=_mode_of(path))
     except OSError as error:
         raise EngineError(
             [Problem(f"{path} cannot be written: {error.strerror}", "give another file")]
         ) from error
+
+
+def _mode_of(path: Path) -> int:
+    """The mode of the file that is replaced: an operator may have made it private."""
+    return path.stat().st_mode & 0o777 if path.exists() else _MODE

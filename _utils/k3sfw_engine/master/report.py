@@ -6,15 +6,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from k3sfw_engine.cluster_pillar.named_files import write_file
 from k3sfw_engine.errors import EngineError, Problem
 from k3sfw_engine.fleet.answers import CheckedCluster
 from k3sfw_engine.fleet.page.build import BuiltPage, PageSources, UnfitPage, build_page
 from k3sfw_engine.fleet.read_answers import UnusableAnswers, read_saved
 from k3sfw_engine.fleet.returned import Returned
-from k3sfw_engine.host.atomic_files import replace_file_of_operator
 
-# Readers of a page are not always root: the port tables hold no key.
-_MODE = 0o644
 # Answers of 5,000 nodes that asked each other in full have about 500 MB.
 _LARGEST = 1_000_000_000
 _SAVE = "salt-run k3sfw.check save=answers.json"
@@ -46,7 +44,8 @@ def report(
     saved, previous
         Files with answers: of this page, and older ones to compare with.
 
-    Raises ``NoReport`` with every reason, before any node is asked.
+    Raises ``NoReport`` with every reason, before any node is asked, or ``EngineError`` if the file
+    cannot be written after all.
     """
     problems: list[Problem] = []
     target = _target(html, problems)
@@ -59,10 +58,7 @@ def report(
         raise NoReport([_other_cluster(older, cluster)])
     page = _built(cluster, older, read_source)
     content = page.html.encode()
-    try:
-        replace_file_of_operator(target, content, mode=_mode_of(target))
-    except OSError as error:
-        raise NoReport([_unwritable(target, error)]) from error
+    write_file(target, content)
     return Returned(
         {
             "view": "report",
@@ -131,15 +127,4 @@ def _other_cluster(older: CheckedCluster, cluster: CheckedCluster) -> Problem:
     return Problem(
         f"previous= is of cluster {older.cluster}, and these answers are of {cluster.cluster}",
         "name older answers of the same cluster",
-    )
-
-
-def _mode_of(target: Path) -> int:
-    """The mode of the file that is replaced: an operator may have made it private."""
-    return target.stat().st_mode & 0o777 if target.exists() else _MODE
-
-
-def _unwritable(target: Path, error: OSError) -> Problem:
-    return Problem(
-        f"{target} cannot be written: {error.strerror}", "name a file on a disk with room for it"
     )

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from k3sfw_engine.errors import EngineError
 from k3sfw_engine.master.report import NoReport, report
 from tests.page_files import FOLDER
 from tests.simulated_fleet import Fault, simulated_fleet
@@ -27,7 +28,7 @@ def saved(folder, cluster, name="answers.json"):
 
 
 def reasons(html, ask=nothing_asked, **options):
-    with pytest.raises(NoReport) as raised:
+    with pytest.raises(EngineError) as raised:
         report(html, ask, source, **options)
     assert all(problem.fix for problem in raised.value.problems)
     return [problem.text for problem in raised.value.problems]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from k3sfw_engine.checks.verdicts import Status
 from k3sfw_engine.fleet.answers import CELLS, NOT_ASKED, CheckedCluster, CheckedNode
 from k3sfw_engine.fleet.page.defaults import NODES_IN_PICTURE
-from k3sfw_engine.fleet.page.signs import EARLIER, NEVER_CODE, OWN_CODE, SILENT_CODE
+from k3sfw_engine.fleet.page.signs import EARLIER, NEVER_CODE, OWN_CODE, SILENT_CODE, UNTOLD_CODE
 
 _STATUSES = list(Status)
 # The worst of several characters of one pair has the highest rank.
@@ -92,16 +92,26 @@ def _base(cluster: CheckedCluster, own: str, shown: Sequence[str]) -> list[str]:
     answer = cluster.answers.get(own)
     if answer is None:
         return [OWN_CODE if name == own else SILENT_CODE for name in shown]
+    unproven = _without_proof(cluster, answer)
+    codes = {name: _age_code(answer.at - at) for name, at in answer.proofs.items()}
     return [
         OWN_CODE
         if name == own
-        else _age_code(answer.at - answer.proofs[name])
-        if name in answer.proofs
-        else SILENT_CODE
-        if name in cluster.silent
-        else NEVER_CODE
+        else codes.get(name) or (SILENT_CODE if name in cluster.silent else unproven)
         for name in shown
     ]
+
+
+def _without_proof(cluster: CheckedCluster, answer: CheckedNode) -> str:
+    """The state of the peers of which the node sent no time: it sends the oldest ones only."""
+    known = {*answer.proofs, *answer.asked.peers}
+    left_off = answer.proofs_left_off - len(set(answer.asked.peers) - answer.proofs.keys())
+    if left_off <= 0 or not answer.proofs:
+        return NEVER_CODE
+    if left_off < len(cluster.nodes) - 1 - len(known):
+        return UNTOLD_CODE
+    # All of them are younger than the youngest that was sent.
+    return _age_code(answer.at - max(answer.proofs.values()))
 
 
 def _age_code(age: float) -> str:

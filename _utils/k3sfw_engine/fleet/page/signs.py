@@ -32,11 +32,12 @@ CONFLICT = Sign("conflict", "≠", "conflict", is_problem=True)
 UNPROVEN = Sign("unproven", "?", "unproven, or nothing listens", is_problem=True)
 OK = Sign("ok", "·", "as it must be")
 NEVER = Sign("never", "", "never asked", says="never asked")
+UNTOLD = Sign("untold", "…", "not told", says="asked before or never, which the node did not say")
 OWN = Sign("self", "–", "the node itself", says="the node itself")
 SILENT = Sign("silent", "", "silent node", says="not known, as the node is silent")
 
 # What is not in an answer has a character that is not one of its cells.
-NEVER_CODE, OWN_CODE, SILENT_CODE = ".", "@", "/"
+NEVER_CODE, UNTOLD_CODE, OWN_CODE, SILENT_CODE = ".", "~", "@", "/"
 # The age of a proof in seconds, the youngest first.
 EARLIER: Mapping[str, tuple[float, Sign]] = {
     "+": (3600, Sign("earlier1", "∘", "asked within the hour", says="asked within the hour")),
@@ -75,13 +76,14 @@ PAIR_SIGNS: Mapping[str, Sign] = {
     **{code: sign_of_cell(cell) for code, cell in CELLS.items()},
     **{code: sign for code, (_age, sign) in EARLIER.items()},
     NEVER_CODE: NEVER,
+    UNTOLD_CODE: UNTOLD,
     OWN_CODE: OWN,
     SILENT_CODE: SILENT,
 }
 LEGEND = (
     (OK, BLOCKED, EXPOSED, CONFLICT, UNPROVEN)
     + tuple(sign for _age, sign in EARLIER.values())
-    + (NEVER, SILENT, OWN)
+    + (NEVER, UNTOLD, SILENT, OWN)
 )
 
 SEVERITIES: Mapping[Severity, Sign] = {

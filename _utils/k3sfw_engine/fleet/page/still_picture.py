@@ -38,10 +38,11 @@ _PATTERNS = {
     "earlier2": ("...", ".#.", "..."),
     "earlier3": ("...", ".#.", "..."),
     "never": ("...", "...", "..."),
+    "untold": ("...", "#..", "..."),
     "self": ("#..", ".#.", "..#"),
     "silent": ("..#", ".#.", "#.."),
 }
-_COLOR_OF = {"self": "line", "silent": "line", "never": "paper"}
+_COLOR_OF = {"self": "line", "silent": "line", "never": "paper", "untold": "line"}
 DOTS = 3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -42,6 +43,30 @@ def test_what_was_not_asked_now_shows_the_age_of_its_proof_or_that_there_is_none
     assert state(pair_states(never_asked(fleet)), WORST, first, earlier).family == "never"
     assert state(pair_states(fleet), WORST, "a07", "a08").family == "silent"
     assert state(pair_states(fleet), WORST, "a08", "a08").family == "self"
+
+
+def test_proofs_that_were_not_sent_are_not_taken_for_missing_ones():
+    fleet = simulated_fleet(30)
+    answer = fleet.answers["a10"]
+    oldest = sorted(answer.proofs, key=lambda name: (answer.proofs[name], name))[:5]
+
+    def family(to, left_off):
+        fewer = dataclasses.replace(
+            answer,
+            proofs={name: answer.proofs[name] for name in oldest},
+            proofs_left_off=left_off,
+        )
+        changed = dataclasses.replace(fleet, answers={**fleet.answers, "a10": fewer})
+        return state(pair_states(changed), WORST, "a10", to).family
+
+    asked = len(set(answer.asked.peers) - set(oldest))
+    other = next(
+        name for name in answer.proofs if name not in oldest and name not in answer.asked.peers
+    )
+    assert family(other, 0) == "never"
+    assert family(other, asked) == "never"
+    assert family(other, asked + 1) == "untold"
+    assert family(other, 29 - 5) == "earlier1"
 
 
 def test_servers_come_first():
