@@ -423,7 +423,7 @@ def explain(to, port, packet=False, minion="", cluster="", timeout=60, **kwargs)
     )
 
 
-def tables(new="base", minion="", cluster=""):
+def tables(new="base", minion="", cluster="", **kwargs):
     """
     Show role by role which sources get in at which ports, by the tables.
 
@@ -438,6 +438,9 @@ def tables(new="base", minion="", cluster=""):
     cluster
         The cluster, where the master has nodes of several.
 
+    from
+        A file of answers that :py:func:`check` saved: they tell which ports Kubernetes redirects.
+
     Returns a matrix: for each role and range of ports, what each source has there: ``open``,
     ``closed``, ``part`` of its addresses or ports, or ``redirected`` by Kubernetes. Exit codes: 0,
     1 could not be read, 4 bad tables.
@@ -449,7 +452,11 @@ def tables(new="base", minion="", cluster=""):
         salt-run k3sfw.tables
         salt-run k3sfw.tables new=ref:main~1
     """
-    return _answer(lambda: _tables.tables(_cluster_tables("new", new, minion, cluster)))
+    return _answer(
+        lambda: _tables.tables(
+            _cluster_tables("new", new, minion, cluster), _saved(_only("tables", kwargs, "from"))
+        )
+    )
 
 
 def _cluster_tables(argument, source, minion, cluster, pillar=None):

@@ -86,7 +86,7 @@ class RedirectedPort(NamedTuple):
 
     role: Role
     protocol: Protocol
-    port: int
+    ports: PortRange
 
 
 def role_matrix(tables: Tables, redirected: Collection[RedirectedPort] = ()) -> RoleMatrix:
@@ -145,7 +145,9 @@ def _access(
     key: _LineKey, sets: ByFamily, reach: Reach, redirected: Collection[RedirectedPort]
 ) -> Access:
     if any(
-        each.role is key.role and each.protocol is key.protocol and each.port in key.ports
+        each.role is key.role
+        and each.protocol is key.protocol
+        and common(each.ports, key.ports) is not None
         for each in redirected
         if key.ports
     ):

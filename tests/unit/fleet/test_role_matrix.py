@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 
+from k3sfw_engine.checks.verdicts import Status
+from k3sfw_engine.fleet.answers import NodeProblem
+from k3sfw_engine.fleet.redirected_ports import redirected_ports
 from k3sfw_engine.fleet.role_matrix import ANYONE_ELSE, Access, RedirectedPort, role_matrix
 from k3sfw_engine.fleet.text.render import render
 from k3sfw_engine.fleet.text.style import Style
 from k3sfw_engine.model.addresses import FAMILIES
 from k3sfw_engine.model.names_of_addresses import AddressNames
 from k3sfw_engine.model.row_sources import networks_of_source
-from k3sfw_engine.model.rows import Protocol, Role, Tables
+from k3sfw_engine.model.rows import PortRange, Protocol, Role, Tables
+from tests.simulated_fleet import simulated_fleet
 from tests.unit.samples import changed, parsed, pillars
 
 
@@ -56,7 +62,7 @@ def test_a_part_of_the_addresses_and_a_part_of_the_ports_are_a_part():
 
 
 def test_a_redirected_port_is_neither_open_nor_closed():
-    matrix = role_matrix(parsed(), [RedirectedPort(Role.AGENT, Protocol.TCP, 443)])
+    matrix = role_matrix(parsed(), [RedirectedPort(Role.AGENT, Protocol.TCP, PortRange(443, 443))])
     by_line = {(line.role, str(line.ports)): set(line.access) for line in matrix.lines}
     assert by_line[Role.AGENT, "443"] == {Access.REDIRECTED}
     assert Access.REDIRECTED not in by_line[Role.SERVER, "443"]
@@ -109,3 +115,27 @@ def test_the_text_fits_into_80_columns_with_many_groups():
     text = render({**data, "matrix": role_matrix(parsed(tree)).as_plain()}, Style())
     assert max(map(len, text.splitlines())) <= 80
     assert all(f"group-{number}" in text for number in range(12))
+
+
+def test_ports_that_nodes_report_as_redirected_are_read_from_their_answers():
+    cluster = simulated_fleet(5)
+    conflict = NodeProblem(
+        source="clients",
+        to="a1",
+        description="HTTPS",
+        status=Status.CONFLICT,
+        evidence="",
+        protocol="tcp",
+        port="443",
+    )
+    others = [
+        replace(conflict, status=Status.EXPOSED, port="80"),
+        replace(conflict, protocol="", port=""),
+        replace(conflict, port="text"),
+        replace(conflict, protocol="carrier pigeon"),
+    ]
+    answer = cluster.answers["a1"]
+    zones = replace(answer.parts["zones"], problems=(conflict, *others))
+    answers = {**cluster.answers, "a1": replace(answer, parts={**answer.parts, "zones": zones})}
+    found = redirected_ports(replace(cluster, answers=answers))
+    assert found == (RedirectedPort(Role.AGENT, Protocol.TCP, PortRange(443, 443)),)
