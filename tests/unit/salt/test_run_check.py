@@ -57,6 +57,19 @@ def test_every_form_is_written_as_a_whole_and_says_the_same(master):
     assert not list(master.folder.glob("*.new"))
 
 
+def test_progress_is_shown_to_an_operator_and_not_to_a_program(tmp_path):
+    master = RunnerMaster(tmp_path)
+    (runner,) = tmp_path.rglob("extmods/runners/k3sfw.py")
+    begin = "    saved = _only("
+    assert begin in runner.read_text()
+    told = runner.read_text().replace(begin, f'    _tell("1 of 5 nodes answered")\n{begin}')
+    runner.write_text(told)
+    (tmp_path / "ok").write_text(json.dumps(SAVED["ok"].as_dict()))
+    words = ("k3sfw.check", f"from={tmp_path / 'ok'}")
+    assert master.run(*words, form="").text.splitlines()[0] == "1 of 5 nodes answered"
+    assert master.run(*words).data["status"] == "OK"
+
+
 @pytest.mark.parametrize(
     "words",
     [

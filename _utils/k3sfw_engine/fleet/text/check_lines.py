@@ -77,6 +77,8 @@ def _promises(promises: Sequence[Mapping[str, Any]], style: Style) -> Iterator[s
     for each in promises:
         value = str(each["value"])
         packets = f" ({each['packets']:,} packets)" if each["packets"] else ""
+        if value == "kept" and not packets:
+            packets = " (by the tables, not asked)"
         text = style.paragraph(f"  {value} {each['name']}{packets}", "", "    ")
         yield text.replace(value, style.paint(value, _VALUES[value]), 1)
         for part in each["parts"]:

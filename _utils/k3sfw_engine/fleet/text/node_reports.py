@@ -29,7 +29,10 @@ def show_checked_nodes(answers: Mapping[str, Any], style: Style) -> str:
         {
             f"{name} {part}": {
                 **answer[part],
-                "problems": [*map(_sentence, answer[part]["problems"]), *answer[part]["notices"]],
+                # Of several addresses of a peer the same is said once.
+                "problems": dict.fromkeys(
+                    [*map(_sentence, answer[part]["problems"]), *answer[part]["notices"]]
+                ),
             }
             for name, answer in answers.items()
             for part in PARTS
