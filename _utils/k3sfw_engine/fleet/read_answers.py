@@ -75,6 +75,7 @@ def read_saved(text: str) -> CheckedCluster:
         raise UnusableAnswers([f"not JSON: {str(error)[:200]}"]) from error
     reader = _Reader()
     frame = reader.mapping(raw, "the file")
+    reader.finish()
     if frame.get("format") != FORMAT:
         raise UnusableAnswers(
             [f"format: {_shown(frame.get('format'))} is not {FORMAT}, which this version reads"]
@@ -126,6 +127,7 @@ def _member(reader: _Reader, raw: object, name: str) -> ListedMember:
 
 def _node(reader: _Reader, raw: object, node: str, known: frozenset[str]) -> CheckedNode:
     answer = reader.mapping(raw, "the answer")
+    reader.finish()
     if answer.get("format") != FORMAT:
         raise UnusableAnswers(
             [f"format: {_shown(answer.get('format'))} is not {FORMAT}, which this version reads"]

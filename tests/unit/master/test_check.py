@@ -1,0 +1,140 @@
+"""How the master asks a cluster: which minions, how many at once, and what it believes of them."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import netaddr
+import pytest
+
+from k3sfw_engine.cluster_pillar.cluster_tables import ClusterTables
+from k3sfw_engine.errors import EngineError
+from k3sfw_engine.fleet.overview import overview
+from k3sfw_engine.master.check import NodesBySalt, WrittenForms, ask_cluster, check
+from k3sfw_engine.master.defaults import NODES_AT_ONCE, TELL_AFTER
+from k3sfw_engine.model.rows import FlannelBackend, Node, Role, Tables
+from tests.simulated_fleet import simulated_fleet
+
+
+class Minions:
+    """Minions that answer like those of a simulated cluster, but for what a test changes."""
+
+    def __init__(self, nodes=5, changed=None, accepted=None, seconds=0.0):
+        self.cluster = simulated_fleet(nodes)
+        answers = {name: each.as_dict() for name, each in self.cluster.answers.items()}
+        self.answers = {**answers, **(changed or {})}
+        self.accepted = set(self.cluster.nodes) if accepted is None else accepted
+        self.asked, self.told = [], []
+        self._times = count(1_780_000_000, seconds)
+
+    @property
+    def salt(self):
+        return NodesBySalt(
+            accepted=lambda: self.accepted,
+            ask=self._ask,
+            tell=self.told.append,
+            clock=lambda: next(self._times),
+        )
+
+    def _ask(self, names, function, options):
+        self.asked.append((tuple(names), function, dict(options)))
+        # All that the event bus brings, whichever minions were asked.
+        yield from ((name, each) for name, each in self.answers.items() if each is not None)
+
+    def check(self, **options):
+        nodes = tuple(
+            Node(name, Role(each.role), tuple(map(netaddr.IPAddress, each.addresses)))
+            for name, each in self.cluster.nodes.items()
+        )
+        tables = Tables("production", FlannelBackend.VXLAN, (), {}, (), (), nodes)
+        found = ClusterTables(tables, "base", "s1", tree={"cluster": "production"})
+        return ask_cluster(found, self.salt, "1.0", **options)
+
+
+def test_the_nodes_of_the_tables_are_asked_by_their_ids_with_one_function():
+    minions = Minions()
+    found = minions.check(peers="all")
+    assert minions.asked == [(("a1", "a2", "s1", "s2", "s3"), "k3sfw.check", {"peers": "all"})]
+    assert set(found.answers) == set(minions.cluster.nodes)
+    assert found.silent == {}
+    assert found.tables == {"cluster": "production"}
+
+
+def test_many_nodes_are_asked_some_at_once_and_the_operator_is_told_how_far_it_is():
+    minions = Minions(250, seconds=TELL_AFTER)
+    assert len(minions.check().answers) == 250
+    assert [len(names) for names, _function, _options in minions.asked] == [
+        NODES_AT_ONCE,
+        NODES_AT_ONCE,
+        50,
+    ]
+    assert "250 of 250 nodes answered" in minions.told
+
+
+def test_a_short_run_tells_nothing_on_its_way():
+    minions = Minions()
+    minions.check()
+    assert minions.told == []
+
+
+def test_a_minion_that_was_not_asked_is_not_heard():
+    minions = Minions(changed={"stranger": simulated_fleet(5).answers["a1"].as_dict()})
+    found = minions.check()
+    assert "stranger" not in found.answers and "stranger" not in found.silent
+
+
+def test_a_node_whose_key_is_not_accepted_is_not_asked_and_silent_with_the_reason():
+    minions = Minions(accepted={"a1", "a2", "s1", "s2", "not_a_node"})
+    found = minions.check()
+    assert minions.asked[0][0] == ("a1", "a2", "s1", "s2")
+    assert found.silent == {"s3": "the master has accepted no key of a minion s3"}
+
+
+REFUSED = {
+    "status": "UNKNOWN",
+    "summary": "the tables were refused",
+    "problems": ["pillar k3s:nodes: is not a map"],
+    "counts": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (None, "its minion did not answer"),
+        ("'k3sfw.check' is not available.", "it answered \"'k3sfw.check' is not available.\""),
+        ("", "it answered ''"),
+        ("x" * 10**6, "it answered '" + "x" * 200),
+        (REFUSED, "the tables were refused: pillar k3s:nodes: is not a map"),
+        ({"status": "OK"}, "its answer cannot be used (format: None is not 1"),
+        (False, "its answer cannot be used (the answer: False is not a map"),
+        ([1, 2], "its answer cannot be used (the answer: a list is not a map"),
+        ({"format": 1}, "its answer cannot be used (at: None is not a number from 0; ports: None"),
+    ],
+)
+def test_a_node_without_a_usable_answer_is_silent_and_the_others_stand(answer, reason):
+    found = Minions(changed={"a1": answer}).check()
+    assert set(found.silent) == {"a1"}
+    assert found.silent["a1"].startswith(reason)
+    assert len(found.silent["a1"]) < 3000
+    assert set(found.answers) == {"a2", "s1", "s2", "s3"}
+    assert overview(found).retcode == 3
+
+
+def test_a_minion_that_claims_the_worst_of_a_node_it_did_not_ask_accuses_itself_alone():
+    lie = simulated_fleet(5).answers["a1"].as_dict()
+    row = dict.fromkeys(
+        ("from", "to", "address", "protocol", "port", "description", "expect", "by", "evidence"),
+        "",
+    )
+    lie["ports"]["problems"] = [
+        {**row, "from": "s2", "to": "s3", "by": "s3", "status": "blocked", "hint": "salt s3 x.y"}
+    ]
+    (cause,) = overview(Minions(changed={"a1": lie}).check()).causes
+    assert cause.nodes == ("a1",)
+
+
+def test_a_folder_in_place_of_a_file_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(EngineError) as raised:
+        check(simulated_fleet(5), WrittenForms(save=str(tmp_path)))
+    assert "Fix: " in raised.value.sentences[0]
