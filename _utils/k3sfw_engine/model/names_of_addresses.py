@@ -15,6 +15,8 @@ from k3sfw_engine.model.rows import Node, Role, Source, SourceKind, Tables
 
 ANYONE = "anyone"
 EVERY_NODE = "every node"
+# Of more names in one sentence, the number says as much.
+_MOST_EXCEPTIONS = 8
 ByFamily = Mapping[int, AddressSet]
 
 
@@ -88,7 +90,9 @@ class AddressNames:
 
     def _all_but(self, sources: ByFamily, name: str) -> str:
         rest = self.name({family: each.complement for family, each in sources.items()}, sources)
-        return f"{name} except {', '.join(rest)}" if rest else name
+        left = len(rest) - _MOST_EXCEPTIONS
+        listed = ", ".join(rest[:_MOST_EXCEPTIONS]) + (f" and {left} more" if left > 0 else "")
+        return f"{name} except {listed}" if rest else name
 
     def _fitting(self, sources: ByFamily, suffix: str = "") -> Iterator[str]:
         """First the names of which every family is there, then those of single families."""

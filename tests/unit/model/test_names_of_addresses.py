@@ -42,6 +42,12 @@ def test_all_nodes_have_one_name_and_all_others_are_anyone_but_these():
     assert NAMES.name(rest) == (f"{ANYONE} except {EVERY_NODE}",)
 
 
+def test_everyone_but_many_names_few_of_them():
+    single = addresses(*(f"203.0.113.{number}" for number in range(0, 200, 2)))
+    (name,) = NAMES.name({4: single.complement}, (4,))
+    assert name.startswith(f"{ANYONE} except 203.0.113.0, ") and name.endswith(" and 92 more")
+
+
 def test_a_minion_that_calls_itself_anyone_is_shown_as_a_node():
     nodes = {
         "s1": {"role": "server", "addresses": ["192.0.2.11"]},
