@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from k3sfw_engine.fleet.answers import NodePromise
 from k3sfw_engine.fleet.page.build import PageSources, build_page
 from tests.paths import ROOT
 from tests.simulated_fleet import Fault, simulated_fleet
@@ -51,3 +52,52 @@ def never_asked(cluster):
         for name, answer in cluster.answers.items()
     }
     return dataclasses.replace(cluster, answers=answers)
+
+
+TESTS = {
+    "etcd_is_for_servers": {
+        "from": "anyone",
+        "except": ["server", "pods", "services"],
+        "to": "server",
+        "deny": ["tcp/2379-2380"],
+        "why": "A token from etcd is the whole cluster",
+    },
+    "kubelet_is_for_nodes": {
+        "from": "anyone",
+        "except": ["any", "pods", "services"],
+        "to": "any",
+        "deny": ["tcp/10250"],
+    },
+    "web_is_public": {"from": "anyone", "to": "any", "accept": ["tcp/80", "tcp/443"]},
+}
+
+
+def fleet_with_everything():
+    """A cluster of which the page has every part: promises of each value, groups, notices."""
+    fleet = simulated_fleet(5, SMALL_FAULTS)
+    groups = {**fleet.tables["groups"], "admins": ["192.0.2.0/24", "198.51.100.0/28"]}
+    promises = {
+        "etcd_is_for_servers": NodePromise("broken", 2, ("a1 reaches tcp/2379 of s1: connected",)),
+        "kubelet_is_for_nodes": NodePromise("kept", packets=4),
+        "web_is_public": NodePromise("not enforceable", 0, ("tcp/80 of a1 is redirected",)),
+    }
+    answers = {
+        name: dataclasses.replace(
+            answer,
+            promises=promises,
+            tables="feedfeed" if name == "s3" else answer.tables,
+            parts={
+                kind: dataclasses.replace(part, notices=("a file could not be read",))
+                for kind, part in answer.parts.items()
+            },
+        )
+        for name, answer in fleet.answers.items()
+    }
+    tables = {**fleet.tables, "tests": TESTS, "groups": groups}
+    return dataclasses.replace(fleet, tables=tables, answers=answers)
+
+
+def fleet_of_yesterday():
+    """The same cluster a day before, with a fault that was fixed."""
+    fleet = simulated_fleet(5, [Fault("setting", "a1"), Fault("rejects", "s2", "6443")])
+    return dataclasses.replace(fleet, at=fleet.at - 86400)

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.headless_chromium import WIDTHS, axe_violations, opened
+from tests.page_files import fleet_of_yesterday, fleet_with_everything
 from tests.selection import exhaustive
 
 NODES = (5, 300)
@@ -42,6 +43,19 @@ def test_axe_finds_nothing(browser, file_of, width, nodes, scheme):
         found.page.keyboard.press("Enter")
         found.page.locator("#as-table").click()
         assert axe_violations(found) == []
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_axe_finds_nothing_in_any_part_of_the_page(browser, write_page, scheme):
+    page = write_page(fleet_with_everything(), fleet_of_yesterday())
+    with opened(browser, page, color_scheme=scheme) as found:
+        parts = found.page.locator("main section[id], main section").count()
+        assert parts == 10
+        assert found.page.locator(".promise").count() == 2
+        found.page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
+        assert axe_violations(found) == []
+        assert found.overflow() == 0
+        assert found.said == []
 
 
 def test_axe_finds_what_is_wrong(browser, tmp_path):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from k3sfw_engine.checks.verdicts import Severity
 from k3sfw_engine.errors import BadTables
 from k3sfw_engine.fleet.answers import PROMISE_VALUES, CheckedCluster
 from k3sfw_engine.fleet.coverage import coverage, coverage_sentence
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 # Names in a sentence, and silent nodes in the list, before the rest is counted.
 _NAMES = 4
 _SILENT = 50
+# What a cause of each severity is called.
+_NOUNS = (
+    (Severity.FAIL, "problem"),
+    (Severity.UNKNOWN, "open question"),
+    (Severity.WARN, "warning"),
+)
 
 WORST_OF_ALL = "Worst of all rows"
 NO_TABLES = "The answers do not hold the tables."
@@ -106,22 +113,28 @@ def headline(judged: Overview) -> str:
     """Return the whole cluster in one sentence."""
     if not judged.coverage.answered:
         return "No node answered: nothing is known"
-    # The nodes that answered have a line of their own.
-    found = judged.headline.partition(": ")[2].rstrip(".")
+    severities = Counter(cause.severity for cause in judged.causes)
+    causes = [counted(severities[each], noun) for each, noun in _NOUNS if severities[each]]
     nodes = {node for cause in judged.causes for node in cause.nodes}
-    if nodes:
-        found += f" on {_names(nodes) if len(nodes) <= _NAMES else counted(len(nodes), 'node')}"
-    return found[:1].upper() + found[1:]
+    where = _names(nodes) if len(nodes) <= _NAMES else counted(len(nodes), "node")
+    broken = sum(promise.value == "broken" for promise in judged.promises)
+    parts = [
+        *([f"{' and '.join(causes)} on {where}"] if causes else []),
+        *([f"{broken} of {counted(len(judged.promises), 'promise')} broken"] if broken else []),
+        *([f"{counted(len(judged.unchecked), 'check')} not possible"] if judged.unchecked else []),
+    ]
+    if parts:
+        return "; ".join(parts)
+    if judged.coverage.silent:
+        return f"Nothing is wrong on the {counted(judged.coverage.answered, 'node')} that answered"
+    return "Nothing is wrong"
 
 
 def facts(cluster: CheckedCluster, judged: Overview) -> Iterator[tuple[str, bool]]:
     """Return the sentences below the headline, and whether each is bad news."""
     found, promises = judged.coverage, judged.promises
-    broken = sum(promise.value == "broken" for promise in promises)
     kept = sum(promise.value == "kept" for promise in promises)
-    if broken:
-        yield f"{broken} of {counted(len(promises), 'promise')} broken", True
-    elif promises:
+    if promises:
         yield f"{kept} of {counted(len(promises), 'promise')} kept", False
     yield f"{found.answered:,} of {counted(found.nodes, 'node')} answered", False
     if cluster.silent:
@@ -203,13 +216,13 @@ def nodes(cluster: CheckedCluster, bad: int) -> str:
     """Return how the nodes are, in one sentence."""
     roles = Counter(member.role for member in cluster.nodes.values())
     kinds = ", ".join(counted(roles[role], clean(role)) for role in sorted(roles, reverse=True))
-    found = f"; {counted(bad, 'node')} with a problem or silent" if bad else ""
+    found = f"; the checks of {bad:,} found something, or they are silent" if bad else ""
     return f"{counted(len(cluster.nodes), 'node')} ({kinds}){found}."
 
 
 def bad_nodes(number: int) -> str:
     """Return the title of the nodes to look at."""
-    return f"{counted(number, 'node')} with a problem, or silent"
+    return f"{counted(number, 'node')} whose checks found something, or silent"
 
 
 def fine_nodes(number: int) -> str:

@@ -77,7 +77,8 @@ def in_words(promise: Promise) -> str:
         parts.append(f"must reach {_joined(map(str, promise.accept))}")
     if promise.deny:
         parts.append(f"must not reach {_joined(map(str, promise.deny))}")
-    return f"{source} {' and '.join(parts)} of {targets}"
+    text = f"{source} {' and '.join(parts)} of {targets}"
+    return text[:1].upper() + text[1:]
 
 
 def _joined(names: Iterable[str]) -> str:
@@ -90,4 +91,4 @@ def _proof(found: ClusterPromise, judges: int) -> str:
         return "No node that answered judged it"
     if not found.packets:
         return f"Judged by the tables on {counted(judges, 'node')}, without packets"
-    return f"Judged on {counted(judges, 'node')}, by {counted(found.packets, 'packet')} too"
+    return f"Judged on {counted(judges, 'node')}, with {counted(found.packets, 'packet')}"
