@@ -1,0 +1,45 @@
+"""salt-run, called for real: where the tables come from, and that nothing is changed by reading."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+
+from tests.cluster import other_salt
+from tests.paths import PILLAR
+from tests.selection import exhaustive
+from tests.unit.salt.salt_run import RunnerMaster
+
+
+@pytest.fixture(params=["3008", exhaustive("3007"), exhaustive("3006")])
+def master(request, tmp_path):
+    """A master of each supported release, with five nodes and the shipped tables."""
+    python = other_salt.programs(request.param) / "python"
+    master = RunnerMaster(tmp_path, python)
+    master.hear_nodes()
+    return master
+
+
+def older_pillar(master):
+    """A pillar root whose memory of the nodes has another layout than that of today."""
+    folder = master.folder / "older"
+    shutil.copytree(PILLAR, folder)
+    nodes = folder / "k3s/nodes.sls"
+    text, many = re.subn(r"^LAYOUT = \d+$", "LAYOUT = 1", nodes.read_text(), flags=re.MULTILINE)
+    assert many == 1
+    nodes.write_text(text)
+    return folder
+
+
+def test_a_preview_of_an_older_pillar_leaves_the_memory_of_the_nodes_as_it_is(master):
+    master.master.pillar("s1", {"k3s_role": "server"})
+    remembered = master.master.shared.read_bytes()
+    assert master.run("k3sfw.test", f"new={older_pillar(master)}").code == 0
+    assert master.master.shared.read_bytes() == remembered
+
+
+def test_a_preview_does_not_begin_the_memory_of_the_nodes(master):
+    assert "3 servers, 2 agents" in master.run("k3sfw.test").data["summary"]
+    assert not master.master.shared.exists()
