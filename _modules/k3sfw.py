@@ -23,6 +23,7 @@ try:
     from k3sfw_engine.commands import (
         adopt as _adopt,
         apply as _apply,
+        ask as _ask,
         check as _check,
         check_ports as _check_ports,
         check_routes as _check_routes,
@@ -73,6 +74,8 @@ from salt.exceptions import (
 __version__ = "0.3.0.dev0"
 __virtualname__ = "k3sfw"
 
+# More packets than one call sends: each waits for its answer.
+_MOST_PACKETS = 256
 # What the grains of K3s are called. Others are not ours to compare.
 _GRAINS = ("k3s_role", "k3s_cluster", "k3s_node_ips", "k3s_pod_cidrs", "k3s_doubts")
 
@@ -556,6 +559,34 @@ def explain(source, port=None, protocol="tcp"):
             "without a port"
         ) from error
     return _explain.explain_here(packet, *_node_tables(), __opts__["id"])
+
+
+def ask(packets):
+    """
+    Send packets to named ports over new connections, and tell what came back. The host needs no
+    tables and no K3s: ``salt-run k3sfw.check`` asks the minions of ``ask_from`` in ``k3s:tests``.
+
+    packets
+        A list of ports and addresses such as ``tcp/2379 192.0.2.11``, of TCP or UDP.
+
+    Returns a list of maps in the same order, with ``packet``, ``result`` (``open``,
+    ``nothing listens``, ``rejected``, ``silence`` and others), ``source``, the address from which
+    it was sent, and ``evidence``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt jump1 k3sfw.ask '["tcp/2379 192.0.2.11", "udp/8472 192.0.2.11"]'
+    """
+    listed = packets if isinstance(packets, (list, tuple)) else [packets]
+    try:
+        parsed = _ask.parse_packets(listed[:_MOST_PACKETS])
+    except ValueError as error:
+        raise SaltInvocationError(
+            f"packets={packets!r}: {error}. Fix: give a list such as '[\"tcp/2379 192.0.2.11\"]'"
+        ) from error
+    return _engine(_ask.ask, parsed)
 
 
 def script():

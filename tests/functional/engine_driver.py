@@ -16,6 +16,7 @@ import netaddr
 from k3sfw_engine.commands import (
     adopt,
     apply,
+    ask,
     confirm,
     explain,
     heal,
@@ -50,6 +51,8 @@ def main(function):
         return _outcome(remove.remove(options=commit, **options))
     if function == "history":
         return history.history()
+    if function == "ask":
+        return {"answers": ask.ask(ask.parse_packets(options["packets"]))}
     if function == "in_force":
         return in_force.in_force(**options)
     if function == "confirm":

@@ -250,3 +250,27 @@ def test_a_port_that_a_node_redirects_is_not_enforceable(agent, shared, promised
     finally:
         agent.run("nft", "delete", "table", "ip", "shop")
     assert report["promises"]["web"].startswith("not enforceable: test web: tcp/8088 of a1")
+
+
+def test_a_host_sends_the_packets_that_it_is_asked_to_send(agent):
+    packets = ["tcp/2379 192.0.2.11", "tcp/10250 192.0.2.11", "tcp/2379 2001:db8::11"]
+    answers = agent.call("ask", packets=packets)["answers"]
+    assert [(each["packet"], each["result"], each["source"]) for each in answers] == [
+        (packets[0], "rejected", "192.0.2.21"),
+        (packets[1], "nothing listens", "192.0.2.21"),
+        (packets[2], "rejected", "2001:db8::21"),
+    ]
+
+
+def test_a_zone_of_the_operator_keeps_a_promise_that_is_left_to_zones(agent, promised):
+    promised["groups"] = {"mgmt": ["198.51.100.0/24"]}
+    ssh = {"from": "mgmt", "to": "any", "accept": "tcp/22", "opened_by": "zones"}
+    assert asked(agent, promised, ssh=ssh)["promises"]["ssh"] == "kept by a zone, not asked"
+    agent.firewall_cmd("--remove-service=ssh")
+    assert asked(agent, promised, ssh=ssh)["promises"]["ssh"].startswith("unproven: test ssh")
+    rule = (
+        'rule family="ipv4" source address="198.51.100.0/24" port port="22" protocol="tcp" accept'
+    )
+    agent.firewall_cmd("--add-rich-rule", rule)
+    assert asked(agent, promised, ssh=ssh)["promises"]["ssh"] == "kept by a zone, not asked"
+    agent.firewall_cmd("--reload")

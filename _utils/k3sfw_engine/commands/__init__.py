@@ -7,6 +7,7 @@ live_peers           the live connections of peers to this node
 confirm, rollback    keep a change that waits for confirmation; go back to before a change
 history              the changes of this node
 plan, status         what an apply would change; whether every layer matches the tables
+ask                  packets to named ports, for promises that no node can ask
 in_force             the rules in force, and the last tables that were proven
 heal                 repair what a killed firewalld or a full disk left
 check                the three checks below in one answer, for the master

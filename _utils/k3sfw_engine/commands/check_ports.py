@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 
 import netaddr
 
+from k3sfw_engine.checks.lockout.allowed_by_other_rules import allows
 from k3sfw_engine.checks.ports import arrival_check, overlay_check, port_check
-from k3sfw_engine.checks.ports.defaults import PEERS_ASKED
+from k3sfw_engine.checks.ports.defaults import (
+    NETWORKS_JUDGED_BY_ZONES,
+    PEERS_ASKED,
+    PORTS_ASKED_ONE_BY_ONE,
+)
 from k3sfw_engine.checks.ports.port_check import ProbeContext
 from k3sfw_engine.checks.ports.promised_packets import (
     PromisedAnswer,
@@ -36,7 +42,10 @@ from k3sfw_engine.checks.ports.services_of_node import contradictions, unproven_
 from k3sfw_engine.checks.report import Report
 from k3sfw_engine.checks.verdicts import Check, Status
 from k3sfw_engine.errors import NetworkUnreadable
+from k3sfw_engine.firewalld.dbus import Bus
+from k3sfw_engine.firewalld.zones import read_others
 from k3sfw_engine.host.iproute import read_network
+from k3sfw_engine.host.live_connections import read_outer_interfaces
 from k3sfw_engine.host.nat import read_redirections
 from k3sfw_engine.host.node_services import read_node_services
 from k3sfw_engine.host.overlay import read_overlay
@@ -52,8 +61,10 @@ from k3sfw_engine.model.packet_question import (
     RecordedPackets,
 )
 from k3sfw_engine.model.rows import FlannelBackend, Node, Role, Tables
+from k3sfw_engine.model.rule_matches_packet import Packet
+from k3sfw_engine.model.zones import OtherRules
 from k3sfw_engine.plan.desired.compute import compute_desired
-from k3sfw_engine.plan.promises import is_destination
+from k3sfw_engine.plan.promises import PromisePart, is_destination
 from k3sfw_engine.probes import connect, echo
 from k3sfw_engine.probes.packet_recorder import PacketRecorder
 from k3sfw_engine.transaction.compare import compare, layers_in_step
@@ -104,7 +115,9 @@ def check_ports(
         checks += answered.checks
         checks += unasked_peers(tables, own, chosen)
         notices += paths.unread
-    promises, found = judge_on_node(tables, own, answered.promised, _redirected(tables, own))
+    promises, found = judge_on_node(
+        tables, own, answered.promised, _redirected(tables, own), _opened_by_zones()
+    )
     checks += found if in_scope else [each for each in found if each.to != node]
     probed = {each.peer.name for each in asked}
     scope = f"{len(probed)} of {len(others)} peers probed"
@@ -128,6 +141,31 @@ def _redirected(tables: Tables, own: Node) -> frozenset[Redirection]:
     if not any(is_destination(promise, own) for promise in tables.promises):
         return frozenset()
     return read_redirections(LocalAddresses(frozenset(own.addresses))).found
+
+
+def _opened_by_zones() -> Callable[[PromisePart], bool]:
+    """Return whether zones of the operator open a part of a promise; read when first asked."""
+
+    @cache
+    def read() -> tuple[OtherRules, frozenset[str]]:
+        interfaces = read_outer_interfaces()
+        with Bus() as bus:
+            return read_others(bus, interfaces)[0], interfaces
+
+    def opens(part: PromisePart) -> bool:
+        span = part.ports
+        if span is None or span.high - span.low >= PORTS_ASKED_ONE_BY_ONE:
+            return False
+        if len(part.sources.ranges) > NETWORKS_JUDGED_BY_ZONES:
+            return False
+        rules, interfaces = read()
+        return all(
+            allows(rules, Packet(network, part.protocol, port), interfaces)
+            for network in part.sources.networks()
+            for port in range(span.low, span.high + 1)
+        )
+
+    return opens
 
 
 def _check_own_rows(

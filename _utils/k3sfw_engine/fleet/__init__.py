@@ -10,6 +10,7 @@ reachable_pairs
 since         what changed since older answers: causes that are new, fixed, or still there
 coverage      pairs asked, nodes silent, the oldest proof
 messages      every sentence about a cause
+outside_packets     promises asked by minions outside of the cluster
 promise_report      what tables make of the promises
 broken_by_change    the promises that a change breaks
 lost_connections    the live connections that a change would refuse

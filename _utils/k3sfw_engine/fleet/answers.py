@@ -222,6 +222,8 @@ class CheckedCluster:
         Each node of the tables: its role and its addresses.
     silent
         The nodes without a usable answer, with the reason.
+    outside
+        What minions outside of the cluster found of promises, by minion and promise.
     """
 
     cluster: str
@@ -231,6 +233,7 @@ class CheckedCluster:
     nodes: Mapping[str, ListedMember]
     answers: Mapping[str, CheckedNode]
     silent: Mapping[str, str] = field(default_factory=dict)
+    outside: Mapping[str, Mapping[str, NodePromise]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data, to be saved."""
@@ -244,6 +247,10 @@ class CheckedCluster:
             "silent": sorted(self.silent),
             "reasons": dict(sorted(self.silent.items())),
             "answers": {name: each.as_dict() for name, each in sorted(self.answers.items())},
+            "outside": {
+                minion: {name: each.as_dict() for name, each in sorted(found.items())}
+                for minion, found in sorted(self.outside.items())
+            },
         }
 
 

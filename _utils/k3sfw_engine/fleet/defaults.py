@@ -28,3 +28,8 @@ MOST_PARTS = 200
 
 # Steps of a packet's way that a minion may tell. There are six.
 MOST_STEPS = 20
+
+# Nodes that a minion outside of the cluster asks for one promise, and packets that it sends in one
+# run: a node that rejects takes a second for each, and nodes are asked at the same time.
+NODES_ASKED_FROM_OUTSIDE = 8
+PACKETS_FROM_OUTSIDE = 64

@@ -147,6 +147,9 @@ def cluster_promises(cluster: CheckedCluster) -> tuple[ClusterPromise, ...]:
     for name, answer in sorted(cluster.answers.items()):
         for promise, each in answer.promises.items():
             said[promise].append((name, each))
+    for minion, found in sorted(cluster.outside.items()):
+        for promise, each in found.items():
+            said[promise].append((minion, each))
     values = {
         promise: min((each.value for _name, each in all_said), key=PROMISE_VALUES.index)
         for promise, all_said in said.items()

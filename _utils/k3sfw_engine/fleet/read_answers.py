@@ -106,9 +106,21 @@ def read_saved(text: str) -> CheckedCluster:
             **{name: "" for name in nodes if name not in answers},
             **{name: reason for name, reason in silent.items() if name not in answers},
         },
+        outside=_outside(reader, frame.get("outside", {})),
     )
     reader.finish()
     return cluster
+
+
+def _outside(reader: _Reader, raw: object) -> dict[str, dict[str, NodePromise]]:
+    """What minions outside of the cluster found; a file of an earlier version has none."""
+    return {
+        reader.text(minion, "outside"): {
+            reader.text(name, "outside"): _promise(reader, each, f"outside:{_shown(name)}")
+            for name, each in reader.mapping(found, f"outside:{_shown(minion)}", MOST_ROWS).items()
+        }
+        for minion, found in reader.mapping(raw, "outside", MOST_ROWS).items()
+    }
 
 
 def unusable(error: UnusableAnswers) -> str:

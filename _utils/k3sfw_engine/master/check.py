@@ -11,13 +11,20 @@ from typing import Any
 from k3sfw_engine.cluster_pillar.cluster_tables import ClusterTables
 from k3sfw_engine.cluster_pillar.named_files import write_file
 from k3sfw_engine.errors import EngineError
-from k3sfw_engine.fleet.answers import CheckedCluster, CheckedNode, ListedMember
+from k3sfw_engine.fleet.answers import CheckedCluster, CheckedNode, ListedMember, NodePromise
 from k3sfw_engine.fleet.forms.junit import junit
 from k3sfw_engine.fleet.forms.prometheus import write_cluster_metrics
+from k3sfw_engine.fleet.outside_packets import (
+    judge_outside,
+    not_asked,
+    outside_packets,
+    silent_outsider,
+)
 from k3sfw_engine.fleet.overview import overview
 from k3sfw_engine.fleet.read_answers import UnusableAnswers, read_node, unusable
 from k3sfw_engine.fleet.returned import Returned
 from k3sfw_engine.master.defaults import NODES_AT_ONCE, TELL_AFTER
+from k3sfw_engine.model.rows import Tables
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,25 @@ def ask_cluster(
         nodes=nodes,
         answers=answers,
         silent=silent,
+        outside=_ask_outside(found.tables, salt, accepted),
     )
+
+
+def _ask_outside(
+    tables: Tables, salt: NodesBySalt, accepted: Collection[str]
+) -> dict[str, dict[str, NodePromise]]:
+    """Ask the minions outside of the cluster that promises name."""
+    found: dict[str, dict[str, NodePromise]] = {}
+    for minion, packets in outside_packets(tables, int(salt.clock() // 60)).items():
+        raw: dict[str, object] = {}
+        if minion in accepted:
+            options = {"packets": list(map(str, packets))}
+            raw = dict(salt.ask([minion], "k3sfw.ask", options))
+        if minion in raw:
+            found[minion] = judge_outside(minion, packets, raw[minion], tables)
+        else:
+            found[minion] = not_asked(packets, silent_outsider(minion))
+    return found
 
 
 def read_answer(raw: object, name: str, known: Collection[str]) -> CheckedNode:

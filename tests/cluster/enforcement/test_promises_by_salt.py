@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from lab.spec import HostSpec
 from tests.cluster.salt_views import Events, everything
 
 pytestmark = [
@@ -80,3 +81,39 @@ def test_a_node_that_joins_is_let_in_although_a_promise_of_the_pillar_is_broken(
         assert state["result"] is True and state["changes"]
         assert "would reach tcp/10250 of s1 by row kubelet" in state["comment"]
     applied.converge("s1")
+
+
+@pytest.fixture
+def jump_host(applied):
+    """A minion outside of the cluster, with the modules and without K3s or pillar."""
+    spec = HostSpec("jump1", "plain", 77, firewalld=False, minion=True)
+    host = applied.lab.add_host(spec)
+    applied.start_minion(host)
+    applied.salt("jump1", "saltutil.sync_all")
+    yield host
+    applied.leave("jump1")
+
+
+def test_a_minion_outside_of_the_cluster_asks_a_promise_that_no_node_can_ask(applied, jump_host):
+    test = {
+        "from": "192.0.2.77",
+        "to": "server",
+        "deny": "tcp/2379-2380",
+        "accept": "tcp/443",
+        "ask_from": "jump1",
+    }
+    applied.salt_run("saltutil.sync_all")
+
+    def of_cluster():
+        data = applied.salt_run("k3sfw.check")["data"]
+        return {each["name"]: each for each in data["promises"]}["jump_host"]
+
+    with applied.site({"k3s": {"tests": {"jump_host": test}}}):
+        assert applied.apply("s1")["s1"]["result"] is True
+        kept = of_cluster()
+        assert (kept["value"], kept["packets"]) == ("kept", 3)
+        applied.host("s1").run(["firewall-cmd", "--add-port=2379/tcp"])
+        broken = of_cluster()
+        assert (broken["value"], broken["nodes"]) == ("broken", ["jump1"])
+        assert broken["parts"] == ["tcp/2379 of s1 (192.0.2.11) is open to jump1"]
+        applied.host("s1").run(["firewall-cmd", "--remove-port=2379/tcp"])

@@ -13,7 +13,7 @@ from _states import k3sfw as state
 FUNCTIONS = {
     *("role", "nodes", "rows", "plan", "apply", "confirm", "rollback", "history", "prepare"),
     *("remove", "heal", "adopt", "status", "explain", "script", "metrics"),
-    *("check", "check_ports", "check_routes", "check_zones", "in_force"),
+    *("check", "check_ports", "check_routes", "check_zones", "in_force", "ask"),
     "connections",
 }
 ON_MASTER = {"check", "diff", "explain", "reach", "report", "tables", "test", "who"}

@@ -29,3 +29,7 @@ FREE_PORTS = range(20000, 30000)
 # A peer that rejects answers once a second, so more packets for promises would take as many
 # seconds. What is left of many is asked in the next runs.
 PROMISED_PACKETS_TO_A_PEER = 6
+
+# A promise that is left to zones names the networks of a few operators. Each is compared with every
+# zone and policy.
+NETWORKS_JUDGED_BY_ZONES = 64

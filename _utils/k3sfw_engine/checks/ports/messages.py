@@ -400,12 +400,14 @@ def test_title(name: str) -> str:
     return f"test {name}"
 
 
-def promise_in_short(value: PromiseValue, packets: int, problems: Sequence[Problem]) -> str:
+def promise_in_short(
+    value: PromiseValue, packets: int, problems: Sequence[Problem], by: str
+) -> str:
     """What is known of a promise, in a line: by how many packets, or why it is not kept."""
     if value is not PromiseValue.KEPT:
         return f"{value.value}: {problems[0]}" if problems else value.value
     if not packets:
-        return "kept by the tables, not asked"
+        return f"kept by {by}, not asked"
     return f"kept ({packets} packet{'s' if packets > 1 else ''})"
 
 

@@ -6,7 +6,7 @@ which no node asks: of those the tables are all that is known here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import netaddr
@@ -22,8 +22,8 @@ from k3sfw_engine.model.packet_question import Answer, PacketQuestion
 from k3sfw_engine.model.port_ranges import ZonePort
 from k3sfw_engine.model.rows import (
     Node,
-    PortRange,
     Promise,
+    PromisedPorts,
     PromiseSeverity,
     Protocol,
     Role,
@@ -32,6 +32,7 @@ from k3sfw_engine.model.rows import (
 from k3sfw_engine.plan.promise_messages import promise_problems
 from k3sfw_engine.plan.promises import (
     PartReason,
+    PromisePart,
     PromiseValue,
     PromiseVerdict,
     is_destination,
@@ -92,7 +93,7 @@ def _questions_to(
             continue
         for expect, listed in ((Expect.OPEN, promise.accept), (Expect.CLOSED, promise.deny)):
             for each in listed:
-                for port in _ports_of(each.protocol, each.ports):
+                for port in ports_to_ask(each):
                     if only.wants_port(each.protocol, port):
                         question = PacketQuestion(str(address), each.protocol, port)
                         title = messages.test_title(promise.name)
@@ -101,9 +102,10 @@ def _questions_to(
                         )
 
 
-def _ports_of(protocol: Protocol, span: PortRange | None) -> Iterable[int]:
-    """The ports that are asked; of a long range both ends, and of all ports none."""
-    if span is None or protocol not in (Protocol.TCP, Protocol.UDP):
+def ports_to_ask(promised: PromisedPorts) -> Iterable[int]:
+    """Return the ports that are asked: both ends of a long range; none where no program answers."""
+    span = promised.ports
+    if span is None or promised.protocol not in (Protocol.TCP, Protocol.UDP):
         return ()
     if span.high - span.low < PORTS_ASKED_ONE_BY_ONE:
         return range(span.low, span.high + 1)
@@ -187,8 +189,12 @@ def judge_on_node(
     own: Node,
     answers: Iterable[PromisedAnswer],
     redirected: Iterable[Redirection] = (),
+    opened_by_zones: Callable[[PromisePart], bool] = lambda _part: False,
 ) -> tuple[tuple[PromiseHere, ...], tuple[Check, ...]]:
-    """Judge every promise by the tables, by what is redirected here and by packets.
+    """Judge every promise by the tables, by what is redirected and open here, and by packets.
+
+    opened_by_zones
+        Whether the operator's zones on this node open a part that a promise leaves to them.
 
     Returns what is known of each, and the verdicts for the report: on parts of which this node is a
     destination, and on packets.
@@ -202,13 +208,31 @@ def judge_on_node(
     checks: list[Check] = []
     for verdict in judge_promises(tables, compute_reach(tables, known), {own.name: ports}):
         answered = of_promise.get(verdict.promise.name, [])
-        found.append(_here(verdict, answered, tables))
+        left = of_this_node(verdict, own)
+        opened = bool(left) and all(map(opened_by_zones, left))
+        if left:
+            parts = (part for part in verdict.parts if part.reason is not PartReason.LEFT_TO_ZONES)
+            verdict = replace(verdict, parts=(*parts, *(() if opened else left)))
+        found.append(_here(verdict, answered, tables, by_zone=opened))
         checks += _checks(verdict, own, answered, tables)
     return tuple(found), tuple(checks)
 
 
+def of_this_node(verdict: PromiseVerdict, own: Node) -> tuple[PromisePart, ...]:
+    """Return the parts that the zones of this node decide; each node speaks of its own alone."""
+    return tuple(
+        part
+        for part in verdict.parts
+        if part.reason is PartReason.LEFT_TO_ZONES and own.name in part.nodes
+    )
+
+
 def _here(
-    verdict: PromiseVerdict, answered: Iterable[PromisedAnswer], tables: Tables
+    verdict: PromiseVerdict,
+    answered: Iterable[PromisedAnswer],
+    tables: Tables,
+    *,
+    by_zone: bool = False,
 ) -> PromiseHere:
     contrary = [each.check for each in answered if each.is_contrary]
     value = PromiseValue.BROKEN if contrary else verdict.value
@@ -216,7 +240,8 @@ def _here(
     problems = promise_problems(verdict, tables)
     if contrary:
         problems = (messages.broken_by_packets(contrary), *problems)
-    summary = messages.promise_in_short(value, packets, problems)
+    by = "a zone" if by_zone else "the tables"
+    summary = messages.promise_in_short(value, packets, problems, by)
     return PromiseHere(verdict.promise.name, value, packets, problems, summary)
 
 

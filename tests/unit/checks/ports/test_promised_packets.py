@@ -230,3 +230,37 @@ def test_a_question_of_a_promise_has_the_name_of_the_promise():
     tables = tables_with(etcd=ETCD)
     assert {each.question.description for each in asked(tables, "a1", "s3")} == {"test etcd"}
     assert {each.question.expect for each in asked(tables, "a1", "s3")} == {Expect.CLOSED}
+
+
+# -- by the operator's zones ----------------------------------------------------------------------
+
+SSH = {"from": "admins", "to": "any", "accept": "tcp/22", "opened_by": "zones"}
+
+
+@pytest.mark.parametrize(
+    ("opened", "summary"),
+    [(True, "kept by a zone, not asked"), (False, "unproven: test ssh: admins may reach tcp/22")],
+)
+def test_a_node_says_of_itself_whether_its_zones_keep_a_promise(opened, summary):
+    tables = tables_with(ssh=SSH)
+    asked_of: list[Any] = []
+
+    def opens(part):
+        asked_of.append(part)
+        return opened
+
+    (here,), checks = judge_on_node(tables, node(tables, "a1"), [], (), opens)
+    assert here.summary.startswith(summary)
+    assert checks == ()
+    assert {part.role.value for part in asked_of} == {"agent"}
+
+
+def test_zones_are_not_asked_about_a_promise_that_rows_keep():
+    row = {"protocol": "tcp", "port": 22, "source": "admins"}
+    tables = tables_with(changed("ports:manager:ssh", row), ssh=SSH)
+
+    def opens(part):
+        raise AssertionError(part)
+
+    (here,), _checks = judge_on_node(tables, node(tables, "a1"), [], (), opens)
+    assert here.summary == "kept by the tables, not asked"
