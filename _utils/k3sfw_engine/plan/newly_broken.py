@@ -10,8 +10,26 @@ from dataclasses import replace
 
 from k3sfw_engine.model.address_set import AddressSet
 from k3sfw_engine.model.port_ranges import common, without
-from k3sfw_engine.model.rows import PortRange
-from k3sfw_engine.plan.promises import PromisePart, PromiseValue, PromiseVerdict
+from k3sfw_engine.model.rows import PortRange, Tables
+from k3sfw_engine.plan.promises import (
+    PromisePart,
+    PromiseValue,
+    PromiseVerdict,
+    judge_promises,
+)
+from k3sfw_engine.plan.reach import Reach
+
+
+def broken_by_change(tables: Tables, before: Reach, after: Reach) -> tuple[PromiseVerdict, ...]:
+    """Return the promises of these tables that a change breaks, with the parts that it breaks.
+
+    before, after
+        Who got in before the change, and who gets in after it.
+    """
+    return newly_broken(
+        judge_promises(tables, before, apart=after.protocols),
+        judge_promises(tables, after, apart=before.protocols),
+    )
 
 
 def newly_broken(
@@ -20,7 +38,8 @@ def newly_broken(
     """Return the promises that are broken now in a part in which they were not, with these parts.
 
     before, after
-        The same promises, judged by the rules before a change and after it.
+        The same promises, judged by the rules before a change and after it, each protocol that
+        one of both names apart.
     """
     known: Mapping[str, PromiseVerdict] = {each.promise.name: each for each in before}
     found = []

@@ -132,10 +132,18 @@ Redirected = Mapping[str, tuple[ZonePort, ...]]
 
 
 def judge_promises(
-    tables: Tables, reach: Reach, redirected: Redirected | None = None
+    tables: Tables,
+    reach: Reach,
+    redirected: Redirected | None = None,
+    apart: Iterable[Protocol] = (),
 ) -> tuple[PromiseVerdict, ...]:
-    """Judge every promise of the tables. Destinations whose rows are not known stay unproven."""
-    judge = _Judge(tables, reach, redirected or {})
+    """Judge every promise of the tables. Destinations whose rows are not known stay unproven.
+
+    apart
+        Protocols that have parts of their own in a promise about ``any``, besides those that a row
+        of the reach names.
+    """
+    judge = _Judge(tables, reach, redirected or {}, apart)
     return tuple(judge.verdict(promise) for promise in tables.promises)
 
 
@@ -157,10 +165,14 @@ class _AlikeNodes(NamedTuple):
 class _Judge:
     """The tables and their reach; the addresses of each name are computed once."""
 
-    def __init__(self, tables: Tables, reach: Reach, redirected: Redirected) -> None:
+    def __init__(
+        self, tables: Tables, reach: Reach, redirected: Redirected, apart: Iterable[Protocol]
+    ) -> None:
         self._tables = tables
         self._reach = reach
         self._redirected = redirected
+        named = dict.fromkeys((*WITH_PORTS, *reach.protocols, *apart))
+        self._protocols = (*(each for each in named if each is not Protocol.ANY), Protocol.ANY)
         self._known: dict[tuple[Endpoint, int], AddressSet] = {}
 
     def verdict(self, promise: Promise) -> PromiseVerdict:
@@ -223,8 +235,7 @@ class _Judge:
         if ports.protocol is not Protocol.ANY:
             yield _MeantPorts(ports.protocol, ports.ports)
             return
-        named = (each for each in self._reach.protocols if each not in WITH_PORTS)
-        for protocol in (*WITH_PORTS, *named):
+        for protocol in self._protocols:
             yield _MeantPorts(protocol, EVERY_PORT if protocol.has_ports else None)
 
     def _of_ports(

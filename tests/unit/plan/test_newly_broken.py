@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import netaddr
-from hypothesis import given
+from hypothesis import given, strategies as st
 
-from k3sfw_engine.model.rows import PortRange, Role
-from k3sfw_engine.plan.newly_broken import newly_broken
-from k3sfw_engine.plan.promises import PromiseVerdict, judge_promises
-from k3sfw_engine.plan.reach import compute_reach
-from tests.unit.samples import changed, parsed, pillar, pillars
+from k3sfw_engine.model.rows import PortRange, Protocol, Role
+from k3sfw_engine.plan.newly_broken import broken_by_change, newly_broken
+from k3sfw_engine.plan.promises import PromisePart, PromiseVerdict, judge_promises
+from k3sfw_engine.plan.reach import Reach, compute_reach
+from tests.unit.samples import changed, networks, parsed, pillar, pillars
 
 ETCD = {"from": "anyone", "except": ["server", "pods", "services"], "to": "server"}
 ETCD["deny"] = "tcp/2379-2380"
@@ -92,6 +92,66 @@ def test_a_node_that_is_missing_is_not_broken_by_the_change():
     assert newly_broken((), verdicts) == ()
 
 
+def test_a_protocol_that_a_change_names_first_is_not_newly_broken_by_an_older_row():
+    tree = pillar(tests={"admins": {"from": "admins", "to": "server", "deny": "any"}})
+    tree["ports"]["manager"] = {"all": {"protocol": "any", "source": "admins"}}
+    before = compute_reach(parsed(tree))
+    tree["ports"]["cluster"]["vrrp"] = {
+        "protocol": "vrrp",
+        "source": "server",
+        "destination": "server",
+    }
+    after = compute_reach(parsed(tree))
+    assert Protocol.VRRP in after.protocols and Protocol.VRRP not in before.protocols
+    assert broken_by_change(parsed(tree), before, after) == ()
+    assert broken_by_change(parsed(tree), after, before) == ()
+
+
+@given(pillars(), pillars(), st.lists(networks(), min_size=2, max_size=2))
+def test_of_every_protocol_only_what_gets_in_after_and_not_before_is_broken(before, after, opened):
+    for tree, source in zip((before, after), opened):
+        tree["nodes"] = before["nodes"]
+        tree["ports"]["manager"]["all"] = {"protocol": "any", "source": source}
+    tables = parsed({**after, "tests": {"all": {"from": "anyone", "to": "any", "deny": "any"}}})
+    old, new = compute_reach(parsed(before)), compute_reach(tables)
+    broken = broken_by_change(tables, old, new)
+    for text in ("192.0.2.21", "203.0.113.7", *(each.partition("/")[0] for each in opened)):
+        address = netaddr.IPAddress(text)
+        for protocol in {*old.protocols, *new.protocols}:
+            for role in Role:
+                packet = (role, address, protocol, 6443 if protocol.has_ports else None)
+                expected = gets_in(new, *packet) and not gets_in(old, *packet)
+                assert any(has_packet(each, *packet) for each in broken) == expected
+
+
+def gets_in(
+    reach: Reach, role: Role, address: netaddr.IPAddress, protocol: Protocol, port: int | None
+) -> bool:
+    return address.version in protocol.families and any(
+        (port is None or span.ports is None or port in span.ports) and address in span.sources
+        for span in reach.spans_of(role, address.version, protocol)
+    )
+
+
+def has_packet(
+    verdict: PromiseVerdict,
+    role: Role,
+    address: netaddr.IPAddress,
+    protocol: Protocol,
+    port: int | None,
+) -> bool:
+    return any(
+        part.protocol is protocol
+        and (port is None or part.ports is None or port in part.ports)
+        and is_broken_by(part, role, address)
+        for part in verdict.parts
+    )
+
+
+def is_broken_by(part: PromisePart, role: Role, address: netaddr.IPAddress) -> bool:
+    return part.role is role and address in part.sources
+
+
 @given(pillars(), pillars())
 def test_newly_broken_is_what_is_broken_after_and_not_before(before, after):
     for tree in (before, after):
@@ -112,6 +172,6 @@ def test_newly_broken_is_what_is_broken_after_and_not_before(before, after):
 
 def is_broken(verdict: PromiseVerdict, role: Role, address: netaddr.IPAddress, port: int) -> bool:
     return any(
-        part.role is role and address in part.sources and port in (part.ports or PortRange(0, 0))
+        is_broken_by(part, role, address) and port in (part.ports or PortRange(0, 0))
         for part in verdict.parts
     )
