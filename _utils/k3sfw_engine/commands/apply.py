@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.firewalld.dbus import Bus
@@ -14,7 +15,7 @@ from k3sfw_engine.plan.make_plan import Plan
 from k3sfw_engine.plan.observed import Observed
 from k3sfw_engine.transaction.commit_options import NO_CONFIRMATION, CommitOptions
 from k3sfw_engine.transaction.compare import plan_for
-from k3sfw_engine.transaction.kept_tables import keep_tables
+from k3sfw_engine.transaction.kept_tables import keep_tables, text_of_tables
 from k3sfw_engine.transaction.refuse_broken_promises import guard_promises
 from k3sfw_engine.transaction.refuse_lockout import guard_apply
 from k3sfw_engine.transaction.run import run
@@ -42,6 +43,7 @@ def apply(
         return guard_apply(bus, tables, role, wanted, observed, plan)
 
     def afterwards() -> Iterable[Problem]:
-        return keep_tables(tables)
+        return keep_tables(options.tables)
 
+    options = replace(options, tables=text_of_tables(tables, role))
     return run(planner, options, test=test, guard=guard, afterwards=afterwards)

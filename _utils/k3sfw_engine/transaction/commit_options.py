@@ -20,12 +20,15 @@ class CommitOptions:
         What must work afterwards as it did before.
     confirm_within
         The seconds within which the operator has to confirm the change; 0 if the proof is enough.
+    tables
+        The tables that the change is made from, as ``kept_tables`` keeps them once it is confirmed.
     """
 
     what: str = "apply"
     job: Callable[[], str] = str
     proof: Proof = field(default_factory=Proof)
     confirm_within: float = 0.0
+    tables: str = ""
 
 
 NO_CONFIRMATION = CommitOptions()

@@ -13,6 +13,7 @@ from k3sfw_engine.standalone.undo.firewalld_process import names_of
 from k3sfw_engine.standalone.undo.restore_runtime import restoring
 from k3sfw_engine.transaction import messages
 from k3sfw_engine.transaction.journal import PERMANENT, Entry, Journal
+from k3sfw_engine.transaction.kept_tables import keep_tables
 from k3sfw_engine.transaction.make_permanent import keep_copies
 from k3sfw_engine.transaction.still_reachable import Baseline, Proof
 
@@ -30,8 +31,10 @@ def confirm_waiting(entry: Entry, proof: Proof) -> tuple[str, ...]:
     connections = (PacketQuestion(host, Protocol.TCP, port) for host, port in entry.record.baseline)
     # How long an answer took before the change is not known any more; the shortest wait must do.
     notices = proof.prove(Baseline(tuple(connections), took=0.0))
+    # With its end, the transaction leaves the folder in which they wait.
+    tables = entry.tables
     journal = Journal(entry.name)
     journal.note(PERMANENT)
     put_files(entry.files)
     journal.keep()
-    return (*notices, *keep_copies())
+    return (*notices, *map(str, keep_tables(tables)), *keep_copies())

@@ -106,7 +106,8 @@ def carry_out(
         notices += options.proof.prove(baseline)
         if options.confirm_within:
             runtime = snapshot_of(ours(observed.runtime))
-            journal.confirm_by(options.confirm_within, files_of_plan(left), runtime)
+            files = files_of_plan(left)
+            journal.confirm_by(options.confirm_within, files, runtime, options.tables)
         else:
             journal.note(PERMANENT)
             tell_zones(bus, _zones_with_files(left))

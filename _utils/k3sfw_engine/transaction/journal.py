@@ -37,7 +37,7 @@ STATE = Path("/var/lib/k3sfw")
 TRANSACTION = STATE / "transaction"
 _HISTORY = STATE / "history"
 _MOMENT = "%Y%m%dT%H%M%S.%f"
-_FILES, _RUNTIME = "files.json", "runtime.json"
+_FILES, _RUNTIME, _TABLES = "files.json", "runtime.json", "tables.json"
 
 # A step that the undo program need not know: it always puts the files back.
 PERMANENT = "permanent"
@@ -67,17 +67,20 @@ class Journal:
             step_log.note(str(TRANSACTION), {"step": step, "at": time.time(), **more})
         self._steps.append(step)
 
-    def confirm_by(self, seconds: float, files: Contents, runtime: Snapshot) -> None:
+    def confirm_by(self, seconds: float, files: Contents, runtime: Snapshot, tables: str) -> None:
         """Wait for confirmation; the watchdog undoes the change after this many seconds.
 
         files
             What a confirmation makes permanent.
         runtime
             Our objects that are in force until then.
+        tables
+            The tables that a confirmation keeps as proven.
         """
         with writing():
             (TRANSACTION / _FILES).write_text(json.dumps(as_texts(files)))
             (TRANSACTION / _RUNTIME).write_text(json.dumps(runtime))
+            (TRANSACTION / _TABLES).write_text(tables)
             (TRANSACTION / confirm_deadline.CONFIRM_BY).write_text(confirm_deadline.until(seconds))
         self.note(confirm_deadline.CONFIRM_BY, by=time.time() + seconds)
 
@@ -192,6 +195,14 @@ class Entry:
         """What was in force when it began to wait."""
         found: Snapshot = json.loads((TRANSACTION / _RUNTIME).read_bytes())
         return found
+
+    @property
+    def tables(self) -> str:
+        """The tables that a confirmation keeps; none if another version began to wait."""
+        try:
+            return (TRANSACTION / _TABLES).read_text()
+        except OSError:
+            return ""
 
 
 def unfinished() -> Entry | None:

@@ -1,7 +1,7 @@
 """The last tables that were proven on this host, kept beside the journal as plain data.
 
 A change is compared with them, and not with the rules in force: rules that went missing do
-not change the tables.
+not change the tables. Those of a change that waits for confirmation wait in the journal.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from k3sfw_engine.errors import BadTables, Problem
 from k3sfw_engine.host.atomic_files import replace_files
-from k3sfw_engine.model.rows import Tables
+from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.model.tables_digest import digest_of
 from k3sfw_engine.port_tables.kept_form import tables_as_tree, tables_of_tree
 from k3sfw_engine.transaction import messages
@@ -26,11 +26,14 @@ _FORMAT = 1
 class KeptTables:
     """The last tables that were proven.
 
+    role
+        The role that the node had: the pillar has no rows of another one.
     tree
         The tables as plain data, as ``tables_as_tree`` makes them.
     """
 
     digest: str
+    role: Role
     tree: dict[str, Any]
 
     @property
@@ -45,22 +48,34 @@ class KeptTables:
 def read_kept_tables() -> KeptTables | None:
     """Return the tables that are kept, or None if there are none that can be read."""
     try:
-        found = json.loads(FILE.read_bytes())
-        if found["format"] == _FORMAT:
-            return KeptTables(str(found["digest"]), dict(found["tables"]))
-    except (OSError, ValueError, TypeError, KeyError):
-        pass
-    return None
+        return _read(FILE.read_bytes())
+    except OSError:
+        return None
 
 
-def keep_tables(tables: Tables) -> tuple[Problem, ...]:
-    """Keep these tables as proven; return what went wrong. The same ones are not written again."""
-    kept = KeptTables(digest_of(tables), tables_as_tree(tables))
+def text_of_tables(tables: Tables, role: Role) -> str:
+    """Return the tables of a node of this role as the file keeps them."""
+    kept = {
+        "format": _FORMAT,
+        "digest": digest_of(tables),
+        "role": role.value,
+        "tables": tables_as_tree(tables),
+    }
+    return f"{json.dumps(kept)}\n"
+
+
+def keep_tables(text: str) -> tuple[Problem, ...]:
+    """Keep tables as proven; return what went wrong. The same ones are not written again.
+
+    Without a text that can be read, those that were kept are forgotten: others are in force now.
+    """
+    kept = _read(text.encode())
+    if kept is None:
+        return forget_kept_tables()
     if read_kept_tables() == kept:
         return ()
-    text = json.dumps({"format": _FORMAT, "digest": kept.digest, "tables": kept.tree})
     try:
-        replace_files({FILE: f"{text}\n".encode()}, mode=0o600, folder_mode=0o700)
+        replace_files({FILE: text.encode()}, mode=0o600, folder_mode=0o700)
     except OSError as error:
         return (messages.tables_not_kept(FILE, error),)
     return ()
@@ -73,3 +88,14 @@ def forget_kept_tables() -> tuple[Problem, ...]:
     except OSError as error:
         return (messages.tables_not_kept(FILE, error),)
     return ()
+
+
+def _read(content: bytes) -> KeptTables | None:
+    try:
+        found = json.loads(content)
+        if found["format"] == _FORMAT:
+            role = Role(found["role"])
+            return KeptTables(str(found["digest"]), role, dict(found["tables"]))
+    except (ValueError, TypeError, KeyError):
+        pass
+    return None

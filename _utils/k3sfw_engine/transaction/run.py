@@ -76,8 +76,7 @@ def run(
                 error.append_notes((*notices, *ports.healed, *health.healed))
             raise
         if not test:
-            waits = bool(options.confirm_within)
-            notices += waiting_notice() if waits else tuple(map(str, afterwards()))
+            notices += waiting_notice() or tuple(map(str, afterwards()))
     notices = (*notices, *ports.sentences, *health.sentences)
     healed = (*ports.differences, *health.differences)
     return _result(plan, joined(healed, _made_now(plan, options)), health.reloads, notices)

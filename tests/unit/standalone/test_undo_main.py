@@ -132,7 +132,7 @@ def test_two_programs_do_not_undo_at_once_and_a_start_of_firewalld_waits_for_nei
 
 
 def test_setting_the_clock_does_not_change_the_wait_but_a_reboot_ends_it(state, begun):
-    begun.confirm_by(60, {}, {})
+    begun.confirm_by(60, {}, {}, "")
     lines = state / "transaction" / STEPS
     lines.write_text(json.dumps({"step": CONFIRM_BY, "by": 1.0}) + "\n")
     assert journal.unfinished().waits
@@ -194,7 +194,7 @@ def test_the_watchdog_keeps_its_patience_after_a_long_wait_for_confirmation(
 ):
     monkeypatch.setattr(undo_main, "PATIENCE", 1.0)
     monkeypatch.setattr(undo_main, "PAUSE", 0.1)
-    begun.confirm_by(1.5, {}, {})
+    begun.confirm_by(1.5, {}, {}, "")
     waiting = file.with_name("k3s.xml.new")
     waiting.mkdir()
     threading.Timer(2.4, waiting.rmdir).start()

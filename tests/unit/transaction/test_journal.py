@@ -59,12 +59,19 @@ def test_a_step_whose_line_was_cut_short_had_not_begun(state):
 def test_a_waiting_transaction_knows_its_deadline_and_what_it_will_write(state, tmp_path):
     begun = journal.begin(NOTHING_CHANGED)
     files = {tmp_path / "one.xml": b"\xff<zone/>", tmp_path / "two.xml": None}
-    begun.confirm_by(60, files, {})
+    begun.confirm_by(60, files, {}, '{"format": 1}')
     entry = journal.unfinished()
     assert entry.files == files
+    assert entry.tables == '{"format": 1}'
     assert entry.confirm_by > 0
     begun.keep()
     assert journal.past()[0].confirm_by == 0
+
+
+def test_a_transaction_that_an_earlier_version_left_waiting_has_no_tables_to_keep(state):
+    journal.begin(NOTHING_CHANGED).confirm_by(60, {}, {}, "")
+    (state / "transaction" / "tables.json").unlink()
+    assert journal.unfinished().tables == ""
 
 
 def test_a_transaction_that_touched_nothing_leaves_no_trace(state):
