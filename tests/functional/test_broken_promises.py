@@ -47,25 +47,50 @@ def broken(pillar, source="any"):
     return tree
 
 
-def test_a_first_apply_that_breaks_a_promise_is_refused_and_touches_nothing(shared, promised):
-    before = shared.everything()
-    predicted = shared.try_call("apply", broken(promised), test=True)
-    assert shared.try_call("apply", broken(promised)) == predicted
-    (sentence,) = predicted["refused"]
+def test_a_node_that_has_nothing_in_force_is_told_and_not_refused(shared, promised):
+    predicted = shared.call("apply", broken(promised), test=True)
+    outcome = shared.call("apply", broken(promised))
+    assert outcome == predicted and outcome["changes"]
+    (sentence,) = (each for each in outcome["notices"] if each.startswith("test etcd"))
     assert (
         "192.0.2.21 (a1) would reach tcp/2379-2380 of s1, s2 by row etcd (source any)" in sentence
     )
-    assert "k3s:ports:cluster:etcd:source" in sentence
-    assert "set k3s:firewall:allow_broken_tests: true for this one apply" in sentence
-    assert shared.everything() == before
-    assert not shared.path(KEPT).exists()
+    assert shared.path(KEPT).exists()
+
+
+def test_a_first_start_of_firewalld_is_never_refused_by_a_promise(shared, promised):
+    starting = {"masters": ["192.0.2.10"], "master_ports": [4505, 4506]}
+    shared.host.stop_firewalld()
+    try:
+        predicted = shared.call("prepare", broken(promised), test=True, **starting)
+        outcome = shared.call("prepare", broken(promised), **starting)
+        assert outcome == predicted and outcome["changes"]
+        assert "would reach tcp/2379-2380 of s1, s2" in " ".join(outcome["notices"])
+    finally:
+        shared.host.start_firewalld()
+    assert shared.call("apply", broken(promised))["changes"] == {}
+
+
+def test_a_node_that_gets_another_role_is_told_and_not_refused(shared, promised):
+    """The row of agents that breaks the promise is not in the pillar of a server."""
+    promised["tests"]["x"] = {"from": "198.51.100.0/24", "to": "any", "deny": "tcp/9999"}
+    shared.call("apply", promised)
+    row = {"protocol": "tcp", "port": 9999, "source": "198.51.100.0/24", "destination": "agent"}
+    promised["ports"]["cluster"]["x"] = row
+    promised["nodes"]["s1"] = {**promised["nodes"]["s1"], "role": "agent"}
+    outcome = shared.call("apply", promised, role="agent")
+    assert outcome["changes"]
+    assert "198.51.100.0/24 would reach tcp/9999" in " ".join(outcome["notices"])
+    assert shared.call("apply", promised, role="agent")["changes"] == {}
 
 
 def test_a_change_that_breaks_a_promise_is_refused_and_the_rules_stay(shared, promised):
     shared.call("apply", promised)
     before = shared.everything()
     predicted = shared.try_call("apply", broken(promised), test=True)
-    assert len(predicted["refused"]) == 1
+    (sentence,) = predicted["refused"]
+    assert "k3s:ports:cluster:etcd:source" in sentence
+    assert "set k3s:firewall:allow_broken_tests: true for this one apply" in sentence
     assert shared.try_call("apply", broken(promised)) == predicted
     assert shared.everything() == before
 
@@ -173,6 +198,27 @@ def test_tables_are_not_kept_before_they_are_confirmed(shared, promised, new_row
     assert shared.path(KEPT).read_text() == before
     shared.call("rollback")
     assert shared.path(KEPT).read_text() == before
+
+
+def test_tables_are_kept_as_soon_as_they_are_confirmed(shared, promised):
+    """Later changes are compared with them: what was allowed once and confirmed stays so."""
+    shared.call("apply", promised)
+    allowed = {**broken(promised), "firewall": {"allow_broken_tests": True}}
+    shared.call("apply", allowed, confirm_within=600)
+    shared.call("confirm")
+    assert shared.call("in_force")["tables"]["ports"]["cluster"]["etcd"]["source"] == ["any"]
+    more = broken(promised)
+    more["ports"]["manager"]["loki"] = {"protocol": "tcp", "port": 3100}
+    assert shared.call("apply", more)["changes"]
+
+
+def test_tables_that_differ_without_effect_are_kept_without_confirmation(shared, promised):
+    shared.call("apply", promised)
+    promised["ports"]["manager"]["redis"]["description"] = "Redis"
+    outcome = shared.call("apply", promised, confirm_within=600)
+    assert (outcome["changes"], outcome["notices"]) == ({}, [])
+    kept = shared.call("in_force")["tables"]["ports"]
+    assert kept["manager"]["redis"]["description"] == "Redis"
 
 
 def test_a_rollback_forgets_the_tables_that_are_no_longer_in_force(shared, promised, new_row):

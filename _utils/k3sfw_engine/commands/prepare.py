@@ -19,7 +19,7 @@ from k3sfw_engine.plan.observed import Observed
 from k3sfw_engine.transaction.before_first_start import run_before_first_start
 from k3sfw_engine.transaction.commit_options import CommitOptions
 from k3sfw_engine.transaction.compare import notices_of
-from k3sfw_engine.transaction.refuse_broken_promises import guard_promises
+from k3sfw_engine.transaction.refuse_broken_promises import tell_promises
 from k3sfw_engine.transaction.refuse_lockout import guard_first_start
 
 _PREPARE = CommitOptions(what="prepare")
@@ -61,7 +61,7 @@ def prepare(
         return replace(plan, notices=(*notices_of(known), *plan.notices))
 
     def guard(observed: Observed, plan: Plan) -> Plan:
-        plan = guard_promises(tables, role, wanted, observed.permanent, plan)
+        plan = tell_promises(tables, role, plan)
         allowed = guard_first_start(trusted(observed), role, wanted, observed.permanent)
         return replace(plan, notices=(*plan.notices, *allowed))
 
