@@ -175,6 +175,7 @@ class TablesDifference:
             "without_effect": [
                 {"path": cause.path, "text": cause.text} for cause in self.without_effect
             ],
+            "pods": self.tables.pods,
             "same_rows": same,
             "rows": of_all,
             "joined_nodes": list(self.joined_nodes),

@@ -12,8 +12,9 @@ from k3sfw_engine.model.address_set import AddressSet, set_of_networks
 from k3sfw_engine.model.addresses import FAMILIES
 from k3sfw_engine.model.names_of_addresses import AddressNames, range_texts
 from k3sfw_engine.model.port_ranges import common
-from k3sfw_engine.model.row_sources import networks_of_source
+from k3sfw_engine.model.row_sources import is_pod_row, networks_of_source
 from k3sfw_engine.model.rows import Node, PortRange, Protocol, Role, Row, Tables
+from k3sfw_engine.plan.change_causes import pods_are_told_by_interface
 from k3sfw_engine.plan.reach import Reach, RowSources, compute_reach
 
 _Lines = Mapping[str, str]
@@ -67,13 +68,14 @@ def reaches(
         if not members or not any(let_in.values()):
             continue
         families = [family for family in row.protocol.families if sources.get(family)]
+        by_interface = is_pod_row(row) and pods_are_told_by_interface(tables)
         found.append(
             {
                 "to": bounded(name_nodes([node.name for node in members], tables)),
                 "ports": port_texts((row.protocol, each) for each in row.ports or (None,)),
                 "from": bounded(names.name(let_in, families)),
                 "part": any(let_in[family] != sources[family] for family in families),
-                "also": [str(source) for source in row.sources],
+                "by_interface": by_interface,
                 **_about_row(row, lines),
             }
         )

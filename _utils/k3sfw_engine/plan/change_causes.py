@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from k3sfw_engine.model.addresses import Networks, entry
-from k3sfw_engine.model.row_sources import networks_of_source
+from k3sfw_engine.model.row_sources import is_pod_row, networks_of_source
 from k3sfw_engine.model.rows import ROOT, Node, Row, Source, SourceKind, Tables
 from k3sfw_engine.plan.defaults import ITEMS_IN_A_SENTENCE
+from k3sfw_engine.plan.desired.pods import pods_come_by_interface
 
 
 @dataclass(frozen=True, order=True)
@@ -110,6 +111,19 @@ class ChangedTables:
         )
 
     @cached_property
+    def pods(self) -> str:
+        """What changed in how pods are recognised; the sets of addresses are the same."""
+        old, new = (pods_are_told_by_interface(each) for each in (self.old, self.new))
+        if old == new or not any(map(is_pod_row, self.new.every_row)):
+            return ""
+        if old:
+            return (
+                "pods were recognised by their interfaces and are by their addresses: a host that "
+                "spoofs one is let in at every port"
+            )
+        return "pods were recognised by their addresses and are by their interfaces"
+
+    @cached_property
     def changed_rows(self) -> tuple[str, ...]:
         """The paths of all rows that are new, removed or differ in any column."""
         return tuple(path for path, (old, new) in self.rows.items() if old != new)
@@ -123,6 +137,14 @@ class ChangedTables:
         return tuple(
             name for name in names if both[0].get(name, absent) != both[1].get(name, absent)
         )
+
+
+def pods_are_told_by_interface(tables: Tables) -> bool:
+    """Whether pods are recognised by their interfaces, so that an address can be spoofed in vain.
+
+    By the rows of both roles: those of pods are for all nodes wherever they come from a pillar.
+    """
+    return pods_come_by_interface(tables, tables.every_row) and not tables.pods_by_address
 
 
 def _sources(row: Row) -> str:

@@ -86,6 +86,13 @@ def test_a_source_reaches_what_the_rows_name_it_for(tree, name):
     assert {each["path"] for each in reaches(tables, sources, {})} == expected
 
 
+def test_an_address_of_a_pod_reaches_what_pods_reach_from_their_interfaces_only():
+    tables = parsed()
+    found = {each["row"]: each for each in reaches(tables, sources_named("10.42.3.4", tables), {})}
+    assert found["pods"]["by_interface"] is True
+    assert found["grafana"]["by_interface"] is False
+
+
 def test_a_source_that_a_row_lets_in_by_half_says_which_half():
     row = {"protocol": "tcp", "port": 8000, "source": "198.51.100.0/29", "destination": "any"}
     tables = parsed(changed("ports:cluster:half", row))

@@ -66,6 +66,15 @@ def test_a_change_that_breaks_a_promise_says_so_on_its_own_line():
     assert {name for each in back.data["opened"] for name in each["breaks"]} == set()
 
 
+def test_pods_that_are_told_by_their_addresses_are_a_difference_though_the_sets_are_the_same():
+    by_address = changed("firewall:pods_from", "addresses")
+    old = ClusterTables(TABLES, "base", "s1")
+    found = diff(old, ClusterTables(parsed(by_address), "new", "s1"))
+    assert (found.retcode, found.data["opened"]) == (2, [])
+    assert "spoofs" in found.data["pods"] and "!! pods" in render(found.data, Style())
+    assert diff(old, old).data["pods"] == ""
+
+
 def test_a_rule_that_was_added_on_one_node_is_drift_and_closes_with_the_next_apply(nodes):
     nodes.full["s2"] = {**nodes.full["s2"], "rules": [*nodes.full["s2"]["rules"], EXTRA]}
     found = compare(nodes)

@@ -20,7 +20,9 @@ def difference_as_markdown(data: Mapping[str, Any]) -> str:
     for title, key in (("Newly let in", "opened"), ("No longer let in", "closed")):
         if data[key]:
             parts.append(f"**{title}**\n\n{_HEAD}\n" + "\n".join(map(_row, data[key])))
-    if not data["opened"] and not data["closed"]:
+    if data["pods"]:
+        parts.append(f"**!! {_text(data['pods'])}**")
+    elif not data["opened"] and not data["closed"]:
         parts.append("Both let in exactly the same.")
     if "intended" in data:
         parts.append(_intended(data["intended"]))

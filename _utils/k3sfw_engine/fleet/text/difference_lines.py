@@ -19,7 +19,9 @@ def show_diff(data: Mapping[str, Any], style: Style) -> str:
     drift = data.get("drift") or {}
     lines += _section("Drift: let in by no proven table", drift.get("opened", ()), style)
     lines += _section("Drift: not in force, though proven", drift.get("closed", ()), style)
-    if not data["opened"] and not data["closed"]:
+    if data["pods"]:
+        lines += ["", style.paint(style.paragraph(f"!! {data['pods']}"), Color.BAD)]
+    elif not data["opened"] and not data["closed"]:
         lines += ["", "Both let in exactly the same."]
     if "intended" in data:
         lines += ["", *_intended(data["intended"], style)]

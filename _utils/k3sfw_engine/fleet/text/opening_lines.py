@@ -33,6 +33,7 @@ def show_reach(data: Mapping[str, Any], style: Style) -> str:
     lines = [style.paragraph(f"What {data['from']} reaches. {data['summary']}"), ""]
     for each in data["openings"]:
         part = f" (only {', '.join(each['from'])})" if each["part"] else ""
+        part += " (from the interfaces of pods only)" if each["by_interface"] else ""
         lines += _opening(
             each, f"{', '.join(each['ports'])} of {', '.join(each['to'])}{part}", style
         )
