@@ -30,6 +30,7 @@ from k3sfw_engine.model.rows import (
 )
 from k3sfw_engine.plan.change_causes import ChangeCause, ChangedTables
 from k3sfw_engine.plan.intended_change import IntendedChange, besides
+from k3sfw_engine.plan.live_reach import UNEXPLAINED
 from k3sfw_engine.plan.reach import WITH_PORTS, compute_reach
 from k3sfw_engine.plan.reach_difference import ChangeKind, ReachChange, RoleReach, reach_changes
 
@@ -286,8 +287,10 @@ class _Writer:
             "from": bounded(names),
             "to": bounded(name_nodes(change.nodes, self._tables.new)),
             "ports": port_texts(change.ports),
-            "causes": [{"path": cause.path, "text": cause.text} for cause in change.causes]
-            or [{"path": row.path, "text": f"row {row.name}"} for row in change.rows],
+            "causes": [
+                {"path": cause.path, "text": cause.text}
+                for cause in (change.causes or map(_because_of, change.rows))
+            ],
             "everyone": change.to_everyone and change.kind is ChangeKind.OPENED,
             "example": self._example(change),
         }
@@ -324,6 +327,13 @@ def _packet(source: str, target: str, protocol: Protocol, ports: PortRange | Non
     form = "[{}]:{}" if ":" in source else "{}:{}"
     ends = (form.format(source, _CLIENT_PORT), form.format(target, ports.low))
     return f"{ends[0]} -> {ends[1]}, {protocol.value}"
+
+
+def _because_of(row: Row) -> ChangeCause:
+    """The row itself, where nothing in it changed; or a rule of a node that no row explains."""
+    if row.table == UNEXPLAINED:
+        return ChangeCause("", f"no row explains: {row.name}")
+    return ChangeCause(row.path, f"row {row.name}")
 
 
 def _address(node: Node | None, family: int) -> str:
