@@ -80,7 +80,7 @@ def test_without_a_row_the_zone_of_the_interface_decides(asked, node):
     answer = asked(CLOSED)
     assert answer["verdict"] == "not in the tables"
     assert (answer["decision"]["at"], answer["decision"]["fate"]) == ("zone", "rejected")
-    assert "eth0, in zone public" in answer["decision"]["why"]
+    assert "it arrives on eth0; zone public: it is rejected" in answer["decision"]["why"]
     node.firewall_cmd(f"--add-port={CLOSED}/tcp")
     try:
         answer = asked(CLOSED)

@@ -99,5 +99,5 @@ def test_the_text_is_for_a_terminal(explained):
     text, code = explained("from=a1", "to=s1", f"port={ETCD}", "packet=True", form="--out=k3sfw")
     assert code == 0
     assert text.splitlines()[0] == "a1 (192.0.2.21) -> s1 (192.0.2.11), tcp/2379"
-    assert "The packet is rejected at zone." in text
+    assert "  = The packet is rejected, by step 6 (zone)." in text.splitlines()
     assert max(map(len, text.splitlines())) <= 80

@@ -136,3 +136,12 @@ def test_what_is_not_one_packet_is_refused(port):
 def test_a_packet_without_a_sender_is_refused():
     with pytest.raises(EngineError, match="from="):
         parse_question("", "s1", 2379, False)
+
+
+def test_what_comes_behind_the_deciding_step_is_marked():
+    row = {"at": "rows", "fate": "allowed", "why": "allowed by k3s:ports:cluster:etcd"}
+    text = render({"s1": {**WALK, "decision": row, "walk": [row, STEP]}}, Style())
+    lines = text.splitlines()
+    assert lines[2] == "  1. rows: allowed; allowed by k3s:ports:cluster:etcd"
+    assert lines[3].startswith("  2. zone: not reached, else rejected; ")
+    assert lines[-1] == "  = The packet is allowed, by step 1 (rows)."

@@ -54,8 +54,8 @@ def arrives_nowhere(reason: str) -> str:
     )
 
 
-def arrives_on(interface: str, zones: Iterable[str]) -> str:
-    return f"it arrives on {interface}, in zone {' or '.join(zones)}"
+def arrives_on(interface: str) -> str:
+    return f"it arrives on {interface}"
 
 
 def from_this_host() -> str:

@@ -220,7 +220,7 @@ def _zones(packet: Packet, facts: PacketFacts, zones: Sequence[str]) -> Iterator
     if not zones:
         yield WalkStep(Stage.ZONE, Fate.NOT_KNOWN, messages.arrives_nowhere(facts.no_route))
         return
-    where = messages.arrives_on(facts.interface, zones)
+    where = messages.arrives_on(facts.interface)
     found = [_decide_zone(packet, facts.others, name) for name in zones]
     fates = {decision.fate for _what, decision in found}
     fate = fates.pop() if len(fates) == 1 else Fate.NOT_KNOWN

@@ -43,12 +43,16 @@ def way_lines(data: Mapping[str, Any], style: Style) -> Iterator[str]:
     """Write each step of the way, and the decision."""
     source = ", ".join(map(str, data["source"]))
     yield style.paragraph(f"the source is {source}", "  ", "    ")
+    decision, decided = data["decision"], ""
     for number, step in enumerate(data["walk"], 1):
-        head = f"{step['at']}: {step['fate']}"
+        # What comes behind tells what would happen without the step that decides.
+        head = f"{step['at']}: {'not reached, else ' if decided else ''}{step['fate']}"
         yield _painted(style, f"  {number}. ", head, step["fate"], f"; {step['why']}")
-    decision = data["decision"]
-    by = f" at {decision['at']}" if decision["at"] else ""
-    yield _painted(style, "  = ", f"The packet is {decision['fate']}", decision["fate"], f"{by}.")
+        if not decided and step == decision:
+            decided = f", by step {number} ({step['at']})"
+    yield _painted(
+        style, "  = ", f"The packet is {decision['fate']}", decision["fate"], f"{decided}."
+    )
 
 
 def _packet_lines(data: Mapping[str, Any], style: Style) -> Iterator[str]:
