@@ -11,12 +11,13 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lab import demo_output as show
 from lab.cluster import Lab
 from lab.daemons import CHECKOUT
-from lab.demo_steps import END, PACKETS, PARTS, SITE, SITE_FILE, Expected, Part, Step
+from lab.demo_steps import END, PACKETS, PARTS, REPORT_FILE, SITE, SITE_FILE, Expected, Part, Step
 from lab.errors import LabError
 from lab.k3s.start import pod_address, start
 from lab.lab_folder import DEFAULT_NAME
@@ -40,7 +41,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nInterrupted. make demo starts again, make stop ends the lab.")
         return 130
-    print(f"\n{END.format(seconds=round(time.monotonic() - began))}")
+    print(f"\n{demo.end(round(time.monotonic() - began))}")
     return 0
 
 
@@ -85,6 +86,11 @@ class Demo:
         if part.once:
             done = {**self._done(), part.title: _version_of_code()}
             self._lab.master.path(DONE).write_text(json.dumps(done))
+
+    def end(self, seconds: int) -> str:
+        """What is printed last: the report, and what else there is to try."""
+        report = self._lab.srv / Path(REPORT_FILE).relative_to("/srv")
+        return END.format(seconds=seconds, report=report)
 
     def _done(self) -> dict[str, str]:
         """The parts that were done, each with the version of the code."""

@@ -86,6 +86,8 @@ PACKETS = (
 
 LOST_RULE = "rule family=ipv4 source ipset=k3s-node-4 port port=6443 protocol=tcp accept"
 SITE_FILE = "/srv/pillar/k3s/site.sls"
+# Outside of the lab it lies in its folder, where a browser can open it.
+REPORT_FILE = "/srv/cluster.html"
 # A mistake of one word: s3 is a server, and a voting member of etcd.
 SITE = "k3s: {nodes: {s3: {role: agent}}}"
 
@@ -98,6 +100,7 @@ PARTS = (
         "The nodes get k3sfw from their master, and tell it what they are",
         (
             Step("m", ("salt", "*", "saltutil.sync_all"), Expected.SUCCESS),
+            Step("m", ("salt-run", "saltutil.sync_all"), Expected.SUCCESS),
             Step("m", ("salt", "*", "saltutil.refresh_pillar", "wait=True"), Expected.SUCCESS),
         ),
         once=True,
@@ -152,10 +155,18 @@ PARTS = (
             Step("m", ("rm", SITE_FILE), Expected.SUCCESS),
         ),
     ),
+    Part(
+        "The whole cluster on one page",
+        (Step("m", ("salt-run", "k3sfw.report", f"html={REPORT_FILE}"), Expected.SUCCESS),),
+    ),
 )
 
 END = """\
-That was all, in {seconds} s. The cluster runs until you stop it. Look around:
+That was all, in {seconds} s. The report of this cluster is
+  {report}
+Open it:
+  xdg-open {report}
+The cluster runs until you stop it. Look around:
   lab/on m bash                              a shell on the master: salt ...
   lab/on m salt a1 k3sfw.explain source=192.0.2.99 port=6379
   lab/on m salt s1 k3sfw.history

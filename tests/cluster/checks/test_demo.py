@@ -1,5 +1,7 @@
 """The demo on a real cluster: every step ends as it should, and the cluster of K3s is healthy."""
 
+from pathlib import Path
+
 import pytest
 
 from lab.demo import DONE, Demo
@@ -26,9 +28,13 @@ def test_every_step_of_the_demo_ends_as_it_should(demo, capsys):
     for part in PARTS:
         demo.show(part)
     lines = capsys.readouterr().out.splitlines()
+    lines += demo.end(600).splitlines()
     assert max(map(len, lines)) <= 80
     assert "# lab/on m salt s1 state.apply k3s.firewall" in lines
     for check in ("check_ports", "check_routes", "check_zones"):
         at = lines.index(f"# lab/on m salt '*' k3sfw.{check}")
         nodes = [line.split()[:2] for line in lines[at + 1 : at + 6]]
         assert nodes == [[name, "OK"] for name in ("a1", "a2", "s1", "s2", "s3")]
+    (address,) = (line.split()[1] for line in lines if line.startswith("  xdg-open "))
+    page = Path(address).read_text()
+    assert '<h1 id="headline">Nothing is wrong</h1>' in page

@@ -105,9 +105,13 @@
     $("found").textContent = words.length ? `${all} ${all === 1 ? "entry matches" : "entries match"} “${view.q}”, ${problems} of them ${problems === 1 ? "a problem" : "problems"}.` : "";
   }
 
-  const matchesSearch = (index) => {
+  // For each node once, as the picture asks for each of a million pairs.
+  let matching = [];
+  const findNodes = () => {
     const words = view.q.toLowerCase().split(/\s+/).filter(Boolean);
-    return !words.length || words.some((word) => nodes[index].id.toLowerCase().includes(word) || nodes[index].addresses.includes(word));
+    matching = nodes.map(({ id, addresses }) => words.some((word) => id.toLowerCase().includes(word) || addresses.includes(word)));
+    // A search for a port or a row is not about nodes, and dims none.
+    if (!matching.includes(true)) matching.fill(true);
   };
 
   // -- copying and downloading -------------------------------------------------------------------
@@ -160,7 +164,7 @@
   const isDimmed = (state, from, to) =>
     (view.status === "problems" && !state.isProblem) ||
     (view.status && view.status !== "problems" && state.family !== view.status) ||
-    (view.q && !matchesSearch(from) && !matchesSearch(to));
+    (!matching[from] && !matching[to]);
 
   function measure() {
     const style = getComputedStyle(document.body);
@@ -524,6 +528,7 @@
 
   function refresh() {
     search();
+    findNodes();
     if (size < 2) return;
     draw();
     count();
