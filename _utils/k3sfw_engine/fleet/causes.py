@@ -12,7 +12,8 @@ from k3sfw_engine.checks.verdicts import Severity, Status
 class CauseKind(str, Enum):
     """What kind of thing is at fault."""
 
-    ISOLATED = "isolated"  # nothing passes between the node and the others
+    ISOLATED = "isolated"  # nothing reaches the node, and it is silent
+    PEERLESS = "peerless"  # nothing passes between the node and its peers, and the master hears it
     SPLIT = "split"  # nothing passes between two halves of the cluster
     EGRESS = "egress"  # the node reaches no peer, and peers reach it
     NODE = "node"  # something on the nodes themselves

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import shlex
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
@@ -47,7 +47,14 @@ def group(cluster: CheckedCluster) -> tuple[Cause, ...]:
     isolated = isolated_nodes(cluster, pairs)
     parts = halves(pairs, isolated)
     muted = nodes_without_egress(pairs, isolated, parts)
-    groups, left = _cut_off(tuple(blamed_problems(cluster)), isolated, muted)
+    cut_off = {
+        **dict.fromkeys(muted, CauseKind.EGRESS),
+        **{
+            name: CauseKind.ISOLATED if name in cluster.silent else CauseKind.PEERLESS
+            for name in isolated
+        },
+    }
+    groups, left = _cut_off(tuple(blamed_problems(cluster)), cut_off)
     between, left = _between_halves(left, parts)
     groups += between
     definite = [each for each in left if each.culprit]
@@ -67,23 +74,38 @@ def _importance(cause: Cause) -> tuple[object, ...]:
 
 
 def _cut_off(
-    found: Sequence[BlamedProblem], isolated: frozenset[str], muted: frozenset[str]
+    found: Sequence[BlamedProblem], cut_off: Mapping[str, CauseKind]
 ) -> tuple[list[_CauseGroup], list[BlamedProblem]]:
-    """One group for each node that is cut off, and what they do not explain."""
-    explained: dict[tuple[CauseKind, str], list[BlamedProblem]] = defaultdict(list)
+    """One group for all nodes that are cut off in the same way, and what they do not explain.
+
+    Many that go down together have one switch, or one source of power.
+    """
+    nodes: dict[CauseKind, set[str]] = defaultdict(set)
+    explained: dict[CauseKind, list[BlamedProblem]] = defaultdict(list)
     left = []
     for each in found:
-        ends = sorted({each.source, each.to} & isolated, key=lambda name: name != each.to)
-        if ends and each.status in UNREACHABLE:
-            explained[CauseKind.ISOLATED, ends[0]].append(each)
-        elif each.source in muted and each.status in UNREACHABLE:
-            explained[CauseKind.EGRESS, each.source].append(each)
-        elif each.to in muted and each.is_overlay and each.status in UNREACHABLE:
-            explained[CauseKind.EGRESS, each.to].append(each)
+        # The asked node first: two that are cut off say nothing of each other.
+        ends = [name for name in (each.to, each.source) if _is_cut_off(name, each, cut_off)]
+        if ends:
+            kind = cut_off[ends[0]]
+            nodes[kind].add(ends[0])
+            explained[kind].append(each)
         else:
             left.append(each)
-    groups = [_CauseGroup(kind, (name,), tuple(each)) for (kind, name), each in explained.items()]
+    groups = [
+        _CauseGroup(kind, tuple(sorted(nodes[kind])), tuple(each))
+        for kind, each in explained.items()
+    ]
     return groups, left
+
+
+def _is_cut_off(name: str, each: BlamedProblem, cut_off: Mapping[str, CauseKind]) -> bool:
+    """Whether this node, being cut off, explains the problem."""
+    if each.status not in UNREACHABLE or name not in cut_off:
+        return False
+    # Peers reach a node that reaches none, but for the answers to come back through its overlay.
+    reached = cut_off[name] is CauseKind.EGRESS and name == each.to
+    return not reached or each.is_overlay
 
 
 def _between_halves(
@@ -178,19 +200,20 @@ def _definite_groups(units: Sequence[_Unit]) -> list[_CauseGroup]:
 def _of_one_overlay(groups: Iterable[_CauseGroup]) -> list[_CauseGroup]:
     """Join what is said of the overlay of one node, if it is about the same peers."""
     joined: list[_CauseGroup] = []
+    overlays: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for each in groups:
-        same = next((other for other in joined if _is_same_overlay(each, other)), None)
-        if same is None:
+        if not all(found.is_overlay for found in each.found):
             joined.append(each)
+            continue
+        pairs = {found.pair for found in each.found}
+        for at in overlays[each.nodes]:
+            if pairs & {found.pair for found in joined[at].found}:
+                joined[at] = replace(joined[at], found=(*joined[at].found, *each.found))
+                break
         else:
-            joined[joined.index(same)] = replace(same, found=(*same.found, *each.found))
+            overlays[each.nodes].append(len(joined))
+            joined.append(each)
     return joined
-
-
-def _is_same_overlay(one: _CauseGroup, other: _CauseGroup) -> bool:
-    overlay = all(each.is_overlay for each in (*one.found, *other.found))
-    pairs = {each.pair for each in one.found} & {each.pair for each in other.found}
-    return overlay and one.nodes == other.nodes and bool(pairs)
 
 
 # -- what only says that nothing came back --------------------------------------------------------

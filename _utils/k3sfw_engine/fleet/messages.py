@@ -11,12 +11,14 @@ from k3sfw_engine.errors import Problem
 from k3sfw_engine.fleet.answers import FREE
 from k3sfw_engine.fleet.causes import Cause, CauseKind
 
-_CUT_OFF = (CauseKind.ISOLATED, CauseKind.SPLIT, CauseKind.EGRESS)
+_CUT_OFF = (CauseKind.ISOLATED, CauseKind.PEERLESS, CauseKind.SPLIT, CauseKind.EGRESS)
 
 
 def sentence(cause: Cause) -> Problem:
     """The sentence about a cause, with its fix or where to look."""
     text = f"{_what(cause)}{_because(cause)}"
+    if cause.kind is CauseKind.ISOLATED and len(cause.nodes) > 1:
+        return Problem(text, "start them and their network")
     if cause.hint.startswith("see "):
         return Problem(text, see=cause.hint[len("see ") :])
     return Problem(text, cause.hint)
@@ -24,16 +26,22 @@ def sentence(cause: Cause) -> Problem:
 
 def _what(cause: Cause) -> str:
     nodes, rows = join_some(cause.nodes), ports(cause.rows)
+    several = len(cause.nodes) > 1
     if cause.kind is CauseKind.ISOLATED:
-        if cause.nodes[0] in cause.sources:
-            return (
-                f"nothing passes between {nodes} and its peers, and it answers the master: its link"
-            )
-        return f"{nodes} fails to everyone: its link, or it is down"
+        why = "their links, or they are down" if several else "its link, or it is down"
+        return f"{nodes} {'fail' if several else 'fails'} to everyone: {why}"
+    if cause.kind is CauseKind.PEERLESS:
+        why = "their links" if several else "its link"
+        return (
+            f"nothing passes between {nodes} and {'their' if several else 'its'} peers, though the "
+            f"master is reached: {why}"
+        )
     if cause.kind is CauseKind.SPLIT:
         others = join_some(cause.targets)
         return f"nothing passes between {nodes} and {others}: the network between them"
     if cause.kind is CauseKind.EGRESS:
+        if several:
+            return f"{nodes} reach no peer, and peers reach them: their egress or their links"
         return f"{nodes} reaches no peer, and peers reach it: its egress or its link"
     if cause.kind is CauseKind.OVERLAY:
         return f"nothing passes through the overlay of {nodes}"

@@ -58,6 +58,19 @@ def test_a_node_that_nothing_reaches_is_one_cause_and_its_link():
     assert sentence(found).text.startswith("s3 fails to everyone: its link, or it is down")
 
 
+def test_nodes_that_go_down_together_are_one_cause():
+    (found,) = causes(40, *(Fault("down", f"a{number:02}") for number in (1, 2, 3, 20, 30)))
+    assert (found.kind, len(found.nodes)) == (CauseKind.ISOLATED, 5)
+    assert sentence(found).fix == "start them and their network"
+
+
+def test_a_node_without_peers_that_the_master_hears_is_not_down():
+    nodes = ("a1", "a2", "s1", "s2", "s3")
+    (found,) = causes(5, *(Fault("no_egress", name) for name in nodes))
+    assert (found.kind, found.nodes) == (CauseKind.PEERLESS, nodes)
+    assert "though the master is reached" in sentence(found).text
+
+
 def test_a_node_that_reaches_no_peer_but_is_reached_is_to_look_at_its_egress():
     (found,) = causes(5, Fault("no_egress", "a1"))
     assert (found.kind, found.nodes) == (CauseKind.EGRESS, ("a1",))
