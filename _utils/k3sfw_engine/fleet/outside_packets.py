@@ -20,7 +20,7 @@ from k3sfw_engine.fleet.answers import NodePromise
 from k3sfw_engine.fleet.defaults import NODES_ASKED_FROM_OUTSIDE, PACKETS_FROM_OUTSIDE
 from k3sfw_engine.model.packet_question import ProbeResult
 from k3sfw_engine.model.rows import Node, Promise, Protocol, Tables
-from k3sfw_engine.plan.promises import PromiseValue, is_destination, wanted_sources
+from k3sfw_engine.plan.promises import PromiseValue, WantedSources, is_destination
 
 _Item = TypeVar("_Item")
 _ARRIVED = (ProbeResult.OPEN, ProbeResult.NOTHING_LISTENS)
@@ -52,9 +52,10 @@ def outside_packets(tables: Tables, turn: int) -> dict[str, tuple[OutsidePacket,
         The minutes since 1970: of many nodes and packets, others are asked each time.
     """
     found: defaultdict[str, list[OutsidePacket]] = defaultdict(list)
+    wanted = WantedSources(tables)
     for promise in tables.promises:
         for minion in promise.ask_from:
-            found[minion] += _packets(promise, tables, turn)
+            found[minion] += _packets(promise, tables, wanted, turn)
     return {
         minion: tuple(_turned(packets, PACKETS_FROM_OUTSIDE, turn))
         for minion, packets in sorted(found.items())
@@ -71,7 +72,8 @@ def judge_outside(
     for packet, answer in zip(packets, raw):
         answers[packet.promise].append((packet, answer))
     promises = {promise.name: promise for promise in tables.promises}
-    return {name: _judged(minion, promises[name], asked, tables) for name, asked in answers.items()}
+    wanted = WantedSources(tables)
+    return {name: _judged(minion, promises[name], asked, wanted) for name, asked in answers.items()}
 
 
 def not_asked(packets: Sequence[OutsidePacket], why: Problem) -> dict[str, NodePromise]:
@@ -95,23 +97,25 @@ def _unusable(minion: str) -> Problem:
     )
 
 
-def _packets(promise: Promise, tables: Tables, turn: int) -> Iterator[OutsidePacket]:
+def _packets(
+    promise: Promise, tables: Tables, wanted: WantedSources, turn: int
+) -> Iterator[OutsidePacket]:
     nodes = [node for node in tables.nodes if is_destination(promise, node)]
     for node in _turned(nodes, NODES_ASKED_FROM_OUTSIDE, turn):
         for must_arrive, listed in ((True, promise.accept), (False, promise.deny)):
             for each in listed:
                 for port in ports_to_ask(each):
-                    for address in _addresses(node, promise, tables):
+                    for address in _addresses(node, promise, wanted):
                         yield OutsidePacket(
                             promise.name, node.name, address, each.protocol, port, must_arrive
                         )
 
 
-def _addresses(node: Node, promise: Promise, tables: Tables) -> Iterator[str]:
+def _addresses(node: Node, promise: Promise, wanted: WantedSources) -> Iterator[str]:
     """The first address of each family in which the promise has sources."""
     seen: set[int] = set()
     for address in node.addresses:
-        if address.version not in seen and wanted_sources(promise, address.version, tables):
+        if address.version not in seen and wanted.of(promise, address.version):
             seen.add(address.version)
             yield str(address)
 
@@ -127,14 +131,14 @@ def _judged(
     minion: str,
     promise: Promise,
     asked: Sequence[tuple[OutsidePacket, object]],
-    tables: Tables,
+    wanted: WantedSources,
 ) -> NodePromise:
     kept, contrary, others = 0, [], []
     for packet, raw in asked:
         answer = raw if isinstance(raw, Mapping) else {}
         if answer.get("packet") != str(packet):
             others.append(str(_unusable(minion)))
-        elif not _is_source(answer.get("source"), promise, tables):
+        elif not _is_source(answer.get("source"), promise, wanted):
             others.append(str(_no_source(minion, promise)))
         elif (arrived := _arrived(packet, answer.get("result"))) is None:
             others.append(f"{packet} of {packet.node}: nothing came back to {minion}")
@@ -157,12 +161,12 @@ def _no_source(minion: str, promise: Promise) -> Problem:
     )
 
 
-def _is_source(source: object, promise: Promise, tables: Tables) -> bool:
+def _is_source(source: object, promise: Promise, wanted: WantedSources) -> bool:
     try:
         address = netaddr.IPAddress(str(source), flags=netaddr.INET_PTON)
     except netaddr.AddrFormatError:
         return False
-    return address in wanted_sources(promise, address.version, tables)
+    return address in wanted.of(promise, address.version)
 
 
 def _arrived(packet: OutsidePacket, result: object) -> bool | None:

@@ -163,7 +163,7 @@ class _AlikeNodes(NamedTuple):
 
 
 class _Judge:
-    """The tables and their reach; the addresses of each name are computed once."""
+    """The tables and their reach."""
 
     def __init__(
         self, tables: Tables, reach: Reach, redirected: Redirected, apart: Iterable[Protocol]
@@ -173,15 +173,18 @@ class _Judge:
         self._redirected = redirected
         named = dict.fromkeys((*WITH_PORTS, *reach.protocols, *apart))
         self._protocols = (*(each for each in named if each is not Protocol.ANY), Protocol.ANY)
-        self._known: dict[tuple[Endpoint, int], AddressSet] = {}
+        self._wanted = WantedSources(tables)
+        self._names = {node.name for node in tables.nodes}
 
     def verdict(self, promise: Promise) -> PromiseVerdict:
-        nodes = [node for node in self._tables.nodes if is_destination(promise, node)]
-        wanted = [sources for sources in self._sources(promise) if sources]
+        nodes = _named(promise.destinations, self._tables)
+        grouped = list(self._grouped(nodes))
+        both = (self._wanted.of(promise, family) for family in FAMILIES)
+        wanted = [sources for sources in both if sources]
         parts = tuple(
             part
             for sources in wanted
-            for destination in self._grouped(nodes)
+            for destination in grouped
             for part in self._parts(promise, destination, sources)
         )
         return PromiseVerdict(
@@ -191,24 +194,10 @@ class _Judge:
             tests_nothing=not any(_means_packets(promise, nodes, each.family) for each in wanted),
         )
 
-    def _sources(self, promise: Promise) -> Iterator[AddressSet]:
-        """The wanted addresses of each family."""
-        for family in FAMILIES:
-            named = union(family, (self._addresses(each, family) for each in promise.sources))
-            excepted = (self._addresses(each, family) for each in promise.exceptions)
-            yield named - union(family, excepted) if promise.exceptions else named
-
-    def _addresses(self, endpoint: Endpoint, family: int) -> AddressSet:
-        key = (endpoint, family)
-        if key not in self._known:
-            self._known[key] = addresses_of(endpoint, family, self._tables)
-        return self._known[key]
-
     def _absent(self, promise: Promise) -> Iterator[str]:
         """Names of nodes that do not exist. That no node has a role is usual beside others."""
-        known = {node.name for node in self._tables.nodes}
         for each in (*promise.sources, *promise.exceptions, *promise.destinations):
-            if each.kind is EndpointKind.NODE and each.value not in known:
+            if each.kind is EndpointKind.NODE and each.value not in self._names:
                 yield each.value
 
     def _grouped(self, nodes: Iterable[Node]) -> Iterator[_AlikeNodes]:
@@ -267,17 +256,38 @@ class _Judge:
                     yield PromisePart(reason, role, (), asked.protocol, left, missing)
 
 
-def wanted_sources(promise: Promise, family: int, tables: Tables) -> AddressSet:
-    """Return the addresses from which the promise is about packets."""
-    named = union(family, (addresses_of(each, family, tables) for each in promise.sources))
-    return named - union(
-        family, (addresses_of(each, family, tables) for each in promise.exceptions)
-    )
+class WantedSources:
+    """The addresses that promises are about; those of each name are computed once."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._known: dict[tuple[Endpoint, int], AddressSet] = {}
+        self._wanted: dict[tuple[str, int], AddressSet] = {}
+
+    def of(self, promise: Promise, family: int) -> AddressSet:
+        """The addresses of this family from which the promise is about packets."""
+        key = (promise.name, family)
+        if key not in self._wanted:
+            named = union(family, (self._addresses(each, family) for each in promise.sources))
+            excepted = [self._addresses(each, family) for each in promise.exceptions]
+            self._wanted[key] = named - union(family, excepted) if excepted else named
+        return self._wanted[key]
+
+    def _addresses(self, endpoint: Endpoint, family: int) -> AddressSet:
+        key = (endpoint, family)
+        if key not in self._known:
+            self._known[key] = addresses_of(endpoint, family, self._tables)
+        return self._known[key]
 
 
 def is_destination(promise: Promise, node: Node) -> bool:
     """Whether the promise is about packets to this node."""
-    return _names(promise.destinations, node)
+    return any(
+        each.kind is EndpointKind.ANY
+        or each.kind.value == node.role.value
+        or (each.kind is EndpointKind.NODE and each.value == node.name)
+        for each in promise.destinations
+    )
 
 
 def addresses_of(endpoint: Endpoint, family: int, tables: Tables) -> AddressSet:
@@ -292,20 +302,20 @@ def addresses_of(endpoint: Endpoint, family: int, tables: Tables) -> AddressSet:
         return set_of_networks(family, tables.groups.get(endpoint.value, ()))
     if kind is EndpointKind.CIDR:
         return set_of_networks(family, (netaddr.IPNetwork(endpoint.value),))
-    nodes = (node for node in tables.nodes if _names((endpoint,), node))
+    nodes = _named((endpoint,), tables)
     return set_of_networks(
         family, (netaddr.IPNetwork(address) for node in nodes for address in node.addresses)
     )
 
 
-def _names(endpoints: Iterable[Endpoint], node: Node) -> bool:
-    """Whether one of them stands for this node."""
-    return any(
-        each.kind is EndpointKind.ANY
-        or each.kind.value == node.role.value
-        or (each.kind is EndpointKind.NODE and each.value == node.name)
-        for each in endpoints
-    )
+def _named(endpoints: Iterable[Endpoint], tables: Tables) -> tuple[Node, ...]:
+    """The nodes for which one of them stands."""
+    listed = tuple(endpoints)
+    kinds = {each.kind.value for each in listed}
+    names = {each.value for each in listed if each.kind is EndpointKind.NODE}
+    if EndpointKind.ANY.value in kinds:
+        return tables.nodes
+    return tuple(node for node in tables.nodes if node.name in names or node.role.value in kinds)
 
 
 def _means_packets(promise: Promise, nodes: Iterable[Node], family: int) -> bool:

@@ -35,9 +35,9 @@ from k3sfw_engine.plan.promises import (
     PromisePart,
     PromiseValue,
     PromiseVerdict,
+    WantedSources,
     is_destination,
     judge_promises,
-    wanted_sources,
 )
 from k3sfw_engine.plan.reach import compute_reach
 
@@ -66,6 +66,7 @@ def promised_questions(
         The address from which this node asks each address, as far as that is known.
     """
     firsts = {address.version: address for address in reversed(own.addresses)}
+    wanted = WantedSources(tables)
     found: list[PromisedQuestion] = []
     for peer in peers:
         asked: list[PromisedQuestion] = []
@@ -73,7 +74,7 @@ def promised_questions(
             asking = firsts.get(address.version)
             if asking is not None:
                 asking = netaddr.IPAddress(sources.get(str(address)) or asking)
-                asked += _questions_to(tables, peer, address, asking, only)
+                asked += _questions_to(tables, wanted, peer, address, asking, only)
         first = turn * PROMISED_PACKETS_TO_A_PEER % max(len(asked), 1)
         found += (asked[first:] + asked[:first])[:PROMISED_PACKETS_TO_A_PEER]
     return tuple(found)
@@ -81,6 +82,7 @@ def promised_questions(
 
 def _questions_to(
     tables: Tables,
+    wanted: WantedSources,
     peer: Node,
     address: netaddr.IPAddress,
     asking: netaddr.IPAddress,
@@ -89,7 +91,7 @@ def _questions_to(
     for promise in tables.promises:
         if not is_destination(promise, peer):
             continue
-        if asking not in wanted_sources(promise, address.version, tables):
+        if asking not in wanted.of(promise, address.version):
             continue
         for expect, listed in ((Expect.OPEN, promise.accept), (Expect.CLOSED, promise.deny)):
             for each in listed:
