@@ -10,6 +10,7 @@ pins, as in the pillar of every node. Each function returns ``{retcode, outputte
 """
 
 import functools as _functools
+import re
 import sys
 import time
 from pathlib import Path
@@ -541,7 +542,21 @@ def _master_pillar():
         compile=_compile,
         roots={env: list(roots) for env, roots in __opts__.get("pillar_roots", {}).items()},
         has_other_pillars=bool(__opts__.get("ext_pillar")),
+        git_pillars=_git_pillars(),
     )
+
+
+def _git_pillars():
+    """The branch and the address of each git pillar, without a password in the address."""
+    listed = (
+        remote
+        for each in __opts__.get("ext_pillar") or ()
+        if isinstance(each, dict)
+        for remotes in [each.get("git") or ()]
+        for remote in (remotes if isinstance(remotes, list) else [remotes])
+    )
+    names = (next(iter(each), "") if isinstance(each, dict) else each for each in listed)
+    return [re.sub(r"//[^/\s]*@", "//", str(name)) for name in names]
 
 
 def _cached_grains():
@@ -570,7 +585,8 @@ def _compile(minion, grains, place):
     opts = {**__opts__, **_preview_options(__opts__)}
     if place.roots is not None:
         others = [each for each in opts.get("ext_pillar") or [] if "git" not in each]
-        opts |= {"pillar_roots": {"base": list(place.roots)}, "ext_pillar": others}
+        roots = {env: list(roots) for env, roots in place.roots.items()}
+        opts |= {"pillar_roots": roots, "ext_pillar": others}
     try:
         compiled = salt.pillar.Pillar(
             opts,

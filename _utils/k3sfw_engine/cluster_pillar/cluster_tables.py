@@ -38,12 +38,15 @@ class MasterPillar:
         The pillar roots by environment.
     has_other_pillars
         Whether there are external pillars.
+    git_pillars
+        Those that come from git, by their branch and address.
     """
 
     grains: Callable[[], Mapping[str, Mapping[str, Any]]]
     compile: Callable[[str, Mapping[str, Any], PillarPlace], Pillar]
     roots: Mapping[str, Sequence[str]]
     has_other_pillars: bool = False
+    git_pillars: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -104,16 +107,35 @@ def read_cluster_tables(
         )
     chosen = _chosen(pillar.grains(), minion, cluster)
     with opened(source, pillar.roots, pillar.has_other_pillars) as place:
-        if not chosen:
-            chosen = _pinned(pillar, place, source, cluster)
-        read = [_read_one_of(pillar, nodes, place) for nodes in chosen]
-        roots = place.roots or pillar.roots.get(place.environment or "base", ())
-        lines = lines_of_pillar(roots)
+        beside = list(_beside(pillar, source, place))
+        try:
+            chosen = chosen or _pinned(pillar, place, source, cluster)
+            read = [_read_one_of(pillar, nodes, place) for nodes in chosen]
+        except EngineError as error:
+            error.append_notes(beside)
+            raise
+        roots = pillar.roots if place.roots is None else place.roots
+        lines = lines_of_pillar(roots.get(place.environment or "base", ()))
     (name, tables, tree), *others = read
-    notes = [*tables.notices, *tables.unsure]
+    notes = [*beside, *tables.notices, *tables.unsure]
     for other, its_tables, _its_tree in others:
         notes += _contradictions(name, tables, other, its_tables)
     return ClusterTables(tables, str(source), name, tuple(dict.fromkeys(notes)), lines, tree)
+
+
+def _beside(pillar: MasterPillar, source: PillarSource, place: PillarPlace) -> Iterator[str]:
+    """What a source in place of pillar roots leaves out, and what it leaves as it is."""
+    if place.roots is None:
+        return
+    if pillar.git_pillars:
+        yield f"left out, as {source} is in its place: git pillar {', '.join(pillar.git_pillars)}"
+    same = sorted(
+        name
+        for name, roots in place.roots.items()
+        if list(roots) == list(pillar.roots.get(name, ()))
+    )
+    if same:
+        yield f"as the master has it, beside {source}: pillar environment {', '.join(same)}"
 
 
 class _Candidate(NamedTuple):

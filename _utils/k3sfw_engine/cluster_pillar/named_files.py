@@ -11,6 +11,14 @@ from k3sfw_engine.host.atomic_files import replace_file_of_operator
 _MODE = 0o644
 
 
+def full_path(typed: str) -> Path:
+    """Return the path that the operator typed. Raises ``EngineError`` if ``~`` is of no user."""
+    try:
+        return Path(typed).expanduser().absolute()
+    except RuntimeError as error:
+        raise EngineError([Problem(f"{typed}: {error}", "give the whole path")]) from error
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file that the operator named, as a whole. Raises ``EngineError`` if it cannot be."""
     if path.is_dir():

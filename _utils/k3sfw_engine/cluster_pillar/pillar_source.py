@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from k3sfw_engine.cluster_pillar.named_files import full_path
 from k3sfw_engine.errors import EngineError, Problem
 
 _REFERENCE = "ref:"
 # This file tells the pillar root of k3sfw from those of the site.
 _OWN_FILE = "k3s/ports.sls"
+# Of the pillar roots inside a folder that is none itself, so many are named.
+_MOST_NAMED = 3
 # Seconds; git answers from its own files, and a large repository takes some.
 _PATIENCE = 120
 
@@ -66,22 +69,24 @@ class PillarPlace:
     environment
         Its ``pillarenv``; ``None`` for what a minion gets that has none of its own.
     roots
-        The folders that take the place of the master's pillar roots and git pillars, if any.
+        The pillar roots by environment in place of the master's; git pillars are left out then.
     """
 
     environment: str | None = None
-    roots: tuple[str, ...] | None = None
+    roots: Mapping[str, Sequence[str]] | None = None
 
 
 def parse_source(name: str, text: object) -> PillarSource:
     """Read an argument such as ``old=live``. Raises ``EngineError`` if it is not a source."""
     value = text.strip() if isinstance(text, str) else ""
     if not value:
+        # Tables can be compared with what nodes answer, and only with that.
+        of_nodes = "live, kept, " if name == "old" else ""
         raise EngineError(
             [
                 Problem(
-                    f"{name}={text!r} is not a source of tables",
-                    "give live, kept, a pillar environment such as base, ref:main, or a folder",
+                    f"{name}={text} is not a source of tables",
+                    f"give {of_nodes}a pillar environment such as base, ref:main, or a folder",
                 )
             ]
         )
@@ -110,10 +115,10 @@ def opened(
         Whether the master has external pillars, whose environments are not known.
     """
     if source.origin is Origin.FOLDER:
-        yield PillarPlace(roots=_folders(source, configured))
+        yield PillarPlace(roots={**configured, "base": _folders(source, configured)})
     elif source.origin is Origin.REFERENCE:
         with tempfile.TemporaryDirectory(prefix="k3sfw-pillar-") as folder:
-            yield PillarPlace(roots=_extracted(source, configured.get("base", ()), Path(folder)))
+            yield PillarPlace(roots=_extracted(source, configured, Path(folder)))
     else:
         known = {*configured, "base"}
         if not (source.value in known or "__env__" in known or has_other_pillars):
@@ -131,26 +136,47 @@ def opened(
 
 def _folders(source: PillarSource, configured: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """The folders, and behind them k3sfw's own pillar root, unless it is one of them."""
-    folders = [Path(each.strip()).expanduser().absolute() for each in source.value.split(",")]
-    missing = [folder for folder in folders if not folder.is_dir()]
-    if missing:
-        raise EngineError(
-            Problem(f"{folder} is not a folder", "give a folder that is a pillar root")
-            for folder in missing
-        )
+    folders = [full_path(each.strip()) for each in source.value.split(",")]
+    problems = [problem for folder in folders for problem in _not_a_root(folder)]
+    if problems:
+        raise EngineError(problems)
     if not any((folder / _OWN_FILE).exists() for folder in folders):
-        folders += [root for root in map(Path, configured.get("base", ())) if _is_own(root)]
+        folders += [
+            root for root in map(Path, configured.get("base", ())) if (root / _OWN_FILE).exists()
+        ]
     return tuple(map(str, folders))
 
 
-def _is_own(root: Path) -> bool:
-    return (root / _OWN_FILE).exists()
+def _not_a_root(folder: Path) -> Iterator[Problem]:
+    """Why a folder cannot be a pillar root: Salt takes any folder, and finds nothing there."""
+    if not folder.is_dir():
+        yield Problem(f"{folder} is not a folder", "give a folder that is a pillar root")
+    elif not _is_root(folder):
+        inside = sorted(str(each) for each in _entries(folder) if _is_root(each))
+        yield Problem(
+            f"{folder} is not a pillar root: it has neither k3s/ nor top.sls",
+            f"give {' or '.join(inside[:_MOST_NAMED]) or 'the folder that has them'}",
+        )
 
 
-def _extracted(source: PillarSource, roots: Sequence[str], target: Path) -> tuple[str, ...]:
+def _is_root(folder: Path) -> bool:
+    return (folder / "k3s").is_dir() or (folder / "top.sls").is_file()
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []  # Salt cannot read it either.
+
+
+def _extracted(
+    source: PillarSource, configured: Mapping[str, Sequence[str]], target: Path
+) -> dict[str, tuple[str, ...]]:
     """The pillar roots, and in place of those in the repository what the reference has there."""
+    roots = [root for name in sorted(configured, key=_base_first) for root in configured[name]]
     tops = {root: _top(root) for root in roots}
-    wanted = source.repository and str(Path(source.repository).expanduser().resolve())
+    wanted = source.repository and str(full_path(source.repository).resolve())
     repository = wanted or next(filter(None, tops.values()), "")
     if repository not in tops.values() or not repository:
         where = f"in {repository}" if wanted else "in a git repository"
@@ -162,6 +188,35 @@ def _extracted(source: PillarSource, roots: Sequence[str], target: Path) -> tupl
                 )
             ]
         )
+    tree = _unpacked(source, repository, target)
+    inside = {
+        root: Path(root).resolve().relative_to(repository)
+        for root in roots
+        if tops[root] == repository
+    }
+    lacking = sorted({str(path) for path in inside.values() if not (tree / path).is_dir()})
+    if lacking:
+        raise EngineError(
+            [
+                Problem(
+                    f"{source}: {repository} has no {', '.join(lacking)} there, which is a pillar "
+                    "root of the master now",
+                    "give a reference that has it, or check this one out and give its folder",
+                )
+            ]
+        )
+    return {
+        name: tuple(str(tree / inside[root]) if root in inside else root for root in of_one)
+        for name, of_one in configured.items()
+    }
+
+
+def _base_first(environment: str) -> tuple[bool, str]:
+    return environment != "base", environment
+
+
+def _unpacked(source: PillarSource, repository: str, target: Path) -> Path:
+    """The folder with all files of the reference."""
     archive = target / "archive.tar"
     _git(source, repository, "archive", "--format=tar", f"--output={archive}", source.value)
     tree = target / "tree"
@@ -170,12 +225,7 @@ def _extracted(source: PillarSource, roots: Sequence[str], target: Path) -> tupl
         if hasattr(tarfile, "tar_filter"):
             packed.extraction_filter = tarfile.tar_filter
         packed.extractall(tree)
-    return tuple(
-        str(tree / Path(root).resolve().relative_to(repository))
-        if tops[root] == repository
-        else root
-        for root in roots
-    )
+    return tree
 
 
 def _top(folder: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from k3sfw_engine.cluster_pillar.cluster_tables import ClusterTables
-from k3sfw_engine.cluster_pillar.named_files import write_file
+from k3sfw_engine.cluster_pillar.named_files import full_path, write_file
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.fleet.answers import CheckedCluster, CheckedNode, ListedMember, NodePromise
 from k3sfw_engine.fleet.forms.junit import junit
@@ -149,12 +149,12 @@ def write_forms(cluster: CheckedCluster, forms: WrittenForms) -> list[str]:
     made: dict[Path, bytes] = {}
     if forms.save:
         saved = json.dumps(cluster.as_dict(), separators=(",", ":"), sort_keys=True)
-        made[Path(forms.save).expanduser().absolute()] = f"{saved}\n".encode()
+        made[full_path(forms.save)] = f"{saved}\n".encode()
     if forms.junit:
-        made[Path(forms.junit).expanduser().absolute()] = junit(cluster)
+        made[full_path(forms.junit)] = junit(cluster)
     if forms.prometheus:
         metrics = write_cluster_metrics(cluster).encode()
-        made[Path(forms.prometheus).expanduser().absolute()] = metrics
+        made[full_path(forms.prometheus)] = metrics
     for path, content in made.items():
         write_file(path, content)
     return [str(path) for path in made]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from k3sfw_engine.cluster_pillar.cluster_tables import ClusterTables
-from k3sfw_engine.cluster_pillar.named_files import write_file
+from k3sfw_engine.cluster_pillar.named_files import full_path, write_file
 from k3sfw_engine.fleet.forms.junit import junit_of_promises
 from k3sfw_engine.fleet.promise_report import fails, judge_tables, promises_as_plain
 from k3sfw_engine.fleet.returned import Returned
@@ -27,7 +25,7 @@ def test(found: ClusterTables, junit: str = "", at: int = 0) -> Returned:
     promises = promises_as_plain(verdicts, found.tables)
     if junit:
         written = junit_of_promises(found.tables.cluster, promises, at)
-        write_file(Path(junit).expanduser().absolute(), written)
+        write_file(full_path(junit), written)
     return Returned(
         {
             "view": "test",

@@ -66,7 +66,7 @@ def test_a_reference_shows_the_repository_as_it_was_and_leaves_nothing(repositor
     other.mkdir()
     before = git(repository, "status", "--short"), git(repository, "worktree", "list")
     with place_of("ref:main~1", other, repository) as place:
-        kept, extracted = place.roots
+        kept, extracted = place.roots["base"]
         assert kept == str(other)
         assert Path(extracted, "k3s/site.sls").read_text() == "first"
     assert not Path(extracted).exists()
@@ -76,7 +76,7 @@ def test_a_reference_shows_the_repository_as_it_was_and_leaves_nothing(repositor
 
 def test_a_reference_can_name_its_repository(repository, tmp_path):
     with place_of(f"ref:{repository.parent}@main", repository) as place:
-        assert Path(place.roots[0], "k3s/site.sls").read_text() == "second"
+        assert Path(place.roots["base"][0], "k3s/site.sls").read_text() == "second"
     with pytest.raises(EngineError), place_of(f"ref:{tmp_path}@main", repository):
         pass
 
@@ -94,15 +94,73 @@ def test_a_reference_needs_a_pillar_root_in_a_repository(tmp_path):
 
 def test_a_folder_takes_the_place_of_the_roots_of_the_site_and_not_of_k3sfw_s_own(tmp_path):
     site, own, new = (tmp_path / name for name in ("site", "own", "new"))
-    for folder in (site, own / "k3s", new):
+    for folder in (site, own / "k3s", new / "k3s"):
         folder.mkdir(parents=True)
     (own / "k3s/ports.sls").touch()
     with place_of(f"{new}/", site, own) as place:
-        assert place == PillarPlace(roots=(str(new), str(own)))
+        assert place == PillarPlace(roots={"base": (str(new), str(own))})
     with place_of(f"{new},{own}", site, own) as place:
-        assert place == PillarPlace(roots=(str(new), str(own)))
+        assert place == PillarPlace(roots={"base": (str(new), str(own))})
     with pytest.raises(EngineError), place_of(f"{tmp_path}/missing", site, own):
         pass
+
+
+def test_a_folder_that_is_not_a_pillar_root_is_refused_and_those_inside_are_named(tmp_path):
+    for name in ("pillar/k3s", "more", "salt"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "more/top.sls").touch()
+    with pytest.raises(EngineError) as refused, place_of(str(tmp_path)):
+        pass
+    (problem,) = refused.value.problems
+    assert problem.fix == f"give {tmp_path}/more or {tmp_path}/pillar"
+    typed = f"{tmp_path}/salt,{tmp_path}/pillar,{tmp_path}/missing"
+    with pytest.raises(EngineError) as refused, place_of(typed):
+        pass
+    assert len(refused.value.problems) == 2
+    with place_of(f"{tmp_path}/pillar,{tmp_path}/more") as place:
+        assert len(place.roots["base"]) == 2
+
+
+def test_a_reference_without_a_pillar_root_of_today_is_refused(repository):
+    later = repository.parent / "later"
+    (later / "k3s").mkdir(parents=True)
+    with pytest.raises(EngineError) as refused, place_of("ref:main", repository, later):
+        pass
+    assert "has no later there" in refused.value.sentences[0]
+
+
+@pytest.mark.parametrize("typed", ["~no-such-user/pillar", "ref:~no-such-user@main"])
+def test_a_user_that_does_not_exist_has_no_folder(typed, repository):
+    with pytest.raises(EngineError), place_of(typed, repository):
+        pass
+
+
+def test_only_one_side_of_a_difference_can_be_what_nodes_answer():
+    with pytest.raises(EngineError) as refused:
+        parse_source("new", "")
+    assert "live" not in refused.value.problems[0].fix
+    with pytest.raises(EngineError) as refused:
+        parse_source("old", "")
+    assert "live" in refused.value.problems[0].fix
+
+
+def test_other_environments_stay_beside_a_folder_and_follow_a_reference(repository, tmp_path):
+    stage, inside = tmp_path / "stage", repository.parent / "east"
+    stage.mkdir()
+    (inside / "k3s").mkdir(parents=True)
+    (inside / "k3s/site.sls").touch()
+    git(repository, "add", "--all", "..")
+    git(repository, "commit", "--quiet", "--message=east")
+    roots = {"base": [str(repository)], "stage": [str(stage)], "east": [str(inside)]}
+    with opened(parse_source("new", f"{inside}"), roots, False) as place:
+        assert place.roots == {**roots, "base": (str(inside),)}
+    with opened(parse_source("new", "ref:main"), roots, False) as place:
+        assert {name: len(of_one) for name, of_one in place.roots.items()} == dict.fromkeys(
+            roots, 1
+        )
+        assert place.roots["stage"] == (str(stage),)
+        assert Path(place.roots["east"][0], "k3s/site.sls").exists()
+        assert place.roots["east"] != (str(inside),)
 
 
 def test_an_environment_must_exist_where_all_are_known(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 
@@ -43,3 +44,29 @@ def test_a_preview_of_an_older_pillar_leaves_the_memory_of_the_nodes_as_it_is(ma
 def test_a_preview_does_not_begin_the_memory_of_the_nodes(master):
     assert "3 servers, 2 agents" in master.run("k3sfw.test").data["summary"]
     assert not master.master.shared.exists()
+
+
+def test_a_folder_that_is_not_a_pillar_root_is_never_said_to_keep_its_promises(tmp_path):
+    master = RunnerMaster(tmp_path)
+    master.hear_nodes()
+    ran = master.run("k3sfw.test", f"new={tmp_path}")
+    assert ran.code == 1
+    assert ran.data["problems"][0].endswith(f"Fix: give {tmp_path}/site")
+
+
+def test_a_candidate_is_compiled_with_other_environments_and_what_is_left_out_is_told(tmp_path):
+    stage = tmp_path / "stage"
+    stage.mkdir()
+    (stage / "top.sls").write_text(json.dumps({"stage": {"*": ["groups"]}}))
+    groups = {"k3s": {"groups": {"admins": ["198.51.100.0/28"]}}}
+    (stage / "groups.sls").write_text(json.dumps(groups))
+    roots = {"base": [str(tmp_path / "site"), str(PILLAR)], "stage": [str(stage)]}
+    git = [{"git": [{"main https://x:secret@git.example/site": [{"env": "base"}]}]}]
+    master = RunnerMaster(tmp_path, pillar_roots=roots, ext_pillar=git)
+    master.hear_nodes()
+    by_admins = {"ports": {"manager": {"grafana": {"source": "admins"}}}}
+    ran = master.run("k3sfw.test", f"new={master.folder_with('candidate', by_admins)}")
+    assert ran.code == 0
+    notes = " ".join(ran.data["notes"])
+    assert "git pillar main https://git.example/site" in notes
+    assert "pillar environment stage" in notes
