@@ -10,6 +10,7 @@ pins, as in the pillar of every node. Each function returns ``{retcode, outputte
 """
 
 import functools as _functools
+import inspect as _inspect
 import re
 import sys
 import time
@@ -94,6 +95,46 @@ def __virtual__():
     )
 
 
+def _takes(*reserved, otherwise=1):
+    """
+    Refuse arguments that a function does not have, and call it without those of Salt.
+
+    Where arguments do not fit, Salt shows the docstring and exits with 0, which a CI takes for
+    success. So each function takes all, and knows its own.
+
+    reserved
+        The arguments whose names are words that Python reserves.
+
+    otherwise
+        The return code.
+    """
+
+    def decorate(function):
+        signature = _inspect.signature(function)
+        own = [name for name, each in signature.parameters.items() if each.kind != each.VAR_KEYWORD]
+        required = [name for name in own if signature.parameters[name].default is _inspect._empty]
+
+        @_functools.wraps(function)
+        def checked(*values, **named):
+            named = {name: value for name, value in named.items() if not name.startswith("__")}
+            given = {**dict(zip(own, values)), **named}
+            faults = [f"has no argument {name}" for name in sorted({*named} - {*own, *reserved})]
+            faults += [f"got {name} twice" for name in own[: len(values)] if name in named]
+            if len(values) > len(own):
+                faults.append(f"takes {len(own)} arguments, and not {len(values)}")
+            faults += [f"needs {name}=" for name in required if given.get(name) in (None, "")]
+            if faults:
+                name = f"k3sfw.{function.__name__}"
+                problem = Problem(f"{name} {', '.join(faults)}", f"salt-run -d {name}")
+                return _could_not(EngineError([problem]), otherwise).as_dict()
+            return function(**given)
+
+        return checked
+
+    return decorate
+
+
+@_takes("from", otherwise=3)
 def check(peers=8, timeout=None, save="", junit="", prometheus="", cluster="", **kwargs):
     """
     Ask all nodes for their checks, and show what is wrong in the whole cluster by its causes: each
@@ -143,7 +184,7 @@ def check(peers=8, timeout=None, save="", junit="", prometheus="", cluster="", *
 
 def _checked_cluster(peers, timeout, cluster, others):
     """The answers of all nodes, or those of the file in ``from``."""
-    saved = _only("check", others, "from")
+    saved = others.get("from", "")
     if saved:
         return _saved(saved)
     if not (str(peers) == "all" or (type(peers) is int and peers >= 0)):
@@ -177,7 +218,8 @@ def _tell(message):
         job.fire_event({"message": message, "outputter": "k3sfw"}, "progress")
 
 
-def test(new="base", junit="", minion="", cluster=""):
+@_takes()
+def test(new="base", junit="", minion="", cluster="", **kwargs):
     """
     Judge the promises, ``k3s:tests`` in pillar, by the tables, before anything is touched.
 
@@ -205,7 +247,10 @@ def test(new="base", junit="", minion="", cluster=""):
     )
 
 
-def diff(old="live", new="base", minion="", cluster="", intended=None, form="text", timeout=60):
+@_takes()
+def diff(
+    old="live", new="base", minion="", cluster="", intended=None, form="text", timeout=60, **kwargs
+):
     """
     Compare what two sources of tables let in: newly let in, no longer let in, and what changed
     without effect.
@@ -256,6 +301,7 @@ def _differing(old, new, minion, cluster, intended, timeout):
     return _diff.diff(_cluster_tables("old", old, minion, cluster, pillar), tables, intended)
 
 
+@_takes("from")
 def who(to, port, new="base", minion="", cluster="", **kwargs):
     """
     Name the sources that reach a port of a node, by which rows of the tables.
@@ -288,11 +334,12 @@ def who(to, port, new="base", minion="", cluster="", **kwargs):
             _cluster_tables("new", new, minion, cluster),
             to,
             port,
-            _saved(_only("who", kwargs, "from")),
+            _saved(kwargs.get("from", "")),
         )
     )
 
 
+@_takes("from")
 def reach(new="base", minion="", cluster="", **kwargs):
     """
     List what a source reaches, by which rows of the tables, and who else by the same rows.
@@ -316,12 +363,11 @@ def reach(new="base", minion="", cluster="", **kwargs):
         salt-run k3sfw.reach from=198.51.100.0/28 new=ref:main
     """
     return _answer(
-        lambda: _reach.reach(
-            _cluster_tables("new", new, minion, cluster), _only("reach", kwargs, "from")
-        )
+        lambda: _reach.reach(_cluster_tables("new", new, minion, cluster), kwargs.get("from", ""))
     )
 
 
+@_takes("from")
 def report(html="", previous="", peers=8, timeout=None, cluster="", **kwargs):
     """
     Write the cluster as one HTML page that needs nothing else: its problems with their fixes, the
@@ -355,7 +401,7 @@ def report(html="", previous="", peers=8, timeout=None, cluster="", **kwargs):
             html,
             lambda: _checked_cluster(peers, timeout, str(cluster), {}),
             _page_file,
-            saved=_only("report", kwargs, "from"),
+            saved=kwargs.get("from", ""),
             previous=previous,
         )
     )
@@ -378,6 +424,7 @@ def _page_file(name):
     return Path(cached).read_text(encoding="utf-8")
 
 
+@_takes("from")
 def explain(to, port, packet=False, minion="", cluster="", timeout=60, **kwargs):
     """
     Follow one packet to a node: destination NAT, policies before ours, rows, the kernel's rule, and
@@ -415,7 +462,7 @@ def explain(to, port, packet=False, minion="", cluster="", timeout=60, **kwargs)
     return _answer(
         lambda: _explain.explain(
             _cluster_tables("new", "base", minion, cluster),
-            _explain.parse_question(_only("explain", kwargs, "from"), to, port, packet),
+            _explain.parse_question(kwargs.get("from", ""), to, port, packet),
             # A check that finds something has a return code, and is an answer.
             lambda names, function, options: (
                 (name, answer["ret"])
@@ -425,6 +472,7 @@ def explain(to, port, packet=False, minion="", cluster="", timeout=60, **kwargs)
     )
 
 
+@_takes("from")
 def tables(new="base", minion="", cluster="", **kwargs):
     """
     Show role by role which sources get in at which ports, by the tables.
@@ -456,7 +504,7 @@ def tables(new="base", minion="", cluster="", **kwargs):
     """
     return _answer(
         lambda: _tables.tables(
-            _cluster_tables("new", new, minion, cluster), _saved(_only("tables", kwargs, "from"))
+            _cluster_tables("new", new, minion, cluster), _saved(kwargs.get("from", ""))
         )
     )
 
@@ -465,15 +513,6 @@ def _cluster_tables(argument, source, minion, cluster, pillar=None):
     return _read_cluster_tables(
         pillar or _master_pillar(), _parse_source(argument, source), str(minion), str(cluster)
     )
-
-
-def _only(function, kwargs, name):
-    """The argument of this name, a word that Python reserves; no other is known."""
-    unknown = sorted(each for each in kwargs if each != name and not each.startswith("__"))
-    if unknown:
-        known = f"k3sfw.{function} has no argument {', '.join(unknown)}"
-        raise EngineError([Problem(known, f"salt-run sys.doc k3sfw.{function}")])
-    return kwargs.get(name, "")
 
 
 def _saved(path):
