@@ -11,7 +11,8 @@
   changes. They are sent on request. check_ports asks for them with a grain when it compiles its
   pillar, because an agent must know that a server's etcd has to reject it. They are sent as
   peer_ports, open nothing, and are not kept by the minion. (The master remembers the grain until
-  the minion's next refresh.) Tests that are about the other role alone are sent on request as well.
+  the minion's next refresh.) Tests are sent whole: of one that another pillar file changes, a part
+  would be left, and be refused.
 -#}
 {%- import_yaml "k3s/tables/settings.yaml" as settings %}
 {%- import_yaml "k3s/tables/cluster.yaml" as cluster %}
@@ -39,17 +40,6 @@
 {%- endfor %}
 {%- if grains.get("k3sfw_asks_for_peer_ports") and merged.k3s is mapping %}
 {%-   do merged.k3s.update({"peer_ports": peer_ports}) %}
-{%- else %}
-{#-   The site may have moved a test to the other role, or changed a test that is left out. #}
-{%-   set own = merged.k3s.tests if merged.k3s.tests is mapping else {} %}
-{%-   for name in (tests.keys() | list + own.keys() | list) | unique
-        if own.get(name, {}) is mapping %}
-{%-     set to = own.get(name, {}).get("to", tests.get(name, {}).get("to")) %}
-{%-     if to | string | lower in (other_role, [other_role] | string) %}
-{%-       do tests.pop(name, none) %}
-{%-       do own.pop(name, none) %}
-{%-     endif %}
-{%-   endfor %}
 {%- endif %}
 {%- do settings.update(tests=tests) %}
 {%- set is_plain = opts.get("pillar_source_merging_strategy", "smart") in ("smart", "recurse")

@@ -20,6 +20,8 @@ from k3sfw_engine.port_tables.read_pillar import parse_tables
 Pillar = Mapping[str, Any]
 # With this grain a pillar has the rows of the other role, too (pillar/k3s/ports.sls).
 _PEER_PORTS = {"k3sfw_asks_for_peer_ports": True}
+# The master may remember the grain of a minion.
+_OWN_ROWS = {"k3sfw_asks_for_peer_ports": False}
 # In the name of no minion the pillar is compiled where the site pins its nodes and none is known.
 _NO_MINION = "k3sfw-preview"
 # A minion may claim a role that the site's pin contradicts, and then its own pillar is refused.
@@ -215,14 +217,17 @@ def _pinned(
     tree = _tree(pillar, _NO_MINION, grains, place)
     nodes = tree.get("nodes") if isinstance(tree, Mapping) else None
     pins = nodes if isinstance(nodes, Mapping) else {}
-    pinned = [
-        _Candidate(str(name), role.value, {**grains, "k3s_role": role.value})
+    by_role = (
+        [
+            _Candidate(str(name), role.value, {**grains, "k3s_role": role.value})
+            for name, node in sorted(pins.items(), key=lambda each: str(each[0]))
+            if isinstance(node, Mapping) and _role({"k3s_role": node.get("role")}) == role.value
+        ]
         for role in Role
-        for name, node in sorted(pins.items(), key=lambda each: str(each[0]))
-        if isinstance(node, Mapping) and _role({"k3s_role": node.get("role")}) == role.value
-    ]
+    )
+    pinned = [nodes for nodes in by_role if nodes]
     if pinned:
-        return [pinned]
+        return pinned
     raise EngineError(
         [
             Problem(
@@ -237,13 +242,19 @@ def _pinned(
 def _read_one_of(
     pillar: MasterPillar, nodes: Sequence[_Candidate], place: PillarPlace
 ) -> tuple[str, Tables, Mapping[str, Any]]:
-    """Read the tables by the first node that is what its grains say."""
+    """Read the tables by the first node that is what its grains say.
+
+    It must not refuse its own pillar either, which has no rows of the other role.
+    """
     for node in nodes[:_CLAIMANTS]:
         try:
             tree = _tree(pillar, node.name, node.grains, place)
             tables = parse_tables(tree, minion_id=node.name, role=node.role)
+            own = _tree(pillar, node.name, {**node.grains, **_OWN_ROWS}, place)
+            parse_tables(own, minion_id=node.name, role=node.role)
             return node.name, tables, tree if isinstance(tree, Mapping) else {}
         except BadTables as error:
+            error.append_notes([f"so the pillar of {node.name} is refused"])
             refused = error
             if {fault.path for fault in error.faults} != {f"{ROOT}:nodes:{node.name}:role"}:
                 break

@@ -20,9 +20,10 @@ GRAINS = {
 class Pillars:
     """The pillar of each minion, and which of them were compiled with which grains."""
 
-    def __init__(self, grains=None, **trees):
+    def __init__(self, grains=None, own_trees=None, **trees):
         self.grains = GRAINS if grains is None else grains
         self.trees = trees
+        self.own_trees = own_trees or {}
         self.compiled = {}
 
     def read(self, source="base", **options):
@@ -33,20 +34,28 @@ class Pillars:
         )
 
     def _compile(self, minion, grains, place):
-        self.compiled[minion] = grains
+        asks = bool(grains["k3sfw_asks_for_peer_ports"])
+        self.compiled.setdefault(minion, {})[asks] = grains
         tree = self.trees.get(minion, pillar())
+        tree = tree if asks else self.own_trees.get(minion, tree)
         return tree if "_errors" in tree else {"k3s": tree}
 
 
-def test_one_server_and_one_agent_are_asked_for_the_rows_of_both_roles():
+def test_one_server_and_one_agent_are_asked_for_the_rows_of_both_roles_and_for_their_own():
     pillars = Pillars()
     found = pillars.read()
     assert found.minion == "s1"
     assert found.notes == ()
-    assert pillars.compiled == {
-        "s1": {"k3sfw_asks_for_peer_ports": True},
-        "a1": {"k3sfw_asks_for_peer_ports": True},
-    }
+    both = {asks: {"k3sfw_asks_for_peer_ports": asks} for asks in (True, False)}
+    assert pillars.compiled == {"s1": both, "a1": both}
+
+
+def test_a_pillar_that_its_node_would_refuse_is_bad_tables_and_the_node_is_named():
+    part = changed("tests", {"etcd_is_for_servers": {"severity": "warn"}})
+    with pytest.raises(BadTables) as refused:
+        Pillars(own_trees={"a1": part}).read()
+    assert {fault.path for fault in refused.value.faults} == {"k3s:tests:etcd_is_for_servers"}
+    assert refused.value.notes == ("so the pillar of a1 is refused",)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +103,6 @@ def test_what_only_nodes_know_is_refused_where_tables_are_read(source):
 def test_where_no_minion_is_known_the_pins_of_the_site_are_enough():
     pillars = Pillars(grains={})
     assert pillars.read(cluster="east").minion == "s1"
-    assert pillars.compiled["s1"]["k3s_cluster"] == "east"
+    assert pillars.compiled["s1"][True]["k3s_cluster"] == "east"
     with pytest.raises(EngineError):
         Pillars(grains={}, **{"k3sfw-preview": changed("nodes", {})}).read()

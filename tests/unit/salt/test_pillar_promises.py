@@ -8,7 +8,7 @@ import pytest
 from salt._logging.impl import shutdown_temp_handler
 
 from k3sfw_engine.errors import BadTables
-from k3sfw_engine.model.rows import FlannelBackend, Tables
+from k3sfw_engine.model.rows import FlannelBackend, PromiseSeverity, Role, Tables
 from k3sfw_engine.plan.promises import PromiseValue, judge_promises
 from k3sfw_engine.plan.reach import compute_reach
 from k3sfw_engine.port_tables.merge_pillar import merge_pillar
@@ -102,25 +102,34 @@ def test_a_site_switches_a_shipped_promise_off_or_changes_one_column(master):
     assert found["kubelet_is_for_nodes"] == PromiseValue.KEPT.value
 
 
-@pytest.mark.parametrize(("role", "other"), [("server", "agent"), ("agent", "server")])
-def test_a_promise_about_the_other_role_alone_comes_on_request(master, role, other):
-    tests = {
-        "mine": {"from": "anyone", "to": [role.upper()], "deny": "tcp/1"},
-        "theirs": {"from": "anyone", "to": other.title(), "deny": "tcp/2"},
-        "both": {"from": "anyone", "to": ["server", "agent"], "deny": "tcp/3"},
-        "etcd_is_for_servers": {"severity": "warn"},
+@pytest.mark.parametrize("role", ["server", "agent"])
+def test_every_node_has_every_promise_and_one_about_the_other_role_is_unproven(master, role):
+    denied = {"from": "anyone", "except": ["pods", "services"], "deny": "tcp/1"}
+    tests = {"servers": {**denied, "to": "server"}, "agents": {**denied, "to": "agent"}}
+    for grains in ({}, ASKING):
+        tree = tree_of(master, {"tests": tests}, role, **grains)
+        assert {*tests, *ALWAYS} <= set(tree["tests"])
+    tree = tree_of(master, {"tests": tests}, role)
+    tables = parse_tables(tree, minion_id=role[0] + "1", role=role)
+    verdicts = judge_promises(tables, compute_reach(tables, (Role(role),)))
+    found = {each.promise.name: each.value.value for each in verdicts}
+    assert (found["servers"], found["agents"]) == (
+        ("kept", "unproven") if role == "server" else ("unproven", "kept")
+    )
+
+
+@pytest.mark.parametrize("role", ["server", "agent"])
+def test_another_pillar_file_changes_one_column_of_a_promise_about_the_other_role(master, role):
+    master.site.with_name("more.sls").write_text(
+        json.dumps({"k3s": {"tests": {"etcd_is_for_servers": {"severity": "warn"}}}})
+    )
+    top = {
+        "base": {"*": ["k3s.more"], "k3s_role:*": [{"match": "grain"}, "k3s.nodes", "k3s.ports"]}
     }
-    own = set(tree_of(master, {"tests": tests}, role)["tests"])
-    assert {"mine", "both"} <= own
-    assert "theirs" not in own
-    assert ("etcd_is_for_servers" in own) == (role == "server")
-    assert set(tests) <= set(tree_of(master, {"tests": tests}, role, **ASKING)["tests"])
-
-
-def test_a_promise_that_is_moved_to_the_other_role_moves(master):
-    tests = {"etcd_is_for_servers": {"to": "agent"}}
-    assert "etcd_is_for_servers" in tree_of(master, {"tests": tests}, "agent")["tests"]
-    assert "etcd_is_for_servers" not in tree_of(master, {"tests": tests}, "server")["tests"]
+    master.site.parents[1].joinpath("top.sls").write_text(json.dumps(top))
+    tables = parse_tables(tree_of(master, role=role), minion_id=role[0] + "1", role=role)
+    (etcd,) = (each for each in tables.promises if each.name == "etcd_is_for_servers")
+    assert etcd.severity is PromiseSeverity.WARN
 
 
 @pytest.mark.parametrize("tests", [None, [], "word", {"etcd_is_for_servers": None}, {"x": 5}])
