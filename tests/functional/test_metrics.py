@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -177,6 +178,17 @@ def test_a_moved_file_leaves_none_behind(node, pillar):
     assert node.call("metrics", ON)["changes"] == {
         each: {"removed": "written"}.get(done, "removed") for each, done in changes.items()
     }
+
+
+def test_checks_at_the_same_time_lose_nothing(node, pillar):
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        done = [pool.submit(node.call, "measured_check", pillar) for _ in range(8)]
+        answers = [each.result() for each in done]
+    assert [each["notices"] for each in answers] == [[]] * 8
+    ran = series(node)["k3sfw_check_last_run_timestamp_seconds", "ports"]
+    remembered = json.loads(node.path(REMEMBERED).read_text())["runs"]["ports"]["at"]
+    assert ran == pytest.approx(remembered, abs=1e-5)
+    assert node.run("ls", "-A", FOLDER).split() == ["k3sfw.prom"]
 
 
 def test_a_node_whose_metrics_are_off_writes_none(node, pillar):

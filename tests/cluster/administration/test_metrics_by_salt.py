@@ -80,6 +80,30 @@ def test_each_check_is_in_the_file_and_a_part_of_one_is_not(applied, node):
         assert last(node, "zones") > last(node, "ports")
 
 
+def test_a_change_is_in_the_file_at_once_and_so_is_what_a_watchdog_undid(applied, node):
+    until = "k3sfw_unconfirmed_until_timestamp_seconds"
+    row = {"protocol": "tcp", "port": 7007, "source": "any", "destination": "any"}
+    more = {"k3s": {**ON["k3s"], "ports": {"cluster": {"more": row}}}}
+    with applied.site(ON):
+        applied.salt(NODE, "state.apply", "k3s.metrics")
+        with applied.site(more):
+            changed, _code = applied.salt_call(NODE, "k3sfw.apply", confirm="manual", within=10)
+            assert changed["result"] is True
+            assert value(node, until) > 0
+        wait_until(
+            lambda: (
+                applied.salt_call(NODE, "k3sfw.history", limit=1)[0][0]["outcome"]
+                == "undone by the watchdog"
+            ),
+            "the change is not undone",
+            timeout=60,
+        )
+        # The watchdog is a program of its own; the schedule's heal notices within two minutes.
+        applied.salt_call(NODE, "k3sfw.heal")
+        assert value(node, until) == 0
+        assert value(node, 'k3sfw_last_change_timestamp_seconds{outcome="undone"}') > 0
+
+
 def test_a_check_that_fails_by_bad_tables_is_in_the_file(applied, node):
     with applied.site(ON):
         applied.salt(NODE, "state.apply", "k3s.metrics")
