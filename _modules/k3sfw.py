@@ -489,7 +489,8 @@ def in_force(full=False, digests=False):
         zone k3s.
 
     digests
-        ``True`` returns only ``{digest, in_force}``: of the tables, and of the rules and ipsets.
+        ``True`` returns only ``{digest, kept, in_force}``: of the tables, of the same as they are
+        kept, and of the rules and ipsets.
 
     Returns ``{digest, tables, rules: [...], ipsets: {name: digest}}``. ``tables`` has the form of
     the pillar below ``k3s``; it is empty, and ``digest`` too, if no tables were proven here since

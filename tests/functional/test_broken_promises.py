@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from k3sfw_engine.model.tables_digest import digest_of_rules, digest_of_tree
 from lab.spec import HostSpec
 from tests.functional.hosts import SERVER, Node, standing
 
@@ -189,6 +190,13 @@ def test_proven_tables_are_kept_and_shown_with_the_rules_in_force(shared, promis
     digests = shared.call("in_force")["ipsets"]
     assert set(digests) == set(found["ipsets"])
     assert all(isinstance(each, str) for each in digests.values())
+    assert shared.call("in_force", digests=True) == {
+        "digest": found["digest"],
+        "kept": digest_of_tree(found["tables"]),
+        "in_force": digest_of_rules(
+            found["rules"], found["ipsets"], bool(found["zone_interfaces"])
+        ),
+    }
 
 
 def test_tables_are_not_kept_before_they_are_confirmed(shared, promised, new_row):

@@ -7,7 +7,7 @@ from typing import Any
 
 from k3sfw_engine.model.firewall_objects import ROWS, Kind
 from k3sfw_engine.model.rows import Role, Tables
-from k3sfw_engine.model.tables_digest import digest_of, digest_of_rules
+from k3sfw_engine.model.tables_digest import digest_of, digest_of_rules, digest_of_tree
 from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.port_tables.kept_form import tables_as_tree
 
@@ -58,4 +58,6 @@ def digests_of(full: Any) -> Any:
     if not isinstance(full, dict) or "rules" not in full:
         return full
     state = digest_of_rules(full["rules"], full["ipsets"], bool(full["zone_interfaces"]))
-    return {"digest": full["digest"], "in_force": state}
+    tree = full["tables"]
+    kept = digest_of_tree(tree) if isinstance(tree, dict) and tree else ""
+    return {"digest": full["digest"], "kept": kept, "in_force": state}

@@ -1,7 +1,7 @@
 """What the nodes of a cluster have in force, asked of all of them: first digests, then examples.
 
-Nodes with the same digest have the same rules, so one of them is asked for all. Its answer must
-give that digest again: a minion cannot speak for others with rules that are not theirs.
+Nodes with the same digests have the same rules and tables, so one of them is asked for all. Its
+answer must give these digests again: a minion cannot speak for others with what is not theirs.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import netaddr
 
 from k3sfw_engine.cluster_pillar.defaults import LONGEST_RULE, MOST_ENTRIES, MOST_RULES
 from k3sfw_engine.errors import BadTables
 from k3sfw_engine.model.rows import Role, Tables
-from k3sfw_engine.model.tables_digest import digest_of_rules
+from k3sfw_engine.model.tables_digest import digest_of_rules, digest_of_tree
 from k3sfw_engine.plan.live_reach import LiveRules, live_reach
 from k3sfw_engine.plan.reach import Reach, compute_reach
 from k3sfw_engine.port_tables.kept_form import tables_of_tree
@@ -76,35 +76,45 @@ def ask_in_force(ask: Ask, roles: Mapping[str, Role], today: Tables) -> NodesInF
     today
         The tables of today: rules that no kept tables explain may come from them.
     """
-    alike: defaultdict[tuple[Role, str, str], list[str]] = defaultdict(list)
+    alike: defaultdict[tuple[Role, _Digests], list[str]] = defaultdict(list)
     silent = {}
     answers = ask(sorted(roles), _FUNCTION, {"digests": True})
     for node, role in sorted(roles.items()):
         answer = answers.get(node)
-        if isinstance(answer, Mapping) and {"digest", "in_force"} <= answer.keys():
-            alike[role, str(answer["digest"]), str(answer["in_force"])].append(node)
+        if isinstance(answer, Mapping) and {"kept", "in_force"} <= answer.keys():
+            digests = _Digests(str(answer["kept"]), str(answer["in_force"]))
+            alike[role, digests].append(node)
         else:
             silent[node] = "no answer" if answer is None else "no usable answer"
     groups = []
-    for (role, _tables, state), nodes in sorted(alike.items(), key=lambda each: -len(each[1])):
-        found = _example(ask, nodes, state)
+    for (role, digests), nodes in sorted(alike.items(), key=lambda each: -len(each[1])):
+        found = _example(ask, tuple(nodes), role, digests, today)
         if found is None:
             silent.update(dict.fromkeys(nodes, "its rules could not be read"))
-            continue
-        live, kept = found
-        explained_by = (kept, today) if kept else (today,)
-        groups.append(AlikeInForce(tuple(nodes), role, live_reach(role, live, explained_by), kept))
+        else:
+            groups.append(found)
     return NodesInForce(tuple(groups), silent)
 
 
-def _example(ask: Ask, nodes: Sequence[str], state: str) -> tuple[LiveRules, Tables | None] | None:
-    """The rules and the proven tables of the first node whose rules have this digest."""
+class _Digests(NamedTuple):
+    """What nodes that are alike have in common: their proven tables, and what is in force."""
+
+    kept: str
+    in_force: str
+
+
+def _example(
+    ask: Ask, nodes: tuple[str, ...], role: Role, digests: _Digests, today: Tables
+) -> AlikeInForce | None:
+    """What the first node tells that answers with what all of them have."""
     for node in nodes[:3]:
         answer = ask([node], _FUNCTION, {"full": True}).get(node)
         if not isinstance(answer, Mapping):
             continue
         try:
-            return _read(answer, state), _kept(answer.get("tables"))
+            rules, kept = _read(answer, digests.in_force), _kept(answer["tables"], digests.kept)
+            explained_by = (kept, today) if kept else (today,)
+            return AlikeInForce(nodes, role, live_reach(role, rules, explained_by), kept)
         except (TypeError, ValueError, KeyError, netaddr.AddrFormatError):
             continue  # It is data of a minion.
     return None
@@ -136,7 +146,12 @@ def _texts(value: object, most: int) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _kept(tree: object) -> Tables | None:
+def _kept(tree: object, digest: str) -> Tables | None:
+    """Raises ``ValueError`` if they have another digest."""
+    if not isinstance(tree, Mapping):
+        raise ValueError("no tables")
+    if (digest_of_tree(tree) if tree else "") != digest:
+        raise ValueError("other tables than those of its digest")
     if not tree:
         return None
     try:

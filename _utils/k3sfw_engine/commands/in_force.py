@@ -8,7 +8,7 @@ from typing import Any
 from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.firewalld.runtime import observe
 from k3sfw_engine.model.firewall_objects import ROWS, ZONE, Kind, ours
-from k3sfw_engine.model.tables_digest import digest_of_rules
+from k3sfw_engine.model.tables_digest import digest_of_rules, digest_of_tree
 from k3sfw_engine.transaction.kept_tables import read_kept_tables
 
 # As long as the digest of tables.
@@ -21,7 +21,8 @@ def in_force(*, full: bool = False, digests: bool = False) -> dict[str, Any]:
     full
         The entries of each ipset in place of their digest, and the interfaces of zone k3s.
     digests
-        Only a digest of the tables and one of all that is in force, to find nodes that are alike.
+        Only digests: of the tables, of the same as they are kept, and of all that is in force. By
+        the last two the master finds nodes that are alike.
 
     Raises ``EngineError`` if firewalld cannot be read.
     """
@@ -39,7 +40,8 @@ def in_force(*, full: bool = False, digests: bool = False) -> dict[str, Any]:
     interfaces = sorted(zone.items("interfaces")) if zone else []
     if digests:
         state = digest_of_rules(rules, ipsets, bool(interfaces))
-        return {"digest": kept.digest if kept else "", "in_force": state}
+        tree = digest_of_tree(kept.tree) if kept else ""
+        return {"digest": kept.digest if kept else "", "kept": tree, "in_force": state}
     found = {
         "digest": kept.digest if kept else "",
         "tables": kept.tree if kept else {},

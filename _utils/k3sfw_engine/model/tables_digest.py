@@ -39,8 +39,15 @@ def digest_of(tables: Tables) -> str:
             node.name: [node.role.value, *sorted(map(str, node.addresses))] for node in tables.nodes
         },
     }
-    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]
+    return _digest_of_json(said)
+
+
+def digest_of_tree(tree: Mapping[str, object]) -> str:
+    """Return a digest of kept tables as they are sent, whatever version made them.
+
+    Raises ``TypeError`` or ``ValueError`` if they are not plain data.
+    """
+    return _digest_of_json(tree)
 
 
 def digest_of_rules(
@@ -51,6 +58,11 @@ def digest_of_rules(
     has_zone
         Whether zone k3s has interfaces; which ones differs from node to node.
     """
-    state = [sorted(rules), {name: sorted(each) for name, each in ipsets.items()}, has_zone]
-    text = json.dumps(state, sort_keys=True, separators=(",", ":"))
+    return _digest_of_json(
+        [sorted(rules), {name: sorted(each) for name, each in ipsets.items()}, has_zone]
+    )
+
+
+def _digest_of_json(data: object) -> str:
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]

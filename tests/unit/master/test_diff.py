@@ -118,8 +118,33 @@ def test_nodes_that_do_not_answer_are_named_and_the_others_are_compared(nodes):
     nodes.full["s3"] = "The minion function caused an exception"
     found = compare(nodes, parsed(ETCD_FOR_ALL))
     assert found.data["opened"][0]["to"] == ["s1", "s2"]
-    notes = " ".join(found.data["notes"])
-    assert "a2 (no answer)" in notes and "s3 (no usable answer)" in notes
+    silent = " ".join(found.data["notes"])
+    assert "a2 (no answer)" in silent and "s3 (no usable answer)" in silent
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        'rule family="ipv4" source address="999.1.1.1" port port="1" protocol="tcp" accept',
+        'rule family="ipv4" source address="a host" accept',
+        'rule family="ipv6" source address="::/999" port port="1" protocol="tcp" accept',
+    ],
+)
+def test_a_rule_that_no_firewalld_has_costs_one_node(nodes, rule):
+    nodes.full["a2"] = {**nodes.full["a2"], "rules": [*nodes.full["a2"]["rules"], rule]}
+    found = compare(nodes, parsed(ETCD_FOR_ALL))
+    assert found.data["notes"] == ["not compared: a2 (its rules could not be read)"]
+    assert found.data["opened"][0]["to"] == ["server"]
+
+
+def test_a_minion_cannot_speak_for_others_with_tables_that_are_not_theirs(nodes):
+    honest = nodes.ask(["s1"], "k3sfw.in_force", {"digests": True})["s1"]
+    other = AnsweringNodes(parsed(ETCD_FOR_ALL)).full["s1"]["tables"]
+    nodes.digests["s1"] = honest
+    nodes.full["s1"] = {**nodes.full["s1"], "tables": other}
+    found = compare(nodes, origin=Origin.KEPT)
+    assert (found.retcode, found.data["opened"], found.data["closed"]) == (0, [], [])
+    assert ("k3sfw.in_force", ("s2",)) in nodes.asked
 
 
 def test_without_any_answer_nothing_is_compared():
