@@ -278,7 +278,8 @@ def diff(
     example packet; then what changed without effect, and the promises of the new tables. With
     ``old=live`` also ``drift``, what nodes let in otherwise than their proven tables, and the live
     connections that would be refused. Exit codes: 0 no difference, 2 difference, 1 could not be
-    read, 4 bad tables; with ``intended`` 0 if exactly that is let in newly, and else 2.
+    read, or no difference but a node is silent, 4 bad tables; with ``intended`` 0 if exactly that
+    is let in newly, and else 2.
 
     CLI Example:
 

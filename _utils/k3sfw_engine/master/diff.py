@@ -25,7 +25,7 @@ from k3sfw_engine.plan.intended_change import Covered, IntendedChange, covered
 from k3sfw_engine.plan.reach import Reach, compute_reach
 from k3sfw_engine.plan.reach_difference import ChangeKind, RoleReach
 
-DIFFERENT = 2
+COULD_NOT, DIFFERENT = 1, 2
 
 
 def diff(old: ClusterTables, new: ClusterTables, intended: object = None) -> Returned:
@@ -51,11 +51,11 @@ def diff_of_nodes(
     """
     roles = {node.name: node.role for node in new.tables.nodes}
     nodes = ask_in_force(ask, roles, new.tables)
-    notes = [*new.notes, *silent_note(nodes.silent)]
+    silent = list(silent_note(nodes.silent))
     if not nodes.groups:
-        raise EngineError(
-            [Problem("no node tells what it has in force", "salt '*' k3sfw.in_force"), *notes]
-        )
+        problem = Problem("no node tells what it has in force", "salt '*' k3sfw.in_force")
+        raise EngineError([problem, *silent, *new.notes])
+    notes = list(new.notes)
     kept = nodes.merged_tables()
     if kept is None:
         notes.append("no node has tables that were proven; rules are named as they are in force")
@@ -63,7 +63,7 @@ def diff_of_nodes(
     reach = compute_reach(new.tables)
     compared = list(_compared(nodes, origin, reach))
     found = TablesDifference(old, new.tables, compared)
-    plain = found.as_plain()
+    plain = {**found.as_plain(), "silent": silent}
     if origin is Origin.LIVE:
         _add_lost(found, plain, ask)
         plain["drift"] = _drift(nodes, old)
@@ -131,7 +131,7 @@ def _returned(
             "promises": promises_as_plain(verdicts, new.tables),
             "notes": list(dict.fromkeys(notes)),
         },
-        0 if is_good else DIFFERENT,
+        DIFFERENT if not is_good else COULD_NOT if plain.get("silent") else 0,
     )
 
 

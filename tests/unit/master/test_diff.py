@@ -10,6 +10,8 @@ from hypothesis import given, strategies as st
 from k3sfw_engine.cluster_pillar.cluster_tables import ClusterTables
 from k3sfw_engine.cluster_pillar.pillar_source import Origin
 from k3sfw_engine.errors import EngineError
+from k3sfw_engine.fleet.forms.markdown import difference_as_markdown
+from k3sfw_engine.fleet.text.difference_lines import SAME, SAME_WHERE_COMPARED
 from k3sfw_engine.fleet.text.render import render
 from k3sfw_engine.fleet.text.style import Style
 from k3sfw_engine.master.diff import diff, diff_of_nodes
@@ -118,8 +120,20 @@ def test_nodes_that_do_not_answer_are_named_and_the_others_are_compared(nodes):
     nodes.full["s3"] = "The minion function caused an exception"
     found = compare(nodes, parsed(ETCD_FOR_ALL))
     assert found.data["opened"][0]["to"] == ["s1", "s2"]
-    silent = " ".join(found.data["notes"])
+    silent = " ".join(found.data["silent"])
     assert "a2 (no answer)" in silent and "s3 (no usable answer)" in silent
+
+
+def test_nothing_is_said_to_be_the_same_where_a_node_is_silent(nodes):
+    assert SAME in render(compare(nodes).data, Style())
+    del nodes.full["a2"]
+    found = compare(nodes)
+    assert (found.retcode, found.data["opened"], found.data["closed"]) == (1, [], [])
+    text = render(found.data, Style())
+    assert SAME not in text and SAME_WHERE_COMPARED in text
+    assert text.splitlines()[2] == "!! not compared: a2 (no answer)"
+    markdown = difference_as_markdown(found.data)
+    assert SAME not in markdown and "not compared: a2" in markdown
 
 
 @pytest.mark.parametrize(
@@ -133,7 +147,7 @@ def test_nodes_that_do_not_answer_are_named_and_the_others_are_compared(nodes):
 def test_a_rule_that_no_firewalld_has_costs_one_node(nodes, rule):
     nodes.full["a2"] = {**nodes.full["a2"], "rules": [*nodes.full["a2"]["rules"], rule]}
     found = compare(nodes, parsed(ETCD_FOR_ALL))
-    assert found.data["notes"] == ["not compared: a2 (its rules could not be read)"]
+    assert found.data["silent"] == ["not compared: a2 (its rules could not be read)"]
     assert found.data["opened"][0]["to"] == ["server"]
 
 

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from k3sfw_engine.fleet.text.difference_lines import SAME, SAME_WHERE_COMPARED
+
 _HEAD = "| from | to | ports | because of | example |\n|---|---|---|---|---|"
 # What begins something in Markdown or HTML, or ends a cell.
 _SPECIAL = re.compile(r"([\\`*_\[\]<#|~@&])")
@@ -17,13 +19,15 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<#|~@&])")
 def difference_as_markdown(data: Mapping[str, Any]) -> str:
     """Write what ``k3sfw.diff`` returns: a table for what opens, and one for what closes."""
     parts = [f"**k3sfw: from {_text(data['old'])} to {_text(data['new'])}.** {_promises(data)}"]
+    silent = data.get("silent") or ()
+    parts += [f"**!! {_text(each)}**" for each in silent]
     for title, key in (("Newly let in", "opened"), ("No longer let in", "closed")):
         if data[key]:
             parts.append(f"**{title}**\n\n{_HEAD}\n" + "\n".join(map(_row, data[key])))
     if data["pods"]:
         parts.append(f"**!! {_text(data['pods'])}**")
     elif not data["opened"] and not data["closed"]:
-        parts.append("Both let in exactly the same.")
+        parts.append(SAME_WHERE_COMPARED if silent else SAME)
     if "intended" in data:
         parts.append(_intended(data["intended"]))
     parts += _lists(data)

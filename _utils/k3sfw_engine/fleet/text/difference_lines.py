@@ -8,12 +8,16 @@ from typing import Any
 from k3sfw_engine.fleet.text.promise_lines import promise_lines, promises_line
 from k3sfw_engine.fleet.text.style import Color, Style, clean
 
+SAME = "Both let in exactly the same."
+SAME_WHERE_COMPARED = "Both let in the same on the nodes that were compared."
 _WHOLE_INTERNET = "!! the whole internet"
 
 
 def show_diff(data: Mapping[str, Any], style: Style) -> str:
     """Write what opens first, then what closes, then what has no effect."""
     lines = [style.paragraph(f"From {data['old']} to {data['new']}. {data['summary']}")]
+    silent = data.get("silent") or ()
+    lines += [style.paint(style.paragraph(f"!! {each}"), Color.BAD) for each in silent]
     lines += _section("Newly let in", data["opened"], style)
     lines += _section("No longer let in", data["closed"], style)
     drift = data.get("drift") or {}
@@ -22,7 +26,7 @@ def show_diff(data: Mapping[str, Any], style: Style) -> str:
     if data["pods"]:
         lines += ["", style.paint(style.paragraph(f"!! {data['pods']}"), Color.BAD)]
     elif not data["opened"] and not data["closed"]:
-        lines += ["", "Both let in exactly the same."]
+        lines += ["", SAME_WHERE_COMPARED if silent else SAME]
     if "intended" in data:
         lines += ["", *_intended(data["intended"], style)]
     lines += ["", *_rest(data, style), promises_line(data["promises"], style)]
