@@ -5,6 +5,7 @@ read_answers  reads that data back: every fault at once, a node's own or a file'
 group         groups the problems of all nodes by cause
 causes        a cause: what is wrong, at which nodes, and what it explains
 blame         who is at fault by one problem of one node
+reasons       what problems that name their culprit also explain
 reachable_pairs
               between which nodes anything passes, and who is cut off
 since         what changed since older answers: causes that are new, fixed, or still there

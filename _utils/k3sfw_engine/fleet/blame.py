@@ -20,7 +20,8 @@ UNREACHABLE = frozenset(
 CAME_BACK = frozenset(
     (Status.OK, Status.BLOCKED, Status.EXPOSED, Status.NO_LISTENER, Status.CONFLICT)
 )
-_TUNNELS = frozenset(f"udp/{port}" for ports in OVERLAY_PORTS.values() for port in ports.values())
+# The rows of the packets that carry the overlay.
+TUNNELS = frozenset(f"udp/{port}" for ports in OVERLAY_PORTS.values() for port in ports.values())
 # As check_routes calls what goes through the overlay.
 _ROUTES_OF_PODS = frozenset(("pods", "overlay"))
 
@@ -93,7 +94,7 @@ def _blamed(reporter: str, part: str, problem: NodeProblem, known: Container[str
         culprit=_culprit(reporter, problem, known, is_pair=is_pair),
         is_overlay=is_pair
         and (
-            row in _TUNNELS
+            row in TUNNELS
             or problem.description == messages.PODS_THROUGH_OVERLAY
             or (part == "routes" and problem.description in _ROUTES_OF_PODS)
         ),

@@ -15,11 +15,12 @@ class CauseKind(str, Enum):
     ISOLATED = "isolated"  # nothing reaches the node, and it is silent
     PEERLESS = "peerless"  # nothing passes between the node and its peers, and the master hears it
     SPLIT = "split"  # nothing passes between two halves of the cluster
-    EGRESS = "egress"  # the node reaches no peer, and peers reach it
+    EGRESS = "egress"  # the node reaches no peer that it asked, and peers reach it
     NODE = "node"  # something on the nodes themselves
     TARGET = "target"  # the node does not answer, and nothing says why
     SOURCE = "source"  # the node gets no answer from many, and nothing says why
     OVERLAY = "overlay"  # nothing passes through the overlay of the node
+    TUNNELS = "tunnels"  # nothing passes through the overlay between the node and some others
     PAIR = "pair"  # nothing passes between two nodes
 
 

@@ -9,7 +9,15 @@ from __future__ import annotations
 import heapq
 import shlex
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
@@ -19,13 +27,14 @@ from k3sfw_engine.fleet.answers import FREE, CheckedCluster
 from k3sfw_engine.fleet.blame import SYMPTOMS, UNREACHABLE, BlamedProblem, blamed_problems
 from k3sfw_engine.fleet.causes import Cause, CauseKind
 from k3sfw_engine.fleet.reachable_pairs import (
-    ReachablePairs,
     asking_nodes,
     halves,
     isolated_nodes,
+    nodes_in_overlay,
     nodes_without_egress,
     reachable_pairs,
 )
+from k3sfw_engine.fleet.reasons import Reason
 from k3sfw_engine.model.port_ranges import parse_span
 
 _Thing = TypeVar("_Thing")
@@ -44,9 +53,9 @@ class _CauseGroup:
 def group(cluster: CheckedCluster) -> tuple[Cause, ...]:
     """Return the causes of all problems, the worst first, and among equals what explains most."""
     pairs = reachable_pairs(cluster)
-    isolated = isolated_nodes(cluster, pairs)
-    parts = halves(pairs, isolated)
-    muted = nodes_without_egress(pairs, isolated, parts)
+    sides = halves(cluster, pairs)
+    isolated = isolated_nodes(cluster, pairs, sides)
+    muted = nodes_without_egress(pairs, isolated, sides)
     cut_off = {
         **dict.fromkeys(muted, CauseKind.EGRESS),
         **{
@@ -55,12 +64,12 @@ def group(cluster: CheckedCluster) -> tuple[Cause, ...]:
         },
     }
     groups, left = _cut_off(tuple(blamed_problems(cluster)), cut_off)
-    between, left = _between_halves(left, parts)
+    between, left = _between_halves(left, sides)
     groups += between
     definite = [each for each in left if each.culprit]
     known = _of_one_overlay(_definite_groups(_units(definite)))
-    known, unexplained = _explained([each for each in left if not each.culprit], known)
-    groups += [*known, *_symptom_groups(unexplained, pairs)]
+    known, unexplained = _explained([each for each in left if not each.culprit], known, cluster)
+    groups += [*known, *_symptom_groups(unexplained, nodes_in_overlay(cluster))]
     causes = _with_askers(cluster, map(_cause, groups))
     return tuple(sorted(causes, key=_importance))
 
@@ -220,14 +229,14 @@ def _of_one_overlay(groups: Iterable[_CauseGroup]) -> list[_CauseGroup]:
 
 
 def _explained(
-    symptoms: Iterable[BlamedProblem], groups: Sequence[_CauseGroup]
+    symptoms: Iterable[BlamedProblem], groups: Sequence[_CauseGroup], cluster: CheckedCluster
 ) -> tuple[list[_CauseGroup], list[BlamedProblem]]:
     """Add each symptom to the group that explains it; the others are returned."""
     by_node: dict[str, list[int]] = defaultdict(list)
     for at, each in enumerate(groups):
         for name in each.nodes:
             by_node[name].append(at)
-    reasons = [_Reason(each.found) for each in groups]
+    reasons = [Reason(each.nodes, each.found, cluster) for each in groups]
     added: dict[int, list[BlamedProblem]] = defaultdict(list)
     left = []
     for symptom in symptoms:
@@ -244,33 +253,14 @@ def _explained(
     return [replace(each, found=(*each.found, *added[at])) for at, each in enumerate(groups)], left
 
 
-class _Reason:
-    """What a group can explain besides what names its culprit."""
+def _symptom_groups(
+    found: Sequence[BlamedProblem], in_overlay: Collection[str]
+) -> list[_CauseGroup]:
+    """Group silence that nothing explains.
 
-    def __init__(self, found: Iterable[BlamedProblem]) -> None:
-        self._rows: set[tuple[str, frozenset[str]]] = set()
-        self._overlay: set[frozenset[str]] = set()
-        self._kept_in: set[frozenset[str]] = set()
-        for each in found:
-            self._rows.add((each.row, each.pair))
-            if each.is_overlay:
-                self._overlay.add(each.pair)
-            if each.status is Status.LOCAL_BLOCK:
-                self._kept_in.add(each.pair)
-
-    def explains(self, symptom: BlamedProblem) -> bool:
-        """Whether these may be two sides of one fault."""
-        return (
-            # A node that keeps its packets in does not answer either.
-            symptom.pair in self._kept_in
-            or (symptom.row, symptom.pair) in self._rows
-            # The node says of the row itself that it is not in force.
-            or (symptom.row, frozenset()) in self._rows
-            or (symptom.is_overlay and symptom.pair in self._overlay)
-        )
-
-
-def _symptom_groups(found: Sequence[BlamedProblem], pairs: ReachablePairs) -> list[_CauseGroup]:
+    in_overlay
+        The nodes with which something passed through the overlay.
+    """
     ends: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     for each in found:
         channel = "overlay" if each.is_overlay else each.row
@@ -285,7 +275,8 @@ def _symptom_groups(found: Sequence[BlamedProblem], pairs: ReachablePairs) -> li
         if each.is_overlay:
             for name in sorted(each.pair):
                 if len(ends["overlay", name, ""]) > 1:
-                    yield CauseKind.OVERLAY, name
+                    kind = CauseKind.TUNNELS if name in in_overlay else CauseKind.OVERLAY
+                    yield kind, name
         if len(ends["to", each.to, channel]) > 1:
             yield CauseKind.TARGET, each.to
         if len(ends["from", each.source, channel]) > 1:

@@ -41,10 +41,17 @@ def _what(cause: Cause) -> str:
         return f"nothing passes between {nodes} and {others}: the network between them"
     if cause.kind is CauseKind.EGRESS:
         if several:
-            return f"{nodes} reach no peer, and peers reach them: their egress or their links"
-        return f"{nodes} reaches no peer, and peers reach it: its egress or its link"
+            return (
+                f"{nodes} reach none of the peers that they asked, and peers reach them: their "
+                "egress or their links"
+            )
+        asked = len(set(cause.targets).difference(cause.nodes))
+        return f"{nodes} reaches none of {asked} peers, and peers reach it: its egress or its link"
     if cause.kind is CauseKind.OVERLAY:
         return f"nothing passes through the overlay of {nodes}"
+    if cause.kind is CauseKind.TUNNELS:
+        peers = join_some(sorted({*cause.sources, *cause.targets}.difference(cause.nodes)))
+        return f"nothing passes through the overlay between {nodes} and {peers}"
     if cause.kind is CauseKind.TARGET:
         return f"{nodes} does not answer {rows}{_from(cause)}"
     if cause.kind is CauseKind.SOURCE:

@@ -74,7 +74,9 @@ def test_a_node_without_peers_that_the_master_hears_is_not_down():
 def test_a_node_that_reaches_no_peer_but_is_reached_is_to_look_at_its_egress():
     (found,) = causes(5, Fault("no_egress", "a1"))
     assert (found.kind, found.nodes) == (CauseKind.EGRESS, ("a1",))
-    assert "its egress or its link" in sentence(found).text
+    assert sentence(found).text.startswith(
+        "a1 reaches none of 4 peers, and peers reach it: its egress or its link"
+    )
 
 
 def test_a_lost_entry_of_the_overlay_is_one_cause_although_both_directions_fail():
@@ -114,6 +116,25 @@ def test_two_halves_of_a_cluster_without_a_network_between_them_are_one_cause():
     assert found.nodes == ("a01", "a02", "a03", "a04", "a05")
     assert "the network between them" in sentence(found).text
     assert not set(found.nodes) & set(found.targets)
+
+
+AGENTS = [f"a{number:02}" for number in range(1, 18)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sets(st.sampled_from(AGENTS), min_size=4, max_size=9), st.sampled_from([5, 8]))
+def test_whichever_nodes_are_behind_a_cut_it_is_one_cause_and_names_them(behind, peers):
+    found = causes(20, *(Fault("behind", name) for name in behind), peers=peers)
+    assert told(found)[0][:2] == ("split", tuple(sorted(behind)))
+    assert len(found) == 1
+
+
+def test_a_node_that_is_down_beside_a_cut_is_a_cause_of_its_own():
+    found = causes(20, *(Fault("behind", name) for name in AGENTS[:5]), Fault("down", "a12"))
+    assert sorted(each[:2] for each in told(found)) == [
+        ("isolated", ("a12",)),
+        ("split", tuple(AGENTS[:5])),
+    ]
 
 
 FAULTS = [
@@ -195,13 +216,90 @@ def test_one_direction_that_is_dropped_is_blamed_on_the_node_that_drops_it():
     assert sentence(found).see == "the ruleset"
 
 
+def without_answer(cluster, name, peer, protocol):
+    """The cells say that nothing of this protocol came back from the peer."""
+    old = cluster.answers[name]
+    at = old.asked.peers.index(peer)
+    rows = {
+        row: f"{cells[:at]}n{cells[at + 1 :]}" if row.startswith(f"{protocol}/") else cells
+        for row, cells in old.asked.rows.items()
+    }
+    answer = replace(old, asked=replace(old.asked, rows=rows))
+    return replace(cluster, answers={**cluster.answers, name: answer})
+
+
+KEPT_IN = ("a1", "ports", problem("a1", "s1", Status.LOCAL_BLOCK, "80", by="a1", protocol="tcp"))
+
+
 def test_answers_that_a_node_keeps_in_are_not_the_faults_of_those_who_wait_for_them():
-    cluster = with_problems(
-        ("a1", "ports", problem("a1", "s1", Status.LOCAL_BLOCK, "80", by="a1", protocol="tcp")),
-        ("s1", "ports", problem("s1", "a1", Status.NO_ANSWER, "443", by="a1", protocol="tcp")),
-    )
-    (found,) = group(cluster)
+    waits = problem("s1", "a1", Status.NO_ANSWER, "443", by="a1", protocol="tcp")
+    cluster = with_problems(KEPT_IN, ("s1", "ports", waits))
+    (found,) = group(without_answer(cluster, "s1", "a1", "tcp"))
     assert (found.nodes, found.status, found.questions) == (("a1",), Status.LOCAL_BLOCK, 2)
+
+
+def test_a_node_that_keeps_some_packets_in_and_answers_others_is_not_why_a_port_is_silent():
+    waits = problem("s1", "a1", Status.NO_ANSWER, "443", by="a1", protocol="tcp")
+    found = group(with_problems(KEPT_IN, ("s1", "ports", waits)))
+    assert {(each.kind, each.nodes) for each in found} == {
+        (CauseKind.NODE, ("a1",)),
+        (CauseKind.PAIR, ("a1", "s1")),
+    }
+
+
+def test_packets_that_a_node_keeps_in_are_not_why_its_peer_is_silent_at_another_port():
+    waits = problem("a1", "s1", Status.NO_ANSWER, "443", by="s1", protocol="tcp")
+    cluster = with_problems(KEPT_IN, ("a1", "ports", waits))
+    assert len(group(without_answer(cluster, "a1", "s1", "tcp"))) == 2
+
+
+@pytest.mark.parametrize("kind", ["no_listener", "rejects"])
+def test_what_is_wrong_on_the_asking_node_does_not_explain_that_another_is_silent(kind):
+    cluster = simulated_fleet(5, [Fault(kind, "s1", "9500")])
+    silent = problem("s1", "a2", Status.NO_ANSWER, "9500", by="a2", protocol="tcp")
+    old = cluster.answers["s1"]
+    part = replace(old.parts["ports"], problems=(*old.parts["ports"].problems, silent))
+    answer = replace(old, parts={**old.parts, "ports": part})
+    found = group(replace(cluster, answers={**cluster.answers, "s1": answer}))
+    assert {(each.kind, each.nodes, each.sources) for each in found} == {
+        (CauseKind.NODE, ("s1",), ("a1", "a2", "s2", "s3")),
+        (CauseKind.PAIR, ("a2", "s1"), ("s1",)),
+    }
+
+
+def test_a_node_that_refuses_its_peer_is_not_why_this_peer_is_silent():
+    refused = problem("s1", "s2", Status.BLOCKED, "9500", by="s2", protocol="tcp")
+    silent = problem("s2", "s1", Status.NO_ANSWER, "9500", by="s1", protocol="tcp")
+    found = group(with_problems(("s1", "ports", refused), ("s2", "ports", silent)))
+    assert {(each.kind, each.nodes) for each in found} == {
+        (CauseKind.NODE, ("s2",)),
+        (CauseKind.PAIR, ("s1", "s2")),
+    }
+
+
+def test_an_overlay_that_works_with_some_peers_is_named_with_those_with_which_it_does_not():
+    silent = [
+        ("a1", "ports", problem("a1", peer, Status.NO_ANSWER, by=peer)) for peer in ("a2", "s1")
+    ]
+    (found,) = group(with_problems(*silent))
+    assert (found.kind, found.nodes, found.targets) == (CauseKind.TUNNELS, ("a1",), ("a2", "s1"))
+    assert sentence(found).text.startswith(
+        "nothing passes through the overlay between a1 and a2, s1: "
+    )
+
+
+def test_an_overlay_that_works_with_no_peer_is_that_of_the_node():
+    peers = ("a2", "s1", "s2", "s3")
+    cluster = with_problems(
+        *(("a1", "ports", problem("a1", peer, Status.NO_ANSWER, by=peer)) for peer in peers),
+        *((peer, "ports", problem(peer, "a1", Status.NO_ANSWER, by="a1")) for peer in peers),
+    )
+    for peer in peers:
+        cluster = without_answer(cluster, "a1", peer, "udp")
+        cluster = without_answer(cluster, peer, "a1", "udp")
+    (found,) = group(cluster)
+    assert (found.kind, found.nodes) == (CauseKind.OVERLAY, ("a1",))
+    assert sentence(found).text.startswith("nothing passes through the overlay of a1: ")
 
 
 def test_what_nothing_explains_is_about_the_pair():
