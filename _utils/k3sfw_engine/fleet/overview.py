@@ -89,14 +89,33 @@ class Overview:
             _count(found.count(Severity.UNKNOWN), "open question"),
             _count(found.count(Severity.WARN), "warning"),
         ]
-        broken = sum(each.value == "broken" for each in self.promises)
-        if broken:
-            parts.append(f"{broken} of {_count(len(self.promises), 'promise')} broken")
+        for value in ("broken", "not enforceable"):
+            many = sum(each.value == value for each in self.promises)
+            if many:
+                parts.append(f"{many} of {_count(len(self.promises), 'promise')} {value}")
+        if self.differing:
+            parts.append("nodes were told different tables")
         if self.unchecked:
             parts.append(_count(len(self.unchecked), "check") + " not possible")
-        wrong = ", ".join(part for part in parts if part) or "nothing is wrong"
+        wrong = ", ".join(part for part in parts if part) or self.without_problem
         nodes = f"{self.coverage.answered} of {_count(self.coverage.nodes, 'node')} answered"
         return f"{nodes}: {wrong}."
+
+    @property
+    def without_problem(self) -> str:
+        """What is said where no problem was found: how far that goes, if it is not far."""
+        found = self.coverage
+        if not found.answered:
+            return "nothing is known"
+        if self.status not in (Severity.OK, Severity.UNKNOWN):
+            return "checks found more than their nodes sent"
+        if found.silent:
+            return "no problem found there"
+        if self.status is Severity.UNKNOWN:
+            return "checks are open, and their nodes do not say why"
+        if found.pairs and not found.asked:
+            return "no problem found, and no packet was sent"
+        return "nothing is wrong"
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data, with the sentence of each cause."""

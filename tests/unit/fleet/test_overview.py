@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from k3sfw_engine.checks.verdicts import Severity
-from k3sfw_engine.fleet.answers import CheckedPart, NodePromise
+from k3sfw_engine.fleet.answers import PARTS, CheckedPart, NodePromise
 from k3sfw_engine.fleet.overview import overview
+from k3sfw_engine.fleet.page.messages import headline as page_headline
 from k3sfw_engine.fleet.text.render import render
 from k3sfw_engine.fleet.text.style import Style
 from tests.simulated_fleet import Fault, simulated_fleet
@@ -51,6 +52,50 @@ def test_no_answer_at_all_is_unknown():
     silent = [Fault("silent", name) for name in ("a1", "a2", "s1", "s2", "s3")]
     found = overview(simulated_fleet(5, silent))
     assert (found.retcode, found.coverage.answered) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "text"),
+    [
+        (simulated_fleet(5), "5 of 5 nodes answered: nothing is wrong."),
+        (
+            simulated_fleet(5, [Fault("silent", "a1")]),
+            "4 of 5 nodes answered: no problem found there.",
+        ),
+        (
+            simulated_fleet(2, [Fault("silent", "s1"), Fault("silent", "s2")]),
+            "0 of 2 nodes answered: nothing is known.",
+        ),
+        (
+            simulated_fleet(5, [Fault("other_tables", "a1")]),
+            "5 of 5 nodes answered: nodes were told different tables.",
+        ),
+        (
+            simulated_fleet(5, peers=0),
+            "5 of 5 nodes answered: no problem found, and no packet was sent.",
+        ),
+        (simulated_fleet(1), "1 of 1 node answered: nothing is wrong."),
+        (
+            with_answer(
+                simulated_fleet(5), "a1", promises={"etcd": NodePromise("not enforceable")}
+            ),
+            "5 of 5 nodes answered: 1 of 2 promises not enforceable.",
+        ),
+        (
+            with_answer(
+                simulated_fleet(5),
+                "a1",
+                parts=dict.fromkeys(PARTS, CheckedPart(Severity.FAIL, "", left_off=3)),
+            ),
+            "5 of 5 nodes answered: checks found more than their nodes sent.",
+        ),
+    ],
+)
+def test_nothing_is_wrong_is_said_of_a_cluster_that_was_asked_and_is_ok(cluster, text):
+    found = overview(cluster)
+    assert found.headline == text
+    said = "nothing is wrong" in f"{found.headline} {page_headline(found)}".lower()
+    assert said is (text.endswith("nothing is wrong."))
 
 
 def test_the_worst_value_of_a_promise_counts_and_breaks_the_check():

@@ -117,17 +117,23 @@ def headline(judged: Overview) -> str:
     causes = [counted(severities[each], noun) for each, noun in _NOUNS if severities[each]]
     nodes = {node for cause in judged.causes for node in cause.nodes}
     where = _names(nodes) if len(nodes) <= _NAMES else counted(len(nodes), "node")
-    broken = sum(promise.value == "broken" for promise in judged.promises)
+    promises = Counter(promise.value for promise in judged.promises)
     parts = [
         *([f"{' and '.join(causes)} on {where}"] if causes else []),
-        *([f"{broken} of {counted(len(judged.promises), 'promise')} broken"] if broken else []),
+        *(
+            f"{promises[value]} of {counted(len(judged.promises), 'promise')} {value}"
+            for value in ("broken", "not enforceable")
+            if promises[value]
+        ),
+        *(["Nodes were told different tables"] if judged.differing else []),
         *([f"{counted(len(judged.unchecked), 'check')} not possible"] if judged.unchecked else []),
     ]
     if parts:
         return "; ".join(parts)
     if judged.coverage.silent:
-        return f"Nothing is wrong on the {counted(judged.coverage.answered, 'node')} that answered"
-    return "Nothing is wrong"
+        return f"No problem found on the {counted(judged.coverage.answered, 'node')} that answered"
+    text = judged.without_problem
+    return f"{text[0].upper()}{text[1:]}"
 
 
 def facts(cluster: CheckedCluster, judged: Overview) -> Iterator[tuple[str, bool]]:
