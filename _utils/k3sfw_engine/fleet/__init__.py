@@ -19,6 +19,7 @@ asked_of_tables     ports, sources and destinations as an operator types them
 who_reaches         who reaches a port, and what a source reaches
 proven_pairs        which packets of the saved answers prove it
 tables_difference   what two tables let in differently
+trusted_fix   which fixes an operator may paste without reading
 redirected_ports    the ports that Kubernetes redirects past the rows
 role_matrix   role by role: which sources get in at which ports, by the tables
 packet_evidence   the way of a packet as a node tells it, and what the packet showed

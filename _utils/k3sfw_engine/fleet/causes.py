@@ -40,6 +40,8 @@ class Cause:
         Whether peers got a rejection, and did not wait in vain.
     evidence, hint
         What was observed, and what fixes it or where to look, as the nodes wrote it.
+    hint_by
+        The nodes that wrote it.
     questions
         How many questions it explains.
     """
@@ -55,6 +57,7 @@ class Cause:
     is_rejected: bool = False
     evidence: str = ""
     hint: str = ""
+    hint_by: tuple[str, ...] = ()
     questions: int = 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -70,5 +73,6 @@ class Cause:
             "askers": self.askers,
             "evidence": self.evidence,
             "hint": self.hint,
+            "hint_by": list(self.hint_by),
             "questions": self.questions,
         }

@@ -351,6 +351,7 @@ def _cause(each: _CauseGroup) -> Cause:
         is_rejected=any(found.reporter == found.source for found in rejections),
         evidence=best.problem.evidence,
         hint=_hint(each, best),
+        hint_by=tuple(sorted(_suggested_by(each.found, best))),
         questions=len(each.found),
     )
 
@@ -381,6 +382,13 @@ def _hint(each: _CauseGroup, best: BlamedProblem) -> str:
     if not template.startswith(start) or _NODE in template[len(start) :]:
         return best.problem.hint
     return f"salt -L {shlex.quote(','.join(each.nodes))} {template[len(start) :]}"
+
+
+def _suggested_by(found: Iterable[BlamedProblem], best: BlamedProblem) -> set[str]:
+    """The nodes that wrote the best hint, each with its own name in it."""
+    template = _template(best.problem.hint, best.culprit)
+    alike = (each for each in found if _template(each.problem.hint, each.culprit) == template)
+    return {each.reporter for each in alike}
 
 
 @lru_cache(maxsize=4096)

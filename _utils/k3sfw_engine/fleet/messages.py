@@ -10,6 +10,7 @@ from k3sfw_engine.checks.verdicts import Status
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.fleet.answers import FREE
 from k3sfw_engine.fleet.causes import Cause, CauseKind
+from k3sfw_engine.fleet.trusted_fix import suggested_only
 
 _CUT_OFF = (CauseKind.ISOLATED, CauseKind.PEERLESS, CauseKind.SPLIT, CauseKind.EGRESS)
 
@@ -21,7 +22,14 @@ def sentence(cause: Cause) -> Problem:
         return Problem(text, "start them and their network")
     if cause.hint.startswith("see "):
         return Problem(text, see=cause.hint[len("see ") :])
+    if suggested_only(cause.hint, cause.hint_by):
+        return Problem(text, see=f"{suggested_by(cause.hint_by).lower()}: {cause.hint}")
     return Problem(text, cause.hint)
+
+
+def suggested_by(nodes: Iterable[str]) -> str:
+    """The label of a command that nodes suggest for others, for an operator to read first."""
+    return f"Suggested by {join_some(nodes)}, read it first"
 
 
 def _what(cause: Cause) -> str:

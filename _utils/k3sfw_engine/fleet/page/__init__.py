@@ -3,7 +3,6 @@
 build           the entry: the page's files and a cluster's answers in, HTML out
 contents        everything that the page shows, in its order
 problem_cards   a card for each cause, with its fixes
-pasteable       which fixes may have a button that copies them
 promise_cards   what each promise says, and what became of it
 table_lines     the port tables, the groups, and the roles by the tables
 node_lines      the list of nodes

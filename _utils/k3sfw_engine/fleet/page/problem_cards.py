@@ -10,13 +10,13 @@ from k3sfw_engine.errors import Problem
 from k3sfw_engine.fleet.answers import CheckedCluster
 from k3sfw_engine.fleet.blame import BlamedProblem, blamed_problems
 from k3sfw_engine.fleet.causes import Cause
-from k3sfw_engine.fleet.messages import sentence
+from k3sfw_engine.fleet.messages import sentence, suggested_by
 from k3sfw_engine.fleet.overview import Overview
 from k3sfw_engine.fleet.page.defaults import PACKETS_SHOWN
 from k3sfw_engine.fleet.page.messages import counted, left_out, shared_notice
-from k3sfw_engine.fleet.page.pasteable import is_pasteable
 from k3sfw_engine.fleet.page.signs import CONFLICT, UNPROVEN, Sign, sign_of_status
 from k3sfw_engine.fleet.text.style import clean
+from k3sfw_engine.fleet.trusted_fix import is_trusted, suggested_only
 
 # Before an operator has to read on; the longest fix of ours has about 300 characters.
 _LONGEST_WORDS = 4000
@@ -151,8 +151,7 @@ def _card(number: int, cause: Cause, found: Sequence[BlamedProblem], age: str) -
     # The evidence has a paragraph of its own.
     title = clean(sentence(replace(cause, evidence="")).text)
     packets = sorted({clean(_packet(each)) for each in found})
-    told_by = {each.reporter for each in found if each.problem.hint == cause.hint}
-    fixes = tuple(_fixes(cause.hint, told_by))
+    fixes = tuple(_fixes(cause.hint, cause.hint_by))
     texts = [title, cause.evidence, *cause.nodes, *cause.rows, cause.status.value, age]
     texts += [fix.text for fix in fixes] + packets
     return ProblemCard(
@@ -179,5 +178,7 @@ def _packet(each: BlamedProblem) -> str:
 def _fixes(hint: str, told_by: Collection[str]) -> Iterator[FixShown]:
     if hint.startswith("see "):
         yield FixShown("See", clean(hint[len("see ") :]), is_command=False)
+    elif suggested_only(hint, told_by):
+        yield FixShown(suggested_by(told_by), clean(hint), is_command=False)
     elif hint:
-        yield FixShown("Fix", clean(hint), is_pasteable(hint, told_by))
+        yield FixShown("Fix", clean(hint), is_trusted(hint, told_by))
