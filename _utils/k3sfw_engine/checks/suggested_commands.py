@@ -23,9 +23,13 @@ LAYER_OPTIONS = {"runtime": "", "permanent": "--permanent "}
 CLOUD_SETUP_OFF = "systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service"
 
 
+# Between a fix at its cause and a command that helps meanwhile.
+UNTIL_THEN = "; until then: "
+
+
 def until_then(cause: str, command: str) -> str:
     """A fix at its cause, and the command that helps until the cause is gone, if there is one."""
-    return f"{cause}; until then: {command}" if command else cause
+    return f"{cause}{UNTIL_THEN}{command}" if command else cause
 
 
 # -- salt -----------------------------------------------------------------------------------------

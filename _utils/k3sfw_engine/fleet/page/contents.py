@@ -289,10 +289,11 @@ def _since(found: _Found) -> dict[str, Any]:
 
 def _parts(contents: Mapping[str, Any]) -> list[PagePart]:
     problems, promises = len(contents["problems"]), contents["promises"]
+    promises_are_bad = any(card.state.is_problem for card in promises)
     return [
         PagePart("problems", "Problems", f"{problems:,}" if problems else "", problems > 0),
         *([PagePart("since", "Since")] if contents["since"] else []),
-        PagePart("promises", "Promises", str(len(promises) or ""), bool(promises)),
+        PagePart("promises", "Promises", str(len(promises) or ""), promises_are_bad),
         PagePart("roles", "Roles"),
         PagePart("pairs", "Pairs"),
         PagePart("nodes", "Nodes"),

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from k3sfw_engine.checks.suggested_commands import UNTIL_THEN
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.fleet.answers import CheckedCluster
 from k3sfw_engine.fleet.blame import BlamedProblem, blamed_problems
@@ -176,9 +177,13 @@ def _packet(each: BlamedProblem) -> str:
 
 
 def _fixes(hint: str, told_by: Collection[str]) -> Iterator[FixShown]:
+    cause, separator, command = hint.partition(UNTIL_THEN)
     if hint.startswith("see "):
         yield FixShown("See", clean(hint[len("see ") :]), is_command=False)
     elif suggested_only(hint, told_by):
         yield FixShown(suggested_by(told_by), clean(hint), is_command=False)
+    elif separator and is_trusted(command, told_by):
+        yield FixShown("Fix", clean(cause), is_command=False)
+        yield FixShown("Until then", clean(command), is_command=True)
     elif hint:
         yield FixShown("Fix", clean(hint), is_trusted(hint, told_by))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from k3sfw_engine.checks.suggested_commands import run_on, until_then
 from k3sfw_engine.fleet.answers import NodePromise
 from k3sfw_engine.fleet.page.contents import page_contents
 from tests.page_files import SMALL_FAULTS, fleet_of, never_asked
@@ -35,6 +36,24 @@ def test_each_cause_is_one_problem_and_the_worst_is_first():
     assert found["problems"][0].fixes[0].text == "salt a2 state.apply k3s.firewall"
     assert found["problems"][0].fixes[0].is_command
     assert found["problems"][-1].state.family == "unproven"
+
+
+def test_what_helps_until_a_cause_is_gone_can_be_copied_by_itself():
+    cluster = simulated_fleet(5, [Fault("setting", "a1")])
+    answer = cluster.answers["a1"]
+    hint = until_then("give the node a route", run_on("a1", "ip route add 10.43.0.0/16 dev eth0"))
+    (problem,) = answer.parts["routes"].problems
+    routes = dataclasses.replace(
+        answer.parts["routes"], problems=(dataclasses.replace(problem, hint=hint),)
+    )
+    changed = dataclasses.replace(answer, parts={**answer.parts, "routes": routes})
+    cluster = dataclasses.replace(cluster, answers={**cluster.answers, "a1": changed})
+    (card,) = contents_of(cluster)["problems"]
+    assert [(fix.label, fix.is_command) for fix in card.fixes] == [
+        ("Fix", False),
+        ("Until then", True),
+    ]
+    assert card.fixes[1].text == run_on("a1", "ip route add 10.43.0.0/16 dev eth0")
 
 
 def test_evidence_of_a_pair_leads_to_its_problem():
