@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from k3sfw_engine.checks.ports import messages
 from k3sfw_engine.checks.verdicts import Status
 from k3sfw_engine.fleet.answers import FREE, CheckedCluster, NodeProblem
+from k3sfw_engine.fleet.causes import AskedOfNode
 from k3sfw_engine.model.kubernetes_names import OVERLAY_PORTS
 
 # Nothing in these says why, unless it is about the reporting node alone.
@@ -60,6 +61,15 @@ class BlamedProblem:
     def pair(self) -> frozenset[str]:
         """Both nodes, in any order; empty for what concerns one node alone."""
         return frozenset((self.source, self.to)) if self.source else frozenset()
+
+    @property
+    def asked(self) -> AskedOfNode:
+        """The question."""
+        peer = self.to if self.reporter == self.source else self.source
+        has_cell = (
+            self.part == "ports" and self.reporter == self.source and bool(self.problem.protocol)
+        )
+        return AskedOfNode(self.reporter, self.part, peer, self.row, has_cell)
 
 
 def blamed_problems(cluster: CheckedCluster) -> Iterator[BlamedProblem]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from k3sfw_engine.checks.verdicts import Severity, Status
 
@@ -22,6 +22,26 @@ class CauseKind(str, Enum):
     OVERLAY = "overlay"  # nothing passes through the overlay of the node
     TUNNELS = "tunnels"  # nothing passes through the overlay between the node and some others
     PAIR = "pair"  # nothing passes between two nodes
+
+
+class AskedOfNode(NamedTuple):
+    """One question that a node asked.
+
+    reporter, part
+        The node, and which of its checks.
+    peer
+        Which node it asked, or is asked by; empty for what it finds by itself.
+    row
+        ``tcp/6443``, or the description of what is not about a port.
+    has_cell
+        Whether its answer has a cell of this question.
+    """
+
+    reporter: str
+    part: str
+    peer: str
+    row: str
+    has_cell: bool
 
 
 @dataclass(frozen=True)
@@ -44,6 +64,8 @@ class Cause:
         The nodes that wrote it.
     questions
         How many questions it explains.
+    asked
+        These questions, to see later whether they were asked again.
     """
 
     kind: CauseKind
@@ -59,6 +81,7 @@ class Cause:
     hint: str = ""
     hint_by: tuple[str, ...] = ()
     questions: int = 0
+    asked: frozenset[AskedOfNode] = frozenset()
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""

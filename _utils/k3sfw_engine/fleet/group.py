@@ -353,6 +353,7 @@ def _cause(each: _CauseGroup) -> Cause:
         hint=_hint(each, best),
         hint_by=tuple(sorted(_suggested_by(each.found, best))),
         questions=len(each.found),
+        asked=frozenset(found.asked for found in each.found),
     )
 
 

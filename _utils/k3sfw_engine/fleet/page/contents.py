@@ -266,6 +266,7 @@ def _since(found: _Found) -> dict[str, Any]:
         ("New", changed.new, True),
         ("Fixed", changed.fixed, True),
         ("Not known, as a node of them is silent now", changed.unknown, True),
+        ("Not all of it was asked now", changed.unasked, True),
         ("Still there", changed.still, False),
     )
     parts = [

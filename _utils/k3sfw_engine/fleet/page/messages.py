@@ -175,6 +175,7 @@ def compared(changed: Since, age: str) -> str:
         (len(changed.fixed), "fixed"),
         (len(changed.still), "still there"),
         (len(changed.unknown), "not known"),
+        (len(changed.unasked), "not asked now"),
     )
     parts = [f"{number} {name}" for number, name in found if number]
     return f"{age} later: {', '.join(parts)}." if parts else f"{age} later: nothing to compare."
