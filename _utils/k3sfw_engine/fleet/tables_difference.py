@@ -155,12 +155,17 @@ class TablesDifference:
     def _idle(self, path: str) -> str:
         old, new = self.tables.rows[path]
         if new is None and old is not None:
-            return f"row {old.name} (removed, others let in the same)"
+            return f"row {old.name} (removed, {self._why_idle(old)})"
         if old is None and new is not None:
-            return f"row {new.name} (new, others let in the same)"
+            return f"row {new.name} (new, {self._why_idle(new)})"
         columns = [name for name, _was, _now in self.tables.changed_columns(path)]
         name = new.name if new else ""
         return f"row {name} ({', '.join(columns) or 'description'})"
+
+    def _why_idle(self, row: Row) -> str:
+        if any(row.destination.includes(each.new.role) for each in self.compared):
+            return "others let in the same"
+        return f"no node with the role {row.destination.value} is compared"
 
     @cached_property
     def same_rows(self) -> tuple[int, int]:

@@ -111,7 +111,7 @@ def _returned(
     intended: object,
 ) -> Returned:
     is_good = not found.changes and not plain["pods"]
-    verdicts = judge_tables(new.tables)
+    verdicts = judge_tables(new.tables, new.minion)
     written = (*plain[ChangeKind.OPENED.value], *plain[ChangeKind.CLOSED.value])
     # The changes come in the same order: what opens first.
     for change, each in zip(found.changes, written):

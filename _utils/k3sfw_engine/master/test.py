@@ -21,7 +21,7 @@ def test(found: ClusterTables, junit: str = "", at: int = 0) -> Returned:
 
     Raises ``EngineError`` if the file cannot be written.
     """
-    verdicts = judge_tables(found.tables)
+    verdicts = judge_tables(found.tables, found.minion)
     promises = promises_as_plain(verdicts, found.tables)
     if junit:
         written = junit_of_promises(found.tables.cluster, promises, at)

@@ -20,12 +20,11 @@ def promise_problems(verdict: PromiseVerdict, tables: Tables) -> tuple[Problem, 
     problems = []
     if verdict.is_told or verdict.value is PromiseValue.BROKEN:
         problems += list(_about_absence(verdict))
-    if not verdict.tests_nothing:
-        sentences = [_about(promise, group, tables) for group in _grouped(verdict.parts)]
-        problems += sentences[:PARTS_OF_A_PROMISE]
-        left = len(sentences) - PARTS_OF_A_PROMISE
-        if left > 0:
-            problems.append(Problem(f"test {promise.name}: {left} more parts of it are not kept"))
+    sentences = [_about(promise, group, tables) for group in _grouped(verdict.parts)]
+    problems += sentences[:PARTS_OF_A_PROMISE]
+    left = len(sentences) - PARTS_OF_A_PROMISE
+    if left > 0:
+        problems.append(Problem(f"test {promise.name}: {left} more parts of it are not kept"))
     return tuple(problems)
 
 
@@ -58,11 +57,13 @@ def _grouped(parts: Iterable[PromisePart]) -> list[_Group]:
     """The parts by what they have in common; first families are put together, then ports."""
     families: defaultdict[object, list[PromisePart]] = defaultdict(list)
     for part in parts:
-        families[part.reason, part.nodes, part.protocol, part.ports, part.rows].append(part)
+        families[part.reason, part.role, part.nodes, part.protocol, part.ports, part.rows].append(
+            part
+        )
     groups: dict[object, _Group] = {}
     for several in families.values():
         first, sources = several[0], tuple(part.sources for part in several)
-        common = (first.reason, first.nodes, first.rows, sources)
+        common = (first.reason, first.role, first.nodes, first.rows, sources)
         known = groups.get(common, _Group((), (), sources))
         groups[common] = known._replace(
             parts=(*known.parts, *several),
@@ -74,7 +75,7 @@ def _grouped(parts: Iterable[PromisePart]) -> list[_Group]:
 def _about(promise: Promise, group: _Group, tables: Tables) -> Problem:
     part = group.parts[0]
     ports = _listed(map(str, group.ports))
-    nodes = _listed(part.nodes)
+    nodes = _listed(part.nodes) or f"every {part.role.value} that joins"
     who = _who(promise, group, tables)
     why = f". {promise.why}" if promise.why else ""
     texts: Mapping[PartReason, str] = {
@@ -84,6 +85,9 @@ def _about(promise: Promise, group: _Group, tables: Tables) -> Problem:
         "of k3sfw is asked",
         PartReason.LEFT_TO_ZONES: f"{who} may reach {ports} of {nodes} by a zone; no row lets "
         "them in",
+        PartReason.FORMER_NODES: f"former nodes may still reach {ports} of {nodes} by "
+        f"{_rows(part.rows)}: no node is removed from any ipset, because the list of nodes may be "
+        f"incomplete ({_listed(tables.unsure)})",
         PartReason.ROWS_UNKNOWN: f"{nodes} cannot be judged here: the rows of role "
         f"{part.role.value} are not in this pillar",
     }
@@ -94,6 +98,8 @@ def _fix(promise: Promise, part: PromisePart) -> str:
     change = f"or change {promise.path}, in k3s/site.sls"
     if part.reason is PartReason.LET_IN:
         return f"narrow {_listed(f'{row.path}:source' for row in part.rows)}, {change}"
+    if part.reason is PartReason.FORMER_NODES:
+        return "see that k3sfw.nodes lists all of them"
     if part.reason is PartReason.NOT_LET_IN:
         return f"give k3s:ports a row that lets them in, {change}"
     return ""

@@ -18,6 +18,7 @@ import netaddr
 from k3sfw_engine.model.address_set import AddressSet, everyone, set_of_networks, union
 from k3sfw_engine.model.addresses import FAMILIES
 from k3sfw_engine.model.port_ranges import EVERY_PORT, ZonePort, in_common, without
+from k3sfw_engine.model.row_sources import NODE_SETS
 from k3sfw_engine.model.rows import (
     Endpoint,
     EndpointKind,
@@ -51,6 +52,7 @@ class PartReason(str, Enum):
     NOT_LET_IN = "not let in by any row"
     REDIRECTED = "redirected before any rule"
     LEFT_TO_ZONES = "left to the zones"
+    FORMER_NODES = "let in by a row, if it was a node before"
     ROWS_UNKNOWN = "its rows are not in this pillar"
 
 
@@ -59,6 +61,7 @@ _VALUES: Mapping[PartReason, PromiseValue] = {
     PartReason.NOT_LET_IN: PromiseValue.BROKEN,
     PartReason.REDIRECTED: PromiseValue.NOT_ENFORCEABLE,
     PartReason.LEFT_TO_ZONES: PromiseValue.UNPROVEN,
+    PartReason.FORMER_NODES: PromiseValue.UNPROVEN,
     PartReason.ROWS_UNKNOWN: PromiseValue.UNPROVEN,
 }
 
@@ -68,7 +71,7 @@ class PromisePart:
     """Packets of a promise for which it is not kept: all from these sources to these ports.
 
     nodes
-        The destinations, all of one role.
+        The destinations, all of one role; none if no node has it yet.
     ports
         ``None`` with a protocol that has none.
     rows
@@ -101,7 +104,7 @@ class PromiseVerdict:
     absent
         The names in it that stand for nothing.
     tests_nothing
-        Whether no packet at all is meant: it can never fail.
+        Whether no packet at all is meant: it cannot fail before a node has the role.
     """
 
     promise: Promise
@@ -115,9 +118,9 @@ class PromiseVerdict:
         absent = bool(self.absent) or self.tests_nothing
         if absent and self.promise.expect is WhenAbsent.PRESENT:
             return PromiseValue.BROKEN
-        if self.tests_nothing:
-            return PromiseValue.UNPROVEN
         values = {part.value for part in self.parts}
+        if self.tests_nothing:
+            values.add(PromiseValue.UNPROVEN)
         return next((each for each in PromiseValue if each in values), PromiseValue.KEPT)
 
     @property
@@ -125,6 +128,12 @@ class PromiseVerdict:
         """Whether the operator hears that it tests less than it says."""
         absent = bool(self.absent) or self.tests_nothing
         return absent and self.promise.expect is not WhenAbsent.OPTIONAL
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether nothing is said of it, as it may test nothing and does."""
+        optional = self.promise.expect is WhenAbsent.OPTIONAL
+        return optional and self.tests_nothing and not self.parts
 
 
 # The ports that a node redirects before any rule of ours is asked, by the name of the node.
@@ -178,7 +187,7 @@ class _Judge:
 
     def verdict(self, promise: Promise) -> PromiseVerdict:
         nodes = _named(promise.destinations, self._tables)
-        grouped = list(self._grouped(nodes))
+        grouped = (*self._grouped(nodes), *self._awaited(promise))
         both = (self._wanted.of(promise, family) for family in FAMILIES)
         wanted = [sources for sources in both if sources]
         parts = tuple(
@@ -207,13 +216,22 @@ class _Judge:
         for (role, redirected), members in groups.items():
             yield _AlikeNodes(role, tuple(members), redirected)
 
+    def _awaited(self, promise: Promise) -> Iterator[_AlikeNodes]:
+        """The roles that no node has, of which a node to come is a destination."""
+        present = {node.role for node in self._tables.nodes}
+        for role in self._reach.roles:
+            if role not in present and is_destination(promise, Node("", role, ())):
+                yield _AlikeNodes(role, (), ())
+
     def _parts(
         self, promise: Promise, destination: _AlikeNodes, wanted: AddressSet
     ) -> Iterator[PromisePart]:
         for ports in (*promise.deny, *promise.accept):
-            nodes = _reachable(destination.nodes, wanted.family, ports in promise.accept)
+            accept = ports in promise.accept
+            nodes = _reachable(destination.nodes, wanted.family, accept)
+            awaited = not (destination.nodes or accept)
             for asked in self._asked(ports):
-                if nodes and wanted.family in asked.protocol.families:
+                if (nodes or awaited) and wanted.family in asked.protocol.families:
                     found = self._of_ports(promise, asked, destination, wanted, ports)
                     names = tuple(sorted(node.name for node in nodes))
                     for part in _joined(found):
@@ -246,6 +264,8 @@ class _Judge:
         for span in without(asked.ports, taken) if asked.ports else (None,):
             if ports in promise.deny:
                 yield from _let_in(role, asked.protocol, span, wanted, spans)
+                if self._tables.unsure:
+                    yield from _of_former_nodes(role, asked.protocol, span, wanted, spans)
             else:
                 reason = (
                     PartReason.NOT_LET_IN
@@ -361,6 +381,27 @@ def _let_in(
             rows = tuple(part.row for part in span.parts if part.sources & wanted)
             for each in met:
                 yield PromisePart(PartReason.LET_IN, role, (), protocol, each, found, rows)
+
+
+def _of_former_nodes(
+    role: Role,
+    protocol: Protocol,
+    ports: PortRange | None,
+    wanted: AddressSet,
+    spans: Iterable[ReachSpan],
+) -> Iterator[PromisePart]:
+    """What may get in by a row for nodes while no node is removed from any ipset."""
+    for span in spans:
+        met = in_common((ports,), (span.ports,)) if ports and span.ports else (None,)
+        rows = tuple(part.row for part in span.parts if _is_for_nodes(part.row))
+        left = wanted - span.sources
+        if rows and left:
+            for each in met:
+                yield PromisePart(PartReason.FORMER_NODES, role, (), protocol, each, left, rows)
+
+
+def _is_for_nodes(row: Row) -> bool:
+    return any(source.kind in NODE_SETS for source in row.sources)
 
 
 def _not_covered(

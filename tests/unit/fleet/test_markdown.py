@@ -22,7 +22,7 @@ def data_of(new, old=None):
         "new": "ref:main",
         "summary": "",
         **TablesDifference(parsed(old), tables).as_plain(),
-        "promises": promises_as_plain(judge_tables(tables), tables),
+        "promises": promises_as_plain(judge_tables(tables, "s1"), tables),
         "notes": [],
     }
 

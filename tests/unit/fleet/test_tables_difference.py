@@ -9,6 +9,7 @@ from k3sfw_engine.fleet.text.render import render
 from k3sfw_engine.fleet.text.style import Style
 from tests.unit.samples import NODES, changed, parsed, pillar
 
+ROW_FOR_AGENTS = {"protocol": "tcp", "port": 99, "source": "clients", "destination": "agent"}
 MANAGER_PORTS = (443, 3000, 6379, 9090, 9093, 9095)
 
 
@@ -79,6 +80,17 @@ def test_what_lets_in_the_same_is_said_and_is_not_a_difference(path, value, text
     found = difference(changed(path, value))
     assert (found["opened"], found["closed"]) == ([], [])
     assert [each["text"] for each in found["without_effect"]] == [text]
+
+
+def test_a_row_for_a_role_that_no_node_has_is_not_said_to_be_covered():
+    nodes = {name: each for name, each in NODES.items() if each["role"] == "server"}
+    old = pillar(nodes=nodes)
+    new = changed("ports:cluster:x", ROW_FOR_AGENTS, pillar(nodes=nodes))
+    for before, after, word in ((old, new, "new"), (new, old, "removed")):
+        found = difference(after, before)
+        assert found["opened"] == found["closed"] == []
+        text = f"row x ({word}, no node with the role agent is compared)"
+        assert [each["text"] for each in found["without_effect"]] == [text]
 
 
 def test_a_row_that_another_one_covers_can_go_without_effect():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import netaddr
@@ -15,7 +16,7 @@ from k3sfw_engine.plan.promise_messages import promise_problems
 from k3sfw_engine.plan.promises import judge_promises
 from k3sfw_engine.plan.reach import compute_reach
 from k3sfw_engine.plan.source_names import name_sources
-from tests.unit.samples import changed, parsed, pillar
+from tests.unit.samples import NODES, changed, parsed, pillar
 
 ETCD = {
     "from": "anyone",
@@ -121,3 +122,23 @@ def test_everyone_is_anyone():
     assert name_sources((everyone(4), everyone(6)), parsed()) == ("anyone",)
     assert name_sources((everyone(6),), parsed()) == ("anyone (IPv6)",)
     assert name_sources((), parsed()) == ()
+
+
+def test_a_role_without_nodes_is_named_by_those_that_join():
+    nodes = {name: each for name, each in NODES.items() if each["role"] == "server"}
+    tree = changed("ports:cluster:kubelet:source", "clients", pillar(nodes=nodes))
+    tree["ports"]["cluster"]["kubelet"]["destination"] = "agent"
+    (sentence,) = told({"from": "admins", "to": "any", "deny": "tcp/10250"}, tree)
+    assert "admins would reach tcp/10250 of every agent that joins by row kubelet" in sentence
+
+
+def test_former_nodes_are_told_with_the_reason():
+    tables = replace(parsed({**pillar(), "tests": {"it": ETCD}}), unsure=("a9 is not in it",))
+    (verdict,) = judge_promises(tables, compute_reach(tables))
+    (problem,) = promise_problems(verdict, tables)
+    assert problem.text == (
+        "test it: former nodes may still reach tcp/2379-2380 of s1, s2, s3 by row etcd (source "
+        "server): no node is removed from any ipset, because the list of nodes may be incomplete "
+        "(a9 is not in it). A token from etcd is the whole cluster"
+    )
+    assert problem.fix == "see that k3sfw.nodes lists all of them"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import netaddr
@@ -400,3 +401,59 @@ def test_an_exception_for_a_role_without_nodes_is_usual():
         tree=SERVERS_ALONE,
     )
     assert (verdict.value, verdict.is_told) == (PromiseValue.KEPT, False)
+
+
+# -- nodes that are not there yet, or not any more -------------------------------------------------
+
+KUBELET = {"protocol": "tcp", "port": 10250, "source": "clients", "destination": "agent"}
+
+
+def servers_only(**rows: Any) -> dict[str, Any]:
+    tree = pillar(nodes={name: each for name, each in NODES.items() if each["role"] == "server"})
+    tree["firewall"]["expected_nodes"] = 3
+    tree["ports"]["cluster"].update(rows)
+    return tree
+
+
+@pytest.mark.parametrize("to", ["any", "agent"])
+def test_a_role_that_no_node_has_yet_is_judged_for_those_to_come(to):
+    it = promise("198.51.100.0/24", to, deny="tcp/10250")
+    verdict = judged(it, tree=servers_only(kubelet=KUBELET))
+    assert verdict.value is PromiseValue.BROKEN
+    (part,) = verdict.parts
+    assert (part.role, part.nodes, part.reason) == (Role.AGENT, (), PartReason.LET_IN)
+    kept = judged(it, tree=servers_only())
+    assert kept.value is (PromiseValue.KEPT if to == "any" else PromiseValue.UNPROVEN)
+
+
+def test_of_a_role_that_no_node_has_nothing_is_said_where_its_rows_are_unknown():
+    it = promise("198.51.100.0/24", "any", deny="tcp/10250")
+    verdict = judged(it, tree=servers_only(kubelet=KUBELET), roles=[Role.SERVER])
+    assert (verdict.value, verdict.parts) == (PromiseValue.KEPT, ())
+
+
+def test_what_is_to_be_accepted_needs_a_node():
+    it = promise("198.51.100.0/24", "agent", accept="tcp/4444")
+    assert judged(it, tree=servers_only()).parts == ()
+
+
+def test_while_former_nodes_keep_their_access_a_promise_is_unproven_where_rows_let_nodes_in():
+    tree = pillar()
+    tree["tests"] = {
+        "etcd": ETCD,
+        "loki": promise("anyone", "any", deny="tcp/3100", **{"except": ["pods", "services"]}),
+    }
+    tables = replace(parsed(tree), unsure=("a minion does not answer",))
+    etcd, loki = judge_promises(tables, compute_reach(tables))
+    assert (etcd.value, loki.value) == (PromiseValue.UNPROVEN, PromiseValue.KEPT)
+    assert {part.reason for part in etcd.parts} == {PartReason.FORMER_NODES}
+    assert {row.name for part in etcd.parts for row in part.rows} == {"etcd"}
+
+
+def test_a_promise_about_nothing_is_left_out_if_it_may_be():
+    it = promise("198.51.100.0/24", "agent", deny="tcp/4444", expect="optional")
+    assert judged(it, tree=servers_only()).is_left_out
+    assert not judged(it).is_left_out
+    assert not judged({**it, "expect": "told"}, tree=servers_only()).is_left_out
+    opened = servers_only(x={**KUBELET, "port": 4444})
+    assert not judged(it, tree=opened).is_left_out

@@ -209,6 +209,8 @@ def judge_on_node(
     found: list[PromiseHere] = []
     checks: list[Check] = []
     for verdict in judge_promises(tables, compute_reach(tables, known), {own.name: ports}):
+        if verdict.is_left_out:
+            continue
         answered = of_promise.get(verdict.promise.name, [])
         left = of_this_node(verdict, own)
         opened = bool(left) and all(map(opened_by_zones, left))

@@ -264,3 +264,9 @@ def test_zones_are_not_asked_about_a_promise_that_rows_keep():
 
     (here,), _checks = judge_on_node(tables, node(tables, "a1"), [], (), opens)
     assert here.summary == "kept by the tables, not asked"
+
+
+def test_an_optional_promise_about_nothing_is_not_listed():
+    mgmt = {"from": "mgmt", "to": "any", "accept": "tcp/22", "expect": "optional"}
+    tables = tables_with(mgmt=mgmt)
+    assert judge_on_node(tables, node(tables, "a1"), []) == ((), ())
