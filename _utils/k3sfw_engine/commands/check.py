@@ -55,7 +55,8 @@ def check(
     answer = CheckedNode(
         node=node,
         at=int(began),
-        took=clock() - began,
+        # The clock may be set back meanwhile.
+        took=max(0.0, clock() - began),
         role=role.value,
         version=version,
         tables=digest_of(tables),

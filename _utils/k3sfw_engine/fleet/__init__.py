@@ -2,6 +2,7 @@
 
 answers       what nodes answered, as types and as the data that is sent and saved
 read_answers  reads that data back: every fault at once, a node's own or a file's
+believed      what the master believes of an answer: nothing beyond its own tables
 group         groups the problems of all nodes by cause
 causes        a cause: what is wrong, at which nodes, and what it explains
 blame         who is at fault by one problem of one node

@@ -144,6 +144,20 @@ class AskedPeers:
     peers: tuple[str, ...] = ()
     rows: Mapping[str, str] = field(default_factory=dict)
 
+    def without_unasked(self) -> AskedPeers:
+        """Leave off the peers that were asked nothing at any row."""
+        columns = [
+            at
+            for at, column in enumerate(zip(*self.rows.values()))
+            if any(cell != NOT_ASKED for cell in column)
+        ]
+        if len(columns) == len(self.peers):
+            return self
+        return AskedPeers(
+            tuple(self.peers[at] for at in columns),
+            {name: "".join(cells[at] for at in columns) for name, cells in self.rows.items()},
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
         return {"peers": list(self.peers), "rows": dict(self.rows)}

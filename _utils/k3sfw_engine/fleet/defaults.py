@@ -33,3 +33,11 @@ MOST_STEPS = 20
 # run: a node that rejects takes a second for each, and nodes are asked at the same time.
 NODES_ASKED_FROM_OUTSIDE = 8
 PACKETS_FROM_OUTSIDE = 64
+
+# Seconds by which the clock of a node may differ from the master's before its times are not
+# believed. NTP keeps clocks together within milliseconds; this forgives a host that has none.
+CLOCKS_MAY_DIFFER = 300
+
+# Seconds after which a proof is that of a clock that was not set: a weekly check in which each of
+# 500 nodes asks 8 peers comes round within a bit more than a year.
+OLDEST_PROOF = 2 * 365 * 86400

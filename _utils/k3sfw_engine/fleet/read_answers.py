@@ -144,23 +144,27 @@ def _node(reader: _Reader, raw: object, node: str, known: frozenset[str]) -> Che
         raise UnusableAnswers(
             [f"format: {_shown(answer.get('format'))} is not {FORMAT}, which this version reads"]
         )
-    proofs = reader.mapping(answer.get("proofs", {}), "proofs")
+    proofs = {
+        peer: reader.number(at, f"proofs:{peer}")
+        for peer, at in reader.mapping(answer.get("proofs", {}), "proofs").items()
+        if peer in known and peer != node
+    }
     promises = reader.mapping(answer.get("promises", {}), "promises", MOST_ROWS)
     return CheckedNode(
         node=node,
         at=reader.number(answer.get("at"), "at"),
-        took=reader.seconds(answer.get("took", 0), "took"),
+        took=reader.duration(answer.get("took", 0), "took"),
         role=reader.text(answer.get("role", ""), "role"),
         version=reader.text(answer.get("version", ""), "version"),
         tables=reader.text(answer.get("tables", ""), "tables"),
         parts={name: _part(reader, answer.get(name), name) for name in PARTS},
         asked=_asked(reader, answer.get("asked", {}), known - {node}),
-        proofs={
-            peer: reader.number(at, f"proofs:{peer}")
-            for peer, at in proofs.items()
-            if peer in known and peer != node
-        },
-        proofs_left_off=reader.number(answer.get("proofs_left_off", 0), "proofs_left_off"),
+        proofs=proofs,
+        # No more than there are peers besides.
+        proofs_left_off=min(
+            reader.number(answer.get("proofs_left_off", 0), "proofs_left_off"),
+            max(0, len(known - {node}) - len(proofs)),
+        ),
         promises={
             reader.text(name, "promises"): _promise(reader, each, f"promises:{_shown(name)}")
             for name, each in promises.items()
@@ -205,7 +209,8 @@ def _asked(reader: _Reader, raw: object, known: Collection[str]) -> AskedPeers:
     named = reader.texts(asked.get("peers", []), "asked:peers", MOST_ROWS + len(known))
     rows: dict[str, str] = {}
     # A peer that the tables do not list, or that is named twice, has no column.
-    columns = [at for at, peer in enumerate(named) if peer in known and peer not in named[:at]]
+    first = {peer: at for at, peer in reversed([*enumerate(named)])}
+    columns = sorted(at for peer, at in first.items() if peer in known)
     for name, cells in reader.mapping(asked.get("rows", {}), "asked:rows", MOST_ROWS).items():
         at = f"asked:rows:{_shown(name)}"
         if not isinstance(cells, str) or len(cells) != len(named):
@@ -214,7 +219,7 @@ def _asked(reader: _Reader, raw: object, known: Collection[str]) -> AskedPeers:
             reader.fault(at, f"{_shown(''.join(sorted(strange)))} stands for nothing")
         else:
             rows[reader.text(name, at)] = "".join(cells[column] for column in columns)
-    return AskedPeers(tuple(named[column] for column in columns), rows)
+    return AskedPeers(tuple(named[column] for column in columns), rows).without_unasked()
 
 
 def _promise(reader: _Reader, raw: object, at: str) -> NodePromise:
@@ -280,8 +285,9 @@ class _Reader:
         """A count, or seconds since 1970: neither is below 0 or beyond what JSON can hold."""
         return int(self._number(raw, at))
 
-    def seconds(self, raw: object, at: str) -> float:
-        return self._number(raw, at)
+    def duration(self, raw: object, at: str) -> float:
+        """Seconds; none where the clock was set back meanwhile."""
+        return self._number(0 if isinstance(raw, (int, float)) and raw < 0 else raw, at)
 
     def _number(self, raw: object, at: str) -> float:
         # NaN is not in any range, so it is refused here as well.

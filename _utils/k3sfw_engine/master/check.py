@@ -12,6 +12,7 @@ from k3sfw_engine.cluster_pillar.cluster_tables import ClusterTables
 from k3sfw_engine.cluster_pillar.named_files import full_path, write_file
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.fleet.answers import CheckedCluster, CheckedNode, ListedMember, NodePromise
+from k3sfw_engine.fleet.believed import RunTimes, believed
 from k3sfw_engine.fleet.forms.junit import junit
 from k3sfw_engine.fleet.forms.prometheus import write_cluster_metrics
 from k3sfw_engine.fleet.outside_packets import (
@@ -89,14 +90,16 @@ def ask_cluster(
     }
     accepted = set(salt.accepted())
     silent = {name: _not_accepted(name) for name in nodes if name not in accepted}
+    began = int(salt.clock())
     raw = _asked(sorted(nodes.keys() & accepted), salt, {"peers": peers})
+    times = RunTimes(began, int(salt.clock()))
     answers: dict[str, CheckedNode] = {}
     for name in nodes:
         if name in silent:
             continue
         try:
             if name in raw:
-                answers[name] = read_answer(raw[name], name, nodes)
+                answers[name] = believed(read_answer(raw[name], name, nodes), found.tables, times)
             else:
                 silent[name] = _no_answer(name)
         except UnusableAnswers as error:
@@ -105,7 +108,7 @@ def ask_cluster(
             silent[name] = "; ".join(error.sentences)
     return CheckedCluster(
         cluster=found.tables.cluster,
-        at=int(salt.clock()),
+        at=times.ended,
         version=version,
         tables=found.tree,
         nodes=nodes,
@@ -139,8 +142,10 @@ def read_answer(raw: object, name: str, known: Collection[str]) -> CheckedNode:
         raise EngineError([f"it answered {(text[-1] if text else '')[:200]!r}"])
     if isinstance(raw, Mapping) and "format" not in raw and isinstance(raw.get("problems"), list):
         # Its own pillar was refused, or could not be fetched.
-        reasons = [str(each)[:1000] for each in raw["problems"][:5]]
-        raise EngineError([f"{str(raw.get('summary', ''))[:200]}: {'; '.join(reasons)}"])
+        reasons = [each[:1000] for each in raw["problems"][:5] if isinstance(each, str)]
+        summary = raw.get("summary")
+        what = summary[:200] if isinstance(summary, str) else "it could not check anything"
+        raise EngineError([f"{what}: {'; '.join(reasons)}"])
     return read_node(raw, name, known)
 
 

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, strategies as st
 
 from k3sfw_engine.checks.verdicts import Check, Status
-from k3sfw_engine.fleet.answers import CELLS, LETTERS, NOT_ASKED, PARTS, Cell, asked_peers
+from k3sfw_engine.fleet.answers import (
+    CELLS,
+    LETTERS,
+    NOT_ASKED,
+    PARTS,
+    AskedPeers,
+    Cell,
+    asked_peers,
+)
 from k3sfw_engine.fleet.defaults import LONGEST_TEXT, NOTICES_SENT, PROBLEMS_SENT
 from k3sfw_engine.fleet.read_answers import UnusableAnswers, read_node, read_saved
 from tests.simulated_fleet import FREE, Fault, simulated_fleet
@@ -136,6 +144,27 @@ def test_a_node_speaks_of_no_node_that_the_tables_do_not_list_and_for_no_other()
     assert answer.asked.peers == ("s1", "s2")
     assert answer.asked.rows == {"tcp/1": "ob"}
     assert answer.proofs == {"s1": 5}
+
+
+def test_a_peer_without_a_cell_was_not_asked():
+    raw = plain()
+    raw["asked"] = {"peers": ["s1", "s2", "s3"], "rows": {"tcp/1": "..o", "tcp/2": "o.."}}
+    asked = read_node(raw, "a1", KNOWN).asked
+    assert asked == AskedPeers(("s1", "s3"), {"tcp/1": ".o", "tcp/2": "o."})
+    raw["asked"] = {"peers": ["s1", "s2", "s3"], "rows": {}}
+    assert read_node(raw, "a1", KNOWN).asked.peers == ()
+
+
+def test_no_more_proofs_are_left_off_than_there_are_peers():
+    raw = plain()
+    raw["proofs"], raw["proofs_left_off"] = {"s1": 5}, 2**53 - 1
+    assert read_node(raw, "a1", KNOWN).proofs_left_off == 3
+
+
+def test_a_clock_that_was_set_back_meanwhile_makes_no_node_silent():
+    raw = plain()
+    raw["took"] = -0.4
+    assert read_node(raw, "a1", KNOWN).took == 0
 
 
 def test_a_broken_answer_in_a_saved_file_makes_its_node_silent_and_no_other():
