@@ -60,7 +60,7 @@ def test_every_form_is_written_as_a_whole_and_says_the_same(master):
 def test_progress_is_shown_to_an_operator_and_not_to_a_program(tmp_path):
     master = RunnerMaster(tmp_path)
     (runner,) = tmp_path.rglob("extmods/runners/k3sfw.py")
-    begin = "    saved = _only("
+    begin = "    saved = others.get("
     assert begin in runner.read_text()
     told = runner.read_text().replace(begin, f'    _tell("1 of 5 nodes answered")\n{begin}')
     runner.write_text(told)
