@@ -18,7 +18,7 @@ from k3sfw_engine.model.names_of_addresses import AddressNames
 from k3sfw_engine.model.row_sources import networks_of_source
 from k3sfw_engine.model.rows import PortRange, Protocol, Role, Tables
 from tests.simulated_fleet import simulated_fleet
-from tests.unit.samples import changed, parsed, pillars
+from tests.unit.samples import changed, parsed, pillar, pillars
 
 
 def access(tables: Tables, source: str, role: str, protocol: str, ports: str) -> Access:
@@ -115,6 +115,16 @@ def test_the_text_fits_into_80_columns_with_many_groups():
     text = render({**data, "matrix": role_matrix(parsed(tree)).as_plain()}, Style())
     assert max(map(len, text.splitlines())) <= 80
     assert all(f"group-{number}" in text for number in range(12))
+
+
+def test_a_row_for_every_port_is_labelled_by_what_other_rows_leave_to_it():
+    data = {"view": "tables", "summary": "", "notes": []}
+    text = render({**data, "matrix": role_matrix(parsed()).as_plain()}, Style())
+    assert "\nall other ports" in text and "\nany" not in text
+    rows = {name: pillar()["ports"]["cluster"][name] for name in ("pods", "services")}
+    alone = parsed(changed("ports", {"cluster": rows, "manager": {}}))
+    text = render({**data, "matrix": role_matrix(alone).as_plain()}, Style())
+    assert "\nall ports" in text and "all other ports" not in text
 
 
 def test_ports_that_nodes_report_as_redirected_are_read_from_their_answers():

@@ -15,6 +15,8 @@ _MEANINGS = {
     "redirected": "redirected by Kubernetes, whatever the tables say",
 }
 _COLORS = {"part": Color.WARNING, "redirected": Color.WARNING, "closed": Color.FAINT}
+# The row label of protocol any: the ports with rows of their own stand above it.
+_ALL_PORTS, _ALL_OTHER_PORTS = "all ports", "all other ports"
 _PORTS_WIDTH = 16
 _ROWS_WIDTH = 10
 
@@ -53,8 +55,10 @@ def _table(
 ) -> Iterator[str]:
     names = [clean(sources[column]) for column in columns]
     yield style.paint(f"{f'to {role}':{_PORTS_WIDTH}}" + "  ".join(names), Color.STRONG)
+    every = _ALL_OTHER_PORTS if any(line["ports"] for line in lines) else _ALL_PORTS
     for line in lines:
         label = f"{line['protocol']}/{line['ports']}" if line["ports"] else line["protocol"]
+        label = every if label == "any" else label
         text = f"{label:{_PORTS_WIDTH}}"
         for column, name in zip(columns, names):
             access = line["access"][column]
