@@ -139,11 +139,13 @@ def test_a_healthy_cluster_is_ok_and_every_pair_was_asked(serving):
 def test_the_text_fits_the_terminal_and_the_exit_code_is_that_of_the_verdict(serving):
     done = run(serving, form="")
     assert done.returncode == 0
-    assert done.stdout.splitlines() == [
+    # On a busy machine it tells how far it is.
+    lines = [each for each in done.stdout.splitlines() if not each.endswith(" nodes answered")]
+    assert lines[:2] == [
         "OK 5 of 5 nodes answered: nothing is wrong.",
         "Asked all 20 pairs now; no node silent.",
-        *done.stdout.splitlines()[2:],
     ]
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_rule_that_was_removed_is_one_cause_and_its_fix_fixes_it(serving):
