@@ -43,7 +43,7 @@ try:
         rows as _rows,
         status as _status,
     )
-    from k3sfw_engine.errors import EngineError, Problem, Undone
+    from k3sfw_engine.errors import BrokenPromises, EngineError, Problem, Undone
     from k3sfw_engine.host import dns as _dns, proof_record as _proof_record
     from k3sfw_engine.model.protocol_names import parse_protocol as _parse_protocol
     from k3sfw_engine.model.rows import PortRange, Protocol, Role
@@ -216,7 +216,9 @@ def apply(test=None, refresh=True, confirm=None, within=600):
         The seconds after which an unconfirmed change is undone, 10 or more (default 600).
 
     A change of the tables that breaks a promise (``k3s:tests``) is refused, unless
-    ``k3s:firewall:allow_broken_tests`` is set. A promise that was broken before is only told:
+    ``k3s:firewall:allow_broken_tests`` is set. The last proven tables then stay in force and follow
+    the nodes of today: if that changes anything, ``result`` is ``False``, the return code is 1, and
+    ``changes`` has it. A promise that was broken before is only told:
     ``broken_promises`` then has the sentences that are among the ``notices``.
 
     Returns ``{result, changes, comment, reloads, notices}``: ``result`` is ``True``, or ``None`` if
@@ -988,17 +990,24 @@ def _change(dry, function, *arguments, **options):
     try:
         outcome = function(*arguments, test=dry, **options)
     except Undone as undone:
-        __context__["retcode"] = 1
-        return {
-            "result": False,
-            "changes": {"undone": undone.changes},
-            "comment": "\n".join(undone.sentences),
-            "reloads": [],
-            "notices": list(_note_runs()),
-        }
+        return _refused({"undone": undone.changes}, undone, False)
     except EngineError as error:
+        if isinstance(error, BrokenPromises) and error.changes:
+            return _refused(error.changes, error, dry)
         raise CommandExecutionError("\n".join(error.sentences)) from error
     return _outcome(outcome, dry)
+
+
+def _refused(changes, error, dry):
+    """The result of a change that failed, or was refused in part."""
+    __context__["retcode"] = 1
+    return {
+        "result": False,
+        "changes": changes,
+        "comment": "\n".join(error.sentences),
+        "reloads": [],
+        "notices": [] if dry else list(_note_runs()),
+    }
 
 
 def _seconds(confirm, within):

@@ -125,10 +125,23 @@ class Lockout(EngineError):
 
 
 class BrokenPromises(EngineError):
-    """The change was refused, as it would break a promise; nothing was touched."""
+    """The change was refused, as it would break a promise.
+
+    changes
+        What was changed all the same, to follow the nodes of today with the last proven tables.
+    """
 
     summary = "the change was refused"
     retcode = 4
+
+    def __init__(
+        self,
+        problems: Iterable[Problem | str],
+        notes: Iterable[str] = (),
+        changes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.changes: Mapping[str, Any] = changes or {}
+        super().__init__(problems, notes)
 
 
 class NotConverged(EngineError):

@@ -140,6 +140,36 @@ def test_a_node_that_joins_or_leaves_is_never_refused(shared, promised):
     assert shared.call("apply", promised)["changes"]
 
 
+def test_while_a_change_is_refused_nodes_still_join_and_leave(shared, promised):
+    shared.call("apply", promised)
+    later = broken(promised)
+    del later["nodes"]["s2"]
+    later["nodes"]["a2"] = {"role": "agent", "addresses": ["192.0.2.22"]}
+    before = shared.everything()
+    predicted = shared.try_call("apply", later, test=True)["refused"]
+    assert shared.everything() == before
+    refused = shared.try_call("apply", later)["refused"]
+    assert refused[:1] == predicted[:1] and "would reach tcp/2379-2380" in refused[0]
+    assert predicted[1].startswith("the last proven tables stay in force, with the nodes of today")
+    found = shared.call("in_force", full=True)
+    assert found["tables"]["ports"]["cluster"]["etcd"]["source"] == ["server"]
+    assert set(found["tables"]["nodes"]) == {"s1", "a1", "a2"}
+    assert found["ipsets"]["k3s-server-4"] == ["192.0.2.11"]
+    assert "192.0.2.22" in found["ipsets"]["k3s-node-4"]
+    before = shared.everything()
+    assert len(shared.try_call("apply", later)["refused"]) == 1
+    assert shared.everything() == before
+
+
+def test_a_refused_change_that_is_to_be_confirmed_follows_no_nodes(shared, promised):
+    shared.call("apply", promised)
+    before = shared.everything()
+    later = broken(promised)
+    del later["nodes"]["s2"]
+    assert len(shared.try_call("apply", later, confirm_within=600)["refused"]) == 1
+    assert shared.everything() == before
+
+
 def test_a_group_that_is_widened_against_a_promise_is_refused(shared, promised):
     promised["groups"] = {"backup": ["198.51.100.0/28"]}
     promised["ports"]["cluster"]["etcd"]["source"] = ["server", "backup"]

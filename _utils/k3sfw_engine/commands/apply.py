@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from k3sfw_engine.errors import Problem
+from k3sfw_engine.errors import BrokenPromises, EngineError, Problem
 from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.host.overlay import read_overlay
+from k3sfw_engine.model.firewall_objects import Objects
 from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.model.run_result import RunResult
 from k3sfw_engine.plan.desired.compute import compute_desired
+from k3sfw_engine.plan.desired.desired_objects import Desired
 from k3sfw_engine.plan.make_plan import Plan
 from k3sfw_engine.plan.observed import Observed
+from k3sfw_engine.transaction import messages
 from k3sfw_engine.transaction.commit_options import NO_CONFIRMATION, CommitOptions
 from k3sfw_engine.transaction.compare import plan_for
-from k3sfw_engine.transaction.kept_tables import keep_tables, text_of_tables
+from k3sfw_engine.transaction.kept_tables import keep_tables, kept_for_today, text_of_tables
 from k3sfw_engine.transaction.refuse_broken_promises import guard_promises
 from k3sfw_engine.transaction.refuse_lockout import guard_apply
 from k3sfw_engine.transaction.run import run
+
+PromiseGuard = Callable[[Tables, Role, Desired, Objects, Plan], Plan]
 
 
 def apply(
@@ -31,15 +36,50 @@ def apply(
     test
         Touch nothing, and return what would change.
 
+    If a change breaks a promise, the last proven tables stay in force, with the nodes of today.
+
     Raises ``EngineError`` and its kinds; ``Undone`` if the change did not prove itself.
     """
+    try:
+        return _apply(tables, role, options, guard_promises, test=test)
+    except BrokenPromises as refused:
+        kept = None if options.confirm_within else kept_for_today(tables, role)
+        if kept is None:
+            raise
+        raise _followed(refused, kept, role, options, test=test) from None
+
+
+def _followed(
+    refused: BrokenPromises, kept: Tables, role: Role, options: CommitOptions, *, test: bool
+) -> BrokenPromises:
+    """Follow the nodes of today with the tables that are kept; return the refusal that says so."""
+    try:
+        result = _apply(kept, role, options, _nothing_to_promise, test=test)
+    except EngineError as error:
+        return BrokenPromises(refused.problems, (*refused.notes, *error.sentences))
+    if not result.differences:
+        return refused
+    note = messages.last_tables_stay(result.comment(test=test))
+    return BrokenPromises(refused.problems, (*refused.notes, note), result.changes)
+
+
+def _nothing_to_promise(
+    _tables: Tables, _role: Role, _wanted: Desired, _in_force: Objects, plan: Plan
+) -> Plan:
+    """The guard of tables that were proven before."""
+    return plan
+
+
+def _apply(
+    tables: Tables, role: Role, options: CommitOptions, promises: PromiseGuard, *, test: bool
+) -> RunResult:
     wanted = compute_desired(tables, role, read_overlay())
 
     def planner(_bus: Bus, observed: Observed) -> Plan:
         return plan_for(tables, wanted, observed)
 
     def guard(bus: Bus, observed: Observed, plan: Plan) -> Plan:
-        plan = guard_promises(tables, role, wanted, observed.runtime, plan)
+        plan = promises(tables, role, wanted, observed.runtime, plan)
         return guard_apply(bus, tables, role, wanted, observed, plan)
 
     def afterwards() -> Iterable[Problem]:

@@ -7,7 +7,7 @@ not change the tables. Those of a change that waits for confirmation wait in the
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from k3sfw_engine.errors import BadTables, Problem
@@ -51,6 +51,25 @@ def read_kept_tables() -> KeptTables | None:
         return _read(FILE.read_bytes())
     except OSError:
         return None
+
+
+def kept_for_today(tables: Tables, role: Role) -> Tables | None:
+    """Return the kept tables with the nodes of these ones, or None if a node of this role has none.
+
+    That a node joins or leaves, and what an operator allows, is not a change of the tables.
+    """
+    kept = read_kept_tables()
+    known = kept.tables if kept is not None and kept.role is role else None
+    if known is None:
+        return None
+    return replace(
+        known,
+        nodes=tables.nodes,
+        unsure=tables.unsure,
+        notices=tables.notices,
+        expected_nodes=tables.expected_nodes,
+        allow_lockout=tables.allow_lockout,
+    )
 
 
 def text_of_tables(tables: Tables, role: Role) -> str:

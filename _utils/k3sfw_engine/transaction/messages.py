@@ -220,6 +220,11 @@ def allowed_broken(problem: Problem) -> str:
     return f"{problem.text}; {ALLOW_BROKEN} allows it"
 
 
+def last_tables_stay(comment: str) -> str:
+    """Return the notice about the nodes that are followed although the new tables are refused."""
+    return f"the last proven tables stay in force, with the nodes of today: {comment}"
+
+
 def tables_not_kept(file: Path, error: OSError) -> Problem:
     return Problem(
         f"{file}, the last tables that were proven here, cannot be written ({error.strerror}); the "
