@@ -16,7 +16,8 @@ def full_path(typed: str) -> Path:
     try:
         return Path(typed).expanduser().absolute()
     except RuntimeError as error:
-        raise EngineError([Problem(f"{typed}: {error}", "give the whole path")]) from error
+        problem = Problem(f"{typed}: this host has no such user", "give the whole path")
+        raise EngineError([problem]) from error
 
 
 def write_file(path: Path, content: bytes) -> None:

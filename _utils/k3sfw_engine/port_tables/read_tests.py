@@ -44,10 +44,7 @@ Groups = Mapping[str, tuple[netaddr.IPNetwork, ...]]
 
 _COLUMNS = {"from", "except", "to", "accept", "deny", "why", "severity", "expect", "opened_by"}
 _COLUMNS |= {"ask_from", "enabled", "flannel_backend"}
-_COMPLETE = (
-    "give the test from, to, and accept or deny; if this only changes a test that is about the "
-    "other role, do it in k3s/site.sls"
-)
+_COMPLETE = "give the test from, to, and accept or deny"
 _NODES = (EndpointKind.ANY, EndpointKind.SERVER, EndpointKind.AGENT)
 _NAMED = (EndpointKind.GROUP, EndpointKind.CIDR, EndpointKind.NODE)
 _KEYWORDS = tuple(kind for kind in EndpointKind if kind not in _NAMED)
