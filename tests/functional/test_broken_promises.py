@@ -304,6 +304,19 @@ def test_a_promise_is_broken_by_a_packet_that_a_zone_lets_in(agent, shared, prom
     assert (check["status"], check["description"]) == ("exposed", "test telnet")
 
 
+def test_a_promise_is_not_kept_where_a_zone_of_the_node_opens_what_it_denies(agent, promised):
+    """No node has an address of this network, so no packet can show it."""
+    web = {"from": "203.0.113.0/24", "to": "agent", "deny": "tcp/8088"}
+    assert asked(agent, promised, web=web)["promises"]["web"] == "kept by the tables, not asked"
+    agent.firewall_cmd("--add-port=8088/tcp")
+    try:
+        found = asked(agent, promised, web=web)["promises"]["web"]
+    finally:
+        agent.firewall_cmd("--remove-port=8088/tcp")
+    assert found.startswith("unproven: tcp/8088 of a1 may be reached by zone ")
+    assert "(8088/tcp)" in found
+
+
 def test_a_promise_to_accept_is_broken_by_a_rule_that_went_missing(agent, shared, promised):
     kubelet = {"from": "agent", "to": "server", "accept": "tcp/10250"}
     assert asked(agent, promised, kubelet=kubelet)["promises"]["kubelet"] == "kept (1 packet)"

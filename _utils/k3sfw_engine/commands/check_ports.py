@@ -16,6 +16,7 @@ from k3sfw_engine.checks.ports.defaults import (
     PEERS_ASKED,
     PORTS_ASKED_ONE_BY_ONE,
 )
+from k3sfw_engine.checks.ports.opened_by_zones import zone_openings_for
 from k3sfw_engine.checks.ports.port_check import ProbeContext
 from k3sfw_engine.checks.ports.promised_packets import (
     PromisedAnswer,
@@ -69,6 +70,7 @@ from k3sfw_engine.probes import connect, echo
 from k3sfw_engine.probes.packet_recorder import PacketRecorder
 from k3sfw_engine.transaction.compare import compare, layers_in_step
 
+_ZonesHere = tuple[OtherRules, frozenset[str]]
 _NOTHING_CAME_THROUGH = (ProbeResult.SILENCE, ProbeResult.HOST_DOWN, ProbeResult.NO_ROUTE)
 
 
@@ -115,8 +117,14 @@ def check_ports(
         checks += answered.checks
         checks += unasked_peers(tables, own, chosen)
         notices += paths.unread
+    zones = _zones_when_asked()
     promises, found = judge_on_node(
-        tables, own, answered.promised, _redirected(tables, own), _opened_by_zones()
+        tables,
+        own,
+        answered.promised,
+        _redirected(tables, own),
+        _opened_by_zones(zones),
+        lambda denied, wanted: zone_openings_for(*zones(), denied, wanted),
     )
     checks += found if in_scope else [each for each in found if each.to != node]
     probed = {each.peer.name for each in asked}
@@ -143,14 +151,20 @@ def _redirected(tables: Tables, own: Node) -> frozenset[Redirection]:
     return read_redirections(LocalAddresses(frozenset(own.addresses))).found
 
 
-def _opened_by_zones() -> Callable[[PromisePart], bool]:
-    """Return whether zones of the operator open a part of a promise; read when first asked."""
+def _zones_when_asked() -> Callable[[], _ZonesHere]:
+    """Return what reads the zones and policies of others, once and only if that is needed."""
 
     @cache
-    def read() -> tuple[OtherRules, frozenset[str]]:
+    def read() -> _ZonesHere:
         interfaces = read_outer_interfaces()
         with Bus() as bus:
             return read_others(bus, interfaces)[0], interfaces
+
+    return read
+
+
+def _opened_by_zones(read: Callable[[], _ZonesHere]) -> Callable[[PromisePart], bool]:
+    """Return whether zones of the operator open a part of a promise."""
 
     def opens(part: PromisePart) -> bool:
         span = part.ports

@@ -411,6 +411,12 @@ def promise_in_short(
     return f"kept ({packets} packet{'s' if packets > 1 else ''})"
 
 
+def denied_and_opened(ports: str, node: str, opened: Sequence[str]) -> Problem:
+    """What lets in what a promise denies, although no row does."""
+    text = f"{ports} of {node} may be reached by {join_some(opened)}; no row lets it in"
+    return Problem(text, see="k3sfw.check_zones")
+
+
 def broken_by_packets(contrary: Sequence[Check]) -> Problem:
     """What broke a promise that the tables may keep."""
     asked = [f"{each.protocol}/{each.port} of {each.to}" for each in contrary]

@@ -6,7 +6,7 @@ which no node asks: of those the tables are all that is known here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import netaddr
@@ -17,6 +17,8 @@ from k3sfw_engine.checks.ports.port_check import ProbeContext, judge_answer
 from k3sfw_engine.checks.ports.questions_to_peers import Expect, Filter, PeerQuestion
 from k3sfw_engine.checks.report import PromiseHere
 from k3sfw_engine.checks.verdicts import Check, Status
+from k3sfw_engine.model.address_set import AddressSet
+from k3sfw_engine.model.addresses import FAMILIES
 from k3sfw_engine.model.nat import Redirection
 from k3sfw_engine.model.packet_question import Answer, PacketQuestion
 from k3sfw_engine.model.port_ranges import ZonePort
@@ -192,11 +194,14 @@ def judge_on_node(
     answers: Iterable[PromisedAnswer],
     redirected: Iterable[Redirection] = (),
     opened_by_zones: Callable[[PromisePart], bool] = lambda _part: False,
+    openings_for: Callable[[PromisedPorts, AddressSet], Sequence[str]] = lambda _ports, _from: (),
 ) -> tuple[tuple[PromiseHere, ...], tuple[Check, ...]]:
     """Judge every promise by the tables, by what is redirected and open here, and by packets.
 
     opened_by_zones
         Whether the operator's zones on this node open a part that a promise leaves to them.
+    openings_for
+        What in the operator's zones on this node lets in any of these sources at these ports.
 
     Returns what is known of each, and the verdicts for the report: on parts of which this node is a
     destination, and on packets.
@@ -217,7 +222,8 @@ def judge_on_node(
         if left:
             parts = (part for part in verdict.parts if part.reason is not PartReason.LEFT_TO_ZONES)
             verdict = replace(verdict, parts=(*parts, *(() if opened else left)))
-        found.append(_here(verdict, answered, tables, by_zone=opened))
+        here = _here(verdict, answered, tables, by_zone=opened)
+        found.append(_unless_opened(here, verdict.promise, own, tables, openings_for))
         checks += _checks(verdict, own, answered, tables)
     return tuple(found), tuple(checks)
 
@@ -247,6 +253,32 @@ def _here(
     by = "a zone" if by_zone else "the tables"
     summary = messages.promise_in_short(value, packets, problems, by)
     return PromiseHere(verdict.promise.name, value, packets, problems, summary)
+
+
+def _unless_opened(
+    here: PromiseHere,
+    promise: Promise,
+    own: Node,
+    tables: Tables,
+    openings_for: Callable[[PromisedPorts, AddressSet], Sequence[str]],
+) -> PromiseHere:
+    """Return it as unproven if the tables keep it and a zone of this node lets in a source."""
+    if here.value is not PromiseValue.KEPT or not promise.deny:
+        return here
+    if not is_destination(promise, own):
+        return here
+    sources = WantedSources(tables)
+    both = [sources.of(promise, family) for family in FAMILIES]
+    for ports in promise.deny:
+        opened = dict.fromkeys(
+            name for wanted in both if wanted for name in openings_for(ports, wanted)
+        )
+        if opened:
+            problem = messages.denied_and_opened(str(ports), own.name, list(opened))
+            value = PromiseValue.UNPROVEN
+            summary = messages.promise_in_short(value, here.packets, (problem,), "the tables")
+            return replace(here, value=value, problems=(problem,), summary=summary)
+    return here
 
 
 def _checks(

@@ -270,3 +270,25 @@ def test_an_optional_promise_about_nothing_is_not_listed():
     mgmt = {"from": "mgmt", "to": "any", "accept": "tcp/22", "expect": "optional"}
     tables = tables_with(mgmt=mgmt)
     assert judge_on_node(tables, node(tables, "a1"), []) == ((), ())
+
+
+def test_a_promise_to_deny_is_unproven_where_a_zone_of_the_node_opens_its_port():
+    tables = tables_with(etcd=ETCD)
+
+    def judged_at(name: str) -> PromiseHere:
+        (here,), checks = judge_on_node(
+            tables,
+            node(tables, name),
+            [],
+            openings_for=lambda ports, _from: [f"zone public ({ports})"],
+        )
+        assert checks == ()
+        return here
+
+    opened = judged_at("s1")
+    assert opened.value.value == "unproven"
+    assert opened.problems[0].text == (
+        "tcp/2379-2380 of s1 may be reached by zone public (tcp/2379-2380); no row lets it in"
+    )
+    # The zones of an agent say nothing of the servers.
+    assert judged_at("a1").value.value == "kept"
