@@ -48,7 +48,7 @@ import salt.client
 import salt.fileclient
 import salt.pillar
 from salt.cache import Cache
-from salt.exceptions import SaltClientError, SaltException
+from salt.exceptions import SaltClientError, SaltDeserializationError, SaltException
 from salt.utils.minions import CkMinions
 from salt.version import __version_info__ as _salt_version
 
@@ -177,7 +177,7 @@ def check(peers=8, timeout=None, save="", junit="", prometheus="", cluster="", *
     """
     forms = _check.WrittenForms(str(save or ""), str(junit or ""), str(prometheus or ""))
     return _answer(
-        lambda: _check.check(_checked_cluster(peers, timeout, str(cluster), kwargs), forms),
+        lambda: _check.check(lambda: _checked_cluster(peers, timeout, str(cluster), kwargs), forms),
         otherwise=3,
     )
 
@@ -569,6 +569,8 @@ def _returned(minions, function, arguments, timeout):
             for minion, answer in (returned or {}).items():
                 if isinstance(answer, dict) and "ret" in answer:
                     yield minion, answer
+    except (RecursionError, SaltDeserializationError) as error:
+        raise _check.UnreadableAnswer(["its answer cannot be read by Salt"]) from error
     except (SaltClientError, SaltException) as error:
         problem = Problem(f"the minions cannot be asked ({error})", "systemctl status salt-master")
         raise EngineError([problem]) from error

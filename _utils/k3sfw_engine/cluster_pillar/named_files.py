@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from k3sfw_engine.errors import EngineError, Problem
@@ -20,18 +23,48 @@ def full_path(typed: str) -> Path:
         raise EngineError([problem]) from error
 
 
+def refuse_unwritable(named: Mapping[str, Path]) -> None:
+    """Raise ``EngineError`` with every reason why these files could not be written.
+
+    named
+        The files, by the arguments that name them: before anything that takes long is begun.
+    """
+    problems = [
+        Problem(f"{argument}={problem.text}", problem.fix)
+        for argument, path in named.items()
+        for problem in _problems_of(path)
+    ]
+    first = {path: argument for argument, path in reversed([*named.items()])}
+    problems += [
+        Problem(f"{first[path]}= and {argument}= name the same file, {path}", "name two files")
+        for argument, path in named.items()
+        if first[path] != argument
+    ]
+    if problems:
+        raise EngineError(problems)
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file that the operator named, as a whole. Raises ``EngineError`` if it cannot be."""
-    if path.is_dir():
-        raise EngineError([Problem(f"{path} is a folder", "give the name of a file")])
-    if not path.parent.is_dir():
-        raise EngineError([Problem(f"{path.parent} is not a folder", f"mkdir -p {path.parent}")])
+    problems = [*_problems_of(path)]
+    if problems:
+        raise EngineError(problems)
     try:
         replace_file_of_operator(path, content, mode=_mode_of(path))
     except OSError as error:
         raise EngineError(
             [Problem(f"{path} cannot be written: {error.strerror}", "give another file")]
         ) from error
+
+
+def _problems_of(path: Path) -> Iterator[Problem]:
+    if path.is_dir():
+        yield Problem(f"{path} is a folder", "give the name of a file")
+    elif not path.parent.is_dir():
+        yield Problem(f"{path.parent} is not a folder", f"mkdir -p {shlex.quote(str(path.parent))}")
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        fix = "name a file in a folder that you may write to, or run salt-run as root"
+        yield Problem(f"{path.parent} may not be written to", fix)
 
 
 def _mode_of(path: Path) -> int:

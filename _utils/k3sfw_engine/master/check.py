@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from k3sfw_engine.checks.report import RETCODES
+from k3sfw_engine.checks.verdicts import Severity
 from k3sfw_engine.cluster_pillar.cluster_tables import ClusterTables
-from k3sfw_engine.cluster_pillar.named_files import full_path, write_file
-from k3sfw_engine.errors import EngineError
+from k3sfw_engine.cluster_pillar.named_files import full_path, refuse_unwritable, write_file
+from k3sfw_engine.errors import EngineError, Problem
 from k3sfw_engine.fleet.answers import CheckedCluster, CheckedNode, ListedMember, NodePromise
 from k3sfw_engine.fleet.believed import RunTimes, believed
 from k3sfw_engine.fleet.forms.junit import junit
@@ -26,6 +29,10 @@ from k3sfw_engine.fleet.read_answers import UnusableAnswers, read_node, unusable
 from k3sfw_engine.fleet.returned import Returned
 from k3sfw_engine.master.defaults import NODES_AT_ONCE, TELL_AFTER
 from k3sfw_engine.model.rows import Tables
+
+# What salt-run exits with if a file is not there: not better than a check that was not possible.
+_NOT_WRITTEN = RETCODES[Severity.UNKNOWN]
+_WORST = [RETCODES[each] for each in Severity]
 
 
 @dataclass(frozen=True)
@@ -56,23 +63,38 @@ class WrittenForms:
     junit: str = ""
     prometheus: str = ""
 
+    def paths(self) -> dict[str, Path]:
+        """The files by their arguments. Raises ``EngineError`` if one cannot be a file."""
+        typed = vars(self).items()
+        found = {argument: full_path(path) for argument, path in typed if path}
+        refuse_unwritable(found)
+        return found
 
-def check(cluster: CheckedCluster, forms: WrittenForms = WrittenForms()) -> Returned:
-    """Judge the answers of a cluster, and write them in these forms.
 
-    Raises ``EngineError`` if a file cannot be written.
+class UnreadableAnswer(EngineError):
+    """A minion returned what Salt itself cannot read, and with it others are lost."""
+
+
+def check(ask: Callable[[], CheckedCluster], forms: WrittenForms = WrittenForms()) -> Returned:
+    """Ask a cluster, judge its answers, and write them in these forms.
+
+    Raises ``EngineError`` with every file that cannot be written, before any node is asked. If one
+    cannot be written after all, the verdict stands, and is not better than UNKNOWN.
     """
+    paths = forms.paths()
+    cluster = ask()
     found = overview(cluster)
-    written = write_forms(cluster, forms)
+    written, problems = write_forms(cluster, paths)
     return Returned(
         {
             "view": "check",
             "cluster": cluster.cluster,
             "at": cluster.at,
             "written": written,
+            "unwritten": [str(each) for each in problems],
             **found.as_dict(),
         },
-        found.retcode,
+        found.retcode if not problems else max(found.retcode, _NOT_WRITTEN, key=_WORST.index),
     )
 
 
@@ -127,7 +149,8 @@ def _ask_outside(
         raw: dict[str, object] = {}
         if minion in accepted:
             options = {"packets": list(map(str, packets))}
-            raw = dict(salt.ask([minion], "k3sfw.ask", options))
+            with suppress(UnreadableAnswer):
+                raw = dict(salt.ask([minion], "k3sfw.ask", options))
         if minion in raw:
             found[minion] = judge_outside(minion, packets, raw[minion], tables)
         else:
@@ -137,6 +160,8 @@ def _ask_outside(
 
 def read_answer(raw: object, name: str, known: Collection[str]) -> CheckedNode:
     """Read what a minion returned, which is a sentence where it could not check anything."""
+    if isinstance(raw, UnreadableAnswer):
+        raise raw
     if isinstance(raw, str):
         text = raw.strip().splitlines()
         raise EngineError([f"it answered {(text[-1] if text else '')[:200]!r}"])
@@ -149,20 +174,31 @@ def read_answer(raw: object, name: str, known: Collection[str]) -> CheckedNode:
     return read_node(raw, name, known)
 
 
-def write_forms(cluster: CheckedCluster, forms: WrittenForms) -> list[str]:
-    """Write the answers in these forms, each file as a whole; return the paths."""
-    made: dict[Path, bytes] = {}
-    if forms.save:
-        saved = json.dumps(cluster.as_dict(), separators=(",", ":"), sort_keys=True)
-        made[full_path(forms.save)] = f"{saved}\n".encode()
-    if forms.junit:
-        made[full_path(forms.junit)] = junit(cluster)
-    if forms.prometheus:
-        metrics = write_cluster_metrics(cluster).encode()
-        made[full_path(forms.prometheus)] = metrics
-    for path, content in made.items():
-        write_file(path, content)
-    return [str(path) for path in made]
+def write_forms(
+    cluster: CheckedCluster, paths: Mapping[str, Path]
+) -> tuple[list[str], list[Problem]]:
+    """Write the answers in these forms, each file as a whole; return the paths, and what failed."""
+    written: list[str] = []
+    problems: list[Problem] = []
+    for argument, path in paths.items():
+        try:
+            write_file(path, _FORMS[argument](cluster))
+            written.append(str(path))
+        except EngineError as error:
+            problems += error.problems
+    return written, problems
+
+
+def _saved(cluster: CheckedCluster) -> bytes:
+    saved = json.dumps(cluster.as_dict(), separators=(",", ":"), sort_keys=True)
+    return f"{saved}\n".encode()
+
+
+_FORMS: Mapping[str, Callable[[CheckedCluster], bytes]] = {
+    "save": _saved,
+    "junit": junit,
+    "prometheus": lambda cluster: write_cluster_metrics(cluster).encode(),
+}
 
 
 def _asked(
@@ -171,14 +207,37 @@ def _asked(
     found: dict[str, object] = {}
     told = salt.clock()
     for slice_ in _slices(names):
-        for name, answer in salt.ask(slice_, "k3sfw.check", options):
-            # Of a minion that was not asked, nothing is believed.
-            if name in slice_:
-                found[name] = answer
+        for name, answer in _each_answer(slice_, salt, options):
+            found[name] = answer
             if salt.clock() - told >= TELL_AFTER:
                 told = salt.clock()
                 salt.tell(f"{len(found)} of {len(names)} nodes answered")
     return found
+
+
+def _each_answer(
+    names: Sequence[str], salt: NodesBySalt, options: Mapping[str, Any]
+) -> Iterator[tuple[str, object]]:
+    """What each of these returned; in place of what cannot be read, the reason.
+
+    Such a return ends the whole question, and does not say of whom it is: those that were not heard
+    are asked again by halves.
+    """
+    heard = set()
+    try:
+        for name, answer in salt.ask(names, "k3sfw.check", options):
+            # Of a minion that was not asked, nothing is believed.
+            if name in names:
+                heard.add(name)
+                yield name, answer
+    except UnreadableAnswer as error:
+        left = [name for name in names if name not in heard]
+        if len(left) == 1:
+            yield left[0], error
+        else:
+            middle = len(left) // 2
+            for half in filter(None, (left[:middle], left[middle:])):
+                yield from _each_answer(half, salt, options)
 
 
 def _slices(names: Sequence[str]) -> Iterable[Sequence[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 import netaddr
@@ -10,10 +11,18 @@ import pytest
 from k3sfw_engine.cluster_pillar.cluster_tables import ClusterTables
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.fleet.overview import overview
-from k3sfw_engine.master.check import NodesBySalt, WrittenForms, ask_cluster, check
+from k3sfw_engine.fleet.text.render import render
+from k3sfw_engine.fleet.text.style import Style
+from k3sfw_engine.master.check import (
+    NodesBySalt,
+    UnreadableAnswer,
+    WrittenForms,
+    ask_cluster,
+    check,
+)
 from k3sfw_engine.master.defaults import NODES_AT_ONCE, TELL_AFTER
 from k3sfw_engine.model.rows import FlannelBackend, Node, Role, Tables
-from tests.simulated_fleet import simulated_fleet
+from tests.simulated_fleet import Fault, simulated_fleet
 
 
 class Minions:
@@ -41,14 +50,14 @@ class Minions:
         # All that the event bus brings, whichever minions were asked.
         yield from ((name, each) for name, each in self.answers.items() if each is not None)
 
-    def check(self, **options):
+    def check(self, salt=None, **options):
         nodes = tuple(
             Node(name, Role(each.role), tuple(map(netaddr.IPAddress, each.addresses)))
             for name, each in self.cluster.nodes.items()
         )
         tables = Tables("production", FlannelBackend.VXLAN, (), {}, (), (), nodes)
         found = ClusterTables(tables, "base", "s1", tree={"cluster": "production"})
-        return ask_cluster(found, self.salt, "1.0", **options)
+        return ask_cluster(found, salt or self.salt, "1.0", **options)
 
 
 def test_the_nodes_of_the_tables_are_asked_by_their_ids_with_one_function():
@@ -134,7 +143,88 @@ def test_a_minion_that_claims_the_worst_of_a_node_it_did_not_ask_accuses_itself_
     assert cause.nodes == ("a1",)
 
 
-def test_a_folder_in_place_of_a_file_is_refused_in_a_sentence(tmp_path):
+def not_asked():
+    raise AssertionError("nodes were asked although a file cannot be written")
+
+
+def test_files_that_cannot_be_written_are_all_told_before_any_node_is_asked(tmp_path):
+    forms = WrittenForms(str(tmp_path), str(tmp_path / "none/x.xml"), str(tmp_path / "none/x.prom"))
     with pytest.raises(EngineError) as raised:
-        check(simulated_fleet(5), WrittenForms(save=str(tmp_path)))
-    assert "Fix: " in raised.value.sentences[0]
+        check(not_asked, forms)
+    first, second, third = raised.value.sentences
+    assert first.startswith(f"save={tmp_path} is a folder. Fix: ")
+    assert second.startswith(f"junit={tmp_path}/none is not a folder. Fix: mkdir -p ")
+    assert third.startswith("prometheus=")
+
+
+def test_one_file_for_two_forms_is_refused(tmp_path):
+    path = str(tmp_path / "x")
+    with pytest.raises(EngineError) as raised:
+        check(not_asked, WrittenForms(save=path, junit=path))
+    assert raised.value.sentences[0].startswith("save= and junit= name the same file")
+
+
+@pytest.mark.parametrize(
+    ("faults", "code", "status"),
+    [([], 3, "OK"), ([Fault("rejects", "s1", "6443")], 2, "FAIL")],
+)
+def test_the_verdict_stands_if_a_file_cannot_be_written_after_all(tmp_path, faults, code, status):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+
+    def ask():
+        folder.rmdir()
+        return simulated_fleet(5, faults)
+
+    found = check(ask, WrittenForms(str(tmp_path / "a.json"), str(folder / "x.xml")))
+    assert (found.retcode, found.data["status"]) == (code, status)
+    assert found.data["written"] == [str(tmp_path / "a.json")]
+    (text,) = found.data["unwritten"]
+    assert text.startswith(f"{folder} is not a folder")
+    assert f"Not written: {folder} is not" in " ".join(render(found.data, Style()).split())
+
+
+def test_a_file_of_answers_follows_no_link_and_leaves_no_other_file(tmp_path):
+    other = tmp_path / "other"
+    other.write_text("secret")
+    other.chmod(0o600)
+    named = [tmp_path / name for name in ("a.json", "a.xml", "a.prom")]
+    for path in named:
+        path.with_name(f"{path.name}.new").symlink_to(other)
+    named[0].symlink_to(other)
+    check(lambda: simulated_fleet(2), WrittenForms(*map(str, named)))
+    assert (other.read_text(), other.stat().st_mode & 0o777) == ("secret", 0o600)
+    assert not any(path.is_symlink() for path in named)
+    assert len(list(tmp_path.iterdir())) == 7
+
+
+def nested(depth):
+    found = []
+    for _level in range(depth):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize("depth", [900, 1000, 3000])
+@pytest.mark.parametrize("key", ["summary", "problems", "format", "ports"])
+def test_an_answer_of_any_depth_costs_its_own_node_alone(depth, key):
+    answer = {"summary": "", "problems": [nested(depth)]}
+    changed = {**answer, key: nested(depth)}
+    found = Minions(changed={"a1": changed}).check()
+    assert set(found.silent) == {"a1"}
+    assert set(found.answers) == {"a2", "s1", "s2", "s3"}
+
+
+@pytest.mark.parametrize("bad", [{"a1"}, {"s3"}, {"a1", "s2"}, {"a1", "a2", "s1", "s2", "s3"}])
+def test_a_return_that_salt_cannot_read_costs_its_own_node_alone(bad):
+    minions = Minions()
+
+    def ask(names, _function, _options):
+        for name in names:
+            if name in bad:
+                raise UnreadableAnswer(["its answer cannot be read by Salt"])
+            yield name, minions.answers[name]
+
+    found = minions.check(salt=replace(minions.salt, ask=ask))
+    assert found.silent == dict.fromkeys(bad, "its answer cannot be read by Salt")
+    assert set(found.answers) == minions.cluster.nodes.keys() - bad

@@ -34,6 +34,8 @@ def show_check(data: Mapping[str, Any], style: Style) -> str:
         text = f"Nodes counted {data['left_off']:,} more problems like these and did not send them."
         lines += ["", style.paragraph(text)]
     lines += ["", *(f"Written: {clean(path)}" for path in data["written"])] * bool(data["written"])
+    for text in data.get("unwritten", ()):
+        lines += ["", style.paragraph(f"Not written: {text}", "", _INDENT)]
     return "\n".join(lines)
 
 
