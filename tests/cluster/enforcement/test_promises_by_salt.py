@@ -72,6 +72,20 @@ def test_a_promise_that_was_broken_on_purpose_is_told_and_packets_show_it(applie
     assert promises(applied, "a1")[0][PROMISE] == "kept (4 packets)"
 
 
+def test_a_node_that_joins_is_let_in_while_a_change_of_the_tables_is_refused(applied):
+    joined = {"a7": {"role": "agent", "addresses": ["192.0.2.77"]}}
+    with applied.site({"k3s": {**OPENED["k3s"], "nodes": joined}}):
+        state = applied.apply("s1")["s1"]
+        assert state["result"] is False and state["changes"]
+        assert "would reach tcp/2379-2380 of s1" in state["comment"]
+        in_force = applied.salt("s1", "k3sfw.in_force", full=True)["s1"]
+        assert "192.0.2.77" in in_force["ipsets"]["k3s-node-4"]
+        assert in_force["tables"]["ports"]["cluster"]["etcd"]["source"] == ["server"]
+        again = applied.apply("s1")["s1"]
+        assert (again["result"], again["changes"]) == (False, {})
+    applied.converge("s1")
+
+
 def test_a_node_that_joins_is_let_in_although_a_promise_of_the_pillar_is_broken(applied):
     """The promise names an address that the row of nodes opens as soon as a node has it."""
     joined = {"a7": {"role": "agent", "addresses": ["192.0.2.77"]}}
