@@ -1,6 +1,16 @@
 """Run every benchmark: ``python -m bench``."""
 
-from bench import checks, difference, fleet, page, pillar_nodes, reach, rules, transactions
+from bench import (
+    checks,
+    cluster_check,
+    difference,
+    fleet,
+    page,
+    pillar_nodes,
+    reach,
+    rules,
+    transactions,
+)
 
 if __name__ == "__main__":
     took = rules.main()
@@ -20,5 +30,7 @@ if __name__ == "__main__":
     difference.main()
     print()
     fleet.main()
+    print()
+    cluster_check.main()
     print()
     page.main()
