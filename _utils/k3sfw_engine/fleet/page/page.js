@@ -44,7 +44,7 @@
     states.set(code.charCodeAt(0), { code, name, family, glyph, isProblem, says });
   }
   const stateOf = (row, from, to) => states.get(cellsOf(row)[from * size + to]);
-  const timeOf = (state, from) => (state.family === "self" || state.family === "silent" || state.family === "never" || state.family.startsWith("earlier") ? "" : nodes[from].at);
+  const timeOf = (state, from) => (state.family === "self" || state.family === "silent" || state.family === "never" || state.family === "unasked" || state.family.startsWith("earlier") ? "" : nodes[from].at);
   const noteOf = (row, from, to) => data.notes[`${from},${to},${rows[row].key}`];
 
   // -- the state: kept in the address bar, so that a colleague sees the same ---------------------

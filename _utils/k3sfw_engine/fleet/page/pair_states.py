@@ -1,6 +1,7 @@
 """What each node got from each other node, at each row: one character for each pair. Pure.
 
-A pair that was not asked this time shows the age of its last proof, or that it was never asked.
+A pair that was not asked this time shows the age of its last proof, or that it was never asked. A
+proof is of the pair: of one row it shows only that it was not asked now.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ from dataclasses import dataclass
 from k3sfw_engine.checks.verdicts import Status
 from k3sfw_engine.fleet.answers import CELLS, NOT_ASKED, CheckedCluster, CheckedNode
 from k3sfw_engine.fleet.page.defaults import NODES_IN_PICTURE
-from k3sfw_engine.fleet.page.signs import EARLIER, NEVER_CODE, OWN_CODE, SILENT_CODE, UNTOLD_CODE
+from k3sfw_engine.fleet.page.signs import (
+    EARLIER,
+    NEVER_CODE,
+    OWN_CODE,
+    SILENT_CODE,
+    UNASKED_CODE,
+    UNTOLD_CODE,
+)
 
 _STATUSES = list(Status)
 # The worst of several characters of one pair has the highest rank.
@@ -54,9 +62,9 @@ def pair_states(cluster: CheckedCluster, in_problems: Iterable[str] = ()) -> Pai
     names = {row for name in shown if name in cluster.answers for row in _rows_of(cluster, name)}
     lines: dict[str, list[str]] = {row: [] for row in (WORST, *sorted(names, key=_by_port))}
     for name in shown:
-        base = _base(cluster, name, shown)
         answer = cluster.answers.get(name)
-        worst = list(base)
+        worst = _base(cluster, name, shown)
+        base = _base_of_row(worst, answer, columns)
         for row in lines:
             if row != WORST:
                 lines[row].append(_line(base, worst, answer, row, columns))
@@ -100,6 +108,17 @@ def _base(cluster: CheckedCluster, own: str, shown: Sequence[str]) -> list[str]:
         else codes.get(name) or (SILENT_CODE if name in cluster.silent else unproven)
         for name in shown
     ]
+
+
+def _base_of_row(
+    base: Sequence[str], answer: CheckedNode | None, columns: Mapping[str, int]
+) -> list[str]:
+    """The line of a node at a row at which it asked nothing."""
+    line = [UNASKED_CODE if code in EARLIER else code for code in base]
+    for peer in answer.asked.peers if answer else ():
+        if peer in columns:
+            line[columns[peer]] = UNASKED_CODE
+    return line
 
 
 def _without_proof(cluster: CheckedCluster, answer: CheckedNode) -> str:

@@ -11,7 +11,7 @@ from k3sfw_engine.fleet.answers import CheckedCluster
 from k3sfw_engine.fleet.page import messages
 from k3sfw_engine.fleet.page.defaults import CELLS_IN_TABLES, NODES_IN_TABLE, NOTES_KEPT
 from k3sfw_engine.fleet.page.pair_states import WORST, PairStates, encoded
-from k3sfw_engine.fleet.page.signs import LEGEND, PAIR_SIGNS, SILENT, UNTOLD, Sign
+from k3sfw_engine.fleet.page.signs import LEGEND, PAIR_SIGNS, SILENT, UNASKED, UNTOLD, Sign
 from k3sfw_engine.fleet.page.still_picture import DOTS, still_picture
 from k3sfw_engine.fleet.text.style import clean
 
@@ -88,8 +88,8 @@ def pair_pictures(states: PairStates, titles: Mapping[str, str]) -> tuple[PairPi
     )
 
 
-# Not in the legend where there is none of it: whatever the script chooses, it does not occur.
-_RARE = (UNTOLD, SILENT)
+# Not in the legend where no row has it: whatever the script chooses, it does not occur.
+_RARE = (UNTOLD, UNASKED, SILENT)
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,11 @@ class LegendEntry:
 def pair_legend(states: PairStates) -> tuple[LegendEntry, ...]:
     """Return each sign with its number of pairs at the worst of their rows."""
     found = Counter(PAIR_SIGNS[code].family for code in states.rows[WORST])
+    used = {PAIR_SIGNS[code].family for cells in states.rows.values() for code in set(cells)}
     return tuple(
         LegendEntry(sign, f"{found[sign.family]:,}")
         for sign in LEGEND
-        if found[sign.family] or sign not in _RARE
+        if sign.family in used or sign not in _RARE
     )
 
 

@@ -33,11 +33,13 @@ UNPROVEN = Sign("unproven", "?", "unproven, or nothing listens", is_problem=True
 OK = Sign("ok", "·", "as it must be")
 NEVER = Sign("never", "", "never asked", says="never asked")
 UNTOLD = Sign("untold", "…", "not told", says="asked before or never, which the node did not say")
+# Of one row: a proof of the pair does not say at which rows it was asked.
+UNASKED = Sign("unasked", "", "not asked now", says="not asked now at this row")
 OWN = Sign("self", "–", "the node itself", says="the node itself")
 SILENT = Sign("silent", "", "silent node", says="not known, as the node is silent")
 
 # What is not in an answer has a character that is not one of its cells.
-NEVER_CODE, UNTOLD_CODE, OWN_CODE, SILENT_CODE = ".", "~", "@", "/"
+NEVER_CODE, UNTOLD_CODE, UNASKED_CODE, OWN_CODE, SILENT_CODE = ".", "~", ":", "@", "/"
 # The age of a proof in seconds, the youngest first.
 EARLIER: Mapping[str, tuple[float, Sign]] = {
     "+": (3600, Sign("earlier1", "∘", "asked within the hour", says="asked within the hour")),
@@ -77,13 +79,14 @@ PAIR_SIGNS: Mapping[str, Sign] = {
     **{code: sign for code, (_age, sign) in EARLIER.items()},
     NEVER_CODE: NEVER,
     UNTOLD_CODE: UNTOLD,
+    UNASKED_CODE: UNASKED,
     OWN_CODE: OWN,
     SILENT_CODE: SILENT,
 }
 LEGEND = (
     (OK, BLOCKED, EXPOSED, CONFLICT, UNPROVEN)
     + tuple(sign for _age, sign in EARLIER.values())
-    + (NEVER, UNTOLD, SILENT, OWN)
+    + (NEVER, UNTOLD, UNASKED, SILENT, OWN)
 )
 
 SEVERITIES: Mapping[Severity, Sign] = {

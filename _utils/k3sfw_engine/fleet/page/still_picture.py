@@ -39,10 +39,17 @@ _PATTERNS = {
     "earlier3": ("...", ".#.", "..."),
     "never": ("...", "...", "..."),
     "untold": ("...", "#..", "..."),
+    "unasked": ("...", "...", ".#."),
     "self": ("#..", ".#.", "..#"),
     "silent": ("..#", ".#.", "#.."),
 }
-_COLOR_OF = {"self": "line", "silent": "line", "never": "paper", "untold": "line"}
+_COLOR_OF = {
+    "self": "line",
+    "silent": "line",
+    "never": "paper",
+    "untold": "line",
+    "unasked": "line",
+}
 DOTS = 3
 
 

@@ -10,7 +10,7 @@ from tests.page_files import FOLDER
 
 CSS = (FOLDER / "page.css").read_text()
 # A sign on its cell is text; cells without a sign need three to one against what is around.
-SIGNS = ("blocked", "exposed", "conflict", "unproven", "ok", "never", "self")
+SIGNS = ("blocked", "exposed", "conflict", "unproven", "ok", "never", "unasked", "self")
 
 
 def schemes():

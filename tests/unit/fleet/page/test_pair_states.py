@@ -45,6 +45,18 @@ def test_what_was_not_asked_now_shows_the_age_of_its_proof_or_that_there_is_none
     assert state(pair_states(fleet), WORST, "a08", "a08").family == "self"
 
 
+def test_a_row_never_shows_a_packet_that_was_not_sent_at_it():
+    states = pair_states(simulated_fleet(5))
+    assert state(states, "tcp/2379", "s1", "a1").family == "unasked"  # no server asks an agent
+    assert state(states, WORST, "s1", "a1").family == "ok"
+    large = pair_states(simulated_fleet(30))
+    for row, cells in large.rows.items():
+        families = {PAIR_SIGNS[code].family for code in cells}
+        assert any(each.startswith("earlier") for each in families) is (row == WORST), row
+    never = pair_states(never_asked(simulated_fleet(30)))
+    assert "never" in {PAIR_SIGNS[code].family for code in never.rows["udp/8472"]}
+
+
 def test_proofs_that_were_not_sent_are_not_taken_for_missing_ones():
     fleet = simulated_fleet(30)
     answer = fleet.answers["a10"]
