@@ -30,6 +30,8 @@ class PromiseHere:
         Why it is not kept.
     summary
         All of it in a line.
+    is_warning
+        Whether it is only told where it is broken.
     """
 
     name: str
@@ -37,6 +39,7 @@ class PromiseHere:
     packets: int
     problems: tuple[Problem, ...]
     summary: str
+    is_warning: bool = False
 
 
 @dataclass(frozen=True)

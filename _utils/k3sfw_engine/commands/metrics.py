@@ -13,6 +13,7 @@ from pathlib import Path
 
 from k3sfw_engine import __version__
 from k3sfw_engine.checks.metrics.measurements import (
+    WARNED,
     CheckedTables,
     CheckRun,
     Measurements,
@@ -20,7 +21,7 @@ from k3sfw_engine.checks.metrics.measurements import (
 )
 from k3sfw_engine.checks.metrics.node_families import NodeState, node_families
 from k3sfw_engine.checks.metrics.saved_form import read_saved_form, write_saved_form
-from k3sfw_engine.checks.report import Report
+from k3sfw_engine.checks.report import PromiseHere, Report
 from k3sfw_engine.errors import EngineError, Problem
 from k3sfw_engine.host.atomic_files import replace_files
 from k3sfw_engine.host.lock import only_one
@@ -29,6 +30,7 @@ from k3sfw_engine.host.proof_record import read_proofs
 from k3sfw_engine.model.exposition import write_exposition
 from k3sfw_engine.model.rows import Tables
 from k3sfw_engine.model.tables_digest import digest_of
+from k3sfw_engine.plan.promises import PromiseValue
 from k3sfw_engine.port_tables.read_metrics import MetricsSettings
 from k3sfw_engine.transaction.interrupted import unfinished_now
 from k3sfw_engine.transaction.journal import STATE, make_state_folder, past
@@ -147,8 +149,15 @@ def check_run(
     # Only the check that compares the layers judges promises as well.
     tests = None
     if found.in_step is not None:
-        tests = Counter(each.value.value.replace(" ", "_") for each in found.promises)
+        tests = Counter(map(_result, found.promises))
     return CheckRun(check, began, took, counts, checked, found.in_step, tests)
+
+
+def _result(promise: PromiseHere) -> str:
+    """The result of a promise as its label has it."""
+    if promise.value is PromiseValue.BROKEN and promise.is_warning:
+        return WARNED
+    return promise.value.value.replace(" ", "_")
 
 
 def _checked(tables: Tables, node: str) -> CheckedTables:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from junitparser import Error, Failure, JUnitXml, Skipped
 
-from k3sfw_engine.checks.verdicts import Status
+from k3sfw_engine.checks.verdicts import Severity, Status
 from k3sfw_engine.fleet.answers import CheckedPart, NodeProblem, NodePromise
 from k3sfw_engine.fleet.defaults import MOST_CASES
 from k3sfw_engine.fleet.forms.junit import junit
@@ -79,6 +79,43 @@ def test_a_promise_is_a_case(value, kind):
     }
     found = read(replace(cluster, answers=answers))["Promises"]["etcd"]
     assert (found and found[0]) is kind
+
+
+def test_a_broken_promise_that_is_a_warning_fails_no_build():
+    cluster = simulated_fleet(5)
+    answers = {
+        name: replace(each, promises={"etcd": NodePromise("broken", 1, ("a1 reaches s1",))})
+        for name, each in cluster.answers.items()
+    }
+    tables = {**cluster.tables, "tests": {"etcd": {"severity": "warn"}}}
+    found = read(replace(cluster, answers=answers, tables=tables))["Promises"]["etcd"]
+    assert found[0] is Skipped
+
+
+def with_ports(cluster, node, status, *problems):
+    answer = cluster.answers[node]
+    parts = {**answer.parts, "ports": CheckedPart(status, "1 of 2 checks ok", {}, problems)}
+    if problems:
+        parts["ports"] = replace(parts["ports"], counts={problems[0].status: 1})
+    else:
+        parts["ports"] = replace(parts["ports"], counts={Status.OK: 1}, left_off=1)
+    return replace(cluster, answers={**cluster.answers, node: replace(answer, parts=parts)})
+
+
+def test_a_pair_that_could_not_be_asked_anything_is_an_error():
+    problem = NodeProblem("s1", "a1", "all rows", Status.ERROR, "no common address family")
+    cluster = with_ports(simulated_fleet(5), "s1", Severity.UNKNOWN, problem)
+    kind, message = read(cluster)["Rows in force"]["s1"]
+    assert (kind, "no common address family" in message) == (Error, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(Severity.FAIL, Failure), (Severity.UNKNOWN, Error), (Severity.WARN, Skipped)],
+)
+def test_what_a_node_counted_and_did_not_send_is_in_the_results(status, kind):
+    found = read(with_ports(simulated_fleet(5), "s1", status))["Rows in force"]["s1"]
+    assert found[0] is kind
 
 
 def test_the_counts_are_those_of_the_cases():

@@ -76,6 +76,17 @@ def test_a_promise_counts_by_the_node_where_it_is_worst():
     assert found["k3sfw_cluster_tests", "not_enforceable"] == 0
 
 
+def test_a_broken_promise_that_is_a_warning_is_not_counted_as_broken():
+    fleet = simulated_fleet(2)
+    answers = {
+        node: replace(answer, promises={"a": NodePromise("broken"), "b": NodePromise("broken")})
+        for node, answer in fleet.answers.items()
+    }
+    tables = {**fleet.tables, "tests": {"a": {"severity": "warn"}, "b": {}}}
+    found = series(replace(fleet, answers=answers, tables=tables))
+    assert [found["k3sfw_cluster_tests", name] for name in ("broken", "warned")] == [1, 1]
+
+
 def test_the_number_of_series_is_bounded_however_much_is_wrong():
     fleet = simulated_fleet(20, [Fault("rejects", "a01", "9500")])
     answer = fleet.answers["s1"]

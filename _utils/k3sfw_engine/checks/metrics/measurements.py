@@ -9,8 +9,9 @@ from k3sfw_engine.checks.verdicts import Status
 
 # The checks that have metrics, in the order of the file.
 MEASURED_CHECKS = ("ports", "routes", "zones")
-# The results of promises, as labels have them.
-TEST_RESULTS = ("kept", "broken", "unproven", "not_enforceable")
+# The results of promises, as labels have them; ``warned`` is broken, and given as a warning.
+WARNED = "warned"
+TEST_RESULTS = ("kept", "broken", WARNED, "unproven", "not_enforceable")
 
 
 @dataclass(frozen=True)

@@ -252,7 +252,8 @@ def _here(
         problems = (messages.broken_by_packets(contrary), *problems)
     by = "a zone" if by_zone else "the tables"
     summary = messages.promise_in_short(value, packets, problems, by)
-    return PromiseHere(verdict.promise.name, value, packets, problems, summary)
+    is_warning = verdict.promise.severity is PromiseSeverity.WARN
+    return PromiseHere(verdict.promise.name, value, packets, problems, summary, is_warning)
 
 
 def _unless_opened(

@@ -20,6 +20,7 @@ from k3sfw_engine.fleet.answers import (
     FREE,
     NOT_ASKED,
     CheckedCluster,
+    CheckedNode,
     NodeProblem,
 )
 from k3sfw_engine.fleet.blame import blamed_problems
@@ -105,7 +106,8 @@ def _infrastructure(cluster: CheckedCluster) -> Iterator[_Case]:
 
 def _promises(cluster: CheckedCluster) -> Iterator[_Case]:
     for each in sorted(cluster_promises(cluster), key=lambda promise: promise.name):
-        result = {"kept": _PASSED, "broken": _FAILURE}.get(each.value, _SKIPPED)
+        # What is unproven is not wrong, and was not tested either.
+        result = _SKIPPED if each.value == "unproven" else _RESULTS[each.severity]
         yield _Case(each.name, result, each.value, "\n".join(each.parts))
 
 
@@ -127,19 +129,40 @@ def _own(cluster: CheckedCluster, part: str) -> Iterator[_Case]:
     """What a node finds by itself: a case for each node."""
     alone = defaultdict(list)
     for each in blamed_problems(cluster):
-        if part != "ports" or not each.pair:
+        # A question without a cell is in no suite of a row.
+        if not each.asked.has_cell:
             alone[each.reporter, each.part].append(each.problem)
     for name, answer in sorted(cluster.answers.items()):
         found = answer.parts[part]
         problems = alone[name, part]
         if found.status is Severity.UNKNOWN and not found.counts:
             yield _Case(name, _ERROR, "unchecked", "\n".join(found.notices) or found.summary)
+            continue
+        sentences = [_sentence(each) for each in problems]
+        shown = [each.status for each in problems]
+        in_cells = _statuses_in_cells(answer) if part == "ports" else set()
+        if _rank(found.status) > max(map(_rank_of, [*shown, *in_cells]), default=0):
+            # What the node counted and did not send.
+            text = "\n".join([found.summary, *sentences])
+            yield _Case(name, _RESULTS[found.status], found.status.value, text)
         elif problems:
-            worst = max((each.status for each in problems), key=_badness)
-            text = "\n".join(_sentence(each) for each in problems)
-            yield _Case(name, _RESULTS[worst.severity], worst.value, text)
+            worst = max(shown, key=_badness)
+            yield _Case(name, _RESULTS[worst.severity], worst.value, "\n".join(sentences))
         else:
             yield _Case(name)
+
+
+def _statuses_in_cells(answer: CheckedNode) -> set[Status]:
+    letters = set("".join(answer.asked.rows.values())) - {NOT_ASKED}
+    return {CELLS[letter].status for letter in letters}
+
+
+def _rank(severity: Severity) -> int:
+    return list(Severity).index(severity)
+
+
+def _rank_of(status: Status) -> int:
+    return _rank(status.severity)
 
 
 # -- rows by their cells --------------------------------------------------------------------------

@@ -6,14 +6,10 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 
-from k3sfw_engine.checks.verdicts import Status
-from k3sfw_engine.fleet.answers import (
-    CELLS,
-    NOT_ASKED,
-    PROMISE_VALUES,
-    CheckedCluster,
-    CheckedNode,
-)
+from k3sfw_engine.checks.metrics.measurements import TEST_RESULTS, WARNED
+from k3sfw_engine.checks.verdicts import Severity, Status
+from k3sfw_engine.fleet.answers import CELLS, NOT_ASKED, CheckedCluster, CheckedNode
+from k3sfw_engine.fleet.overview import ClusterPromise, cluster_promises
 from k3sfw_engine.model.exposition import Metric, Sample, write_exposition
 
 # https://prometheus.io/docs/practices/instrumentation: more than a hundred series of one metric
@@ -121,15 +117,16 @@ def _fewest_askers(found: CheckedCluster) -> int:
 
 
 def _tests(found: CheckedCluster) -> Iterator[Sample]:
-    worst: dict[str, str] = {}
-    for node in found.answers.values():
-        for name, promise in node.promises.items():
-            before = worst.get(name, promise.value)
-            worst[name] = min(before, promise.value, key=PROMISE_VALUES.index)
-    counts = Counter(worst.values())
-    for value in PROMISE_VALUES:
-        labels = {"cluster": found.cluster, "result": value.replace(" ", "_")}
-        yield Sample(counts[value], labels)
+    counts = Counter(map(_result, cluster_promises(found)))
+    for result in TEST_RESULTS:
+        yield Sample(counts[result], {"cluster": found.cluster, "result": result})
+
+
+def _result(promise: ClusterPromise) -> str:
+    """The result of a promise as its label has it."""
+    if promise.value == "broken" and promise.severity is Severity.WARN:
+        return WARNED
+    return promise.value.replace(" ", "_")
 
 
 def _causes(found: CheckedCluster) -> Counter[tuple[str, str, str, str]]:
