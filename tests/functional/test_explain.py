@@ -135,6 +135,16 @@ def test_a_policy_after_the_zone_comes_before_its_target(asked, node):
         assert "policy mine after zone public" in answer["decision"]["why"]
 
 
+def test_a_rule_about_the_address_of_the_host_decides(asked, node, raised):
+    rule = f'rule family=ipv4 destination address="{raised.host("s1").ipv4}/24" drop'
+    with policy(node, -1000, f"--add-rich-rule={rule}"):
+        answer = asked(ROW)
+        assert (answer["decision"]["at"], answer["decision"]["fate"]) == (
+            "policies before ours",
+            "dropped",
+        )
+
+
 def test_a_rule_that_is_not_in_the_kernel_lets_nothing_in(asked, node):
     for chain, handle in node.rule_handles("tcp dport 6379 accept"):
         node.nft("delete", "rule", "inet", "firewalld", chain, "handle", handle)

@@ -120,7 +120,7 @@ def _read_facts(
         facts = replace(facts, interface=_arrival(lookup), no_route=lookup.error)
         (own,) = (each for each in tables.nodes if each.name == node)
         here = local_addresses(own, tables, network)
-        facts = replace(facts, redirected=read_redirections(here))
+        facts = replace(facts, own=here.own, redirected=read_redirections(here))
     except EngineError as error:
         unread = NatFacts(unread=error.problems)
         facts = replace(facts, redirected=unread, no_route="; ".join(error.sentences))

@@ -19,11 +19,14 @@ class Packet:
 
     port
         ``None`` with a protocol that has none.
+    to
+        The addresses of this host, to one of which it goes; empty if they are not known.
     """
 
     source: netaddr.IPAddress | netaddr.IPNetwork
     protocol: Protocol
     port: int | None = None
+    to: frozenset[netaddr.IPAddress] = frozenset()
 
 
 def rule_matches(rule: RichRule, question: Packet, objects: Objects) -> bool:

@@ -35,7 +35,8 @@ def decided(what: str, decision: Decision) -> str:
     if decision.fate is Fate.GOES_ON:
         words = f"{what} does not decide about it"
     if decision.maybe:
-        words += f"; what the question does not say may match {', '.join(decision.maybe)}"
+        words += "; what the question does not say may match "
+        words += ", ".join(each.by for each in decision.maybe)
     return words
 
 

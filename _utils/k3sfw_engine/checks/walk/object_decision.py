@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
+
+import netaddr
 
 from k3sfw_engine.checks.zone_openings import Opening, openings, parse_networks
 from k3sfw_engine.model.firewall_objects import FirewalldObject, Kind
@@ -31,6 +34,13 @@ class Fate(str, Enum):
     NOT_KNOWN = "not known"
 
 
+class Possible(NamedTuple):
+    """An element that may decide, in firewall-cmd's words, and what it decides if it does."""
+
+    fate: Fate
+    by: str
+
+
 @dataclass(frozen=True)
 class Decision:
     """What an object decides, and by which of its elements.
@@ -38,13 +48,19 @@ class Decision:
     by
         The element in firewall-cmd's words, or the target.
     maybe
-        Elements before it that may decide otherwise: what they depend on is not in the question,
-        such as a MAC address, the sender's port or a rate limit.
+        Elements before it that may decide: what they depend on is not in the question, such as a
+        MAC address, the sender's port or a rate limit.
     """
 
     fate: Fate
     by: str = ""
-    maybe: tuple[str, ...] = ()
+    maybe: tuple[Possible, ...] = ()
+
+    def judged(self) -> Decision:
+        """The same; not known if an element before it may decide otherwise."""
+        if all(each.fate is self.fate for each in self.maybe):
+            return self
+        return Decision(Fate.NOT_KNOWN, maybe=self.maybe)
 
 
 _TARGETS = {
@@ -63,25 +79,25 @@ _ICMP = (Protocol.ICMP, Protocol.IPV6_ICMP)
 def decide(
     each: FirewalldObject, packet: Packet, others: OtherRules, *, target: bool = True
 ) -> Decision:
-    """Return what the object decides about the packet.
+    """Return what the object decides about the packet, unless what is in ``maybe`` does before.
 
     others
         For the services and ipsets to which it refers.
     target
         Whether its target counts: policies that come after a zone come before its target.
     """
-    maybe: list[str] = []
+    maybe: list[Possible] = []
     for fate, by, certain in _in_order(each, packet, others):
         if certain:
             return Decision(fate, by, tuple(maybe))
-        maybe.append(by)
+        maybe.append(Possible(fate, by))
     if not target:
         return Decision(Fate.GOES_ON, maybe=tuple(maybe))
     return decide_by_target(each, packet, tuple(maybe))
 
 
 def decide_by_target(
-    each: FirewalldObject, packet: Packet, maybe: tuple[str, ...] = ()
+    each: FirewalldObject, packet: Packet, maybe: tuple[Possible, ...] = ()
 ) -> Decision:
     """Return what the object's target decides."""
     name = str(each.settings["target"])
@@ -102,6 +118,8 @@ def _in_order(each: FirewalldObject, packet: Packet, others: OtherRules) -> Iter
             yield from _of_rule(rule, packet, others, tuple(_VERDICTS))
     for rule in plain:
         yield from _of_rule(rule, packet, others, ("reject", "drop"))
+    if packet.protocol in _ICMP:
+        yield from _of_icmp_blocks(each)
     yield from _of_elements(each, packet, others)
     for rule in plain:
         yield from _of_rule(rule, packet, others, ("accept",))
@@ -116,6 +134,14 @@ def _priority(rule: Rule) -> int:
         return int(text or 0)
     except ValueError:
         return 0
+
+
+def _of_icmp_blocks(each: FirewalldObject) -> Iterator[_Found]:
+    """What the object rejects of ICMP: by its type, which is not in the question."""
+    if each.settings.get("icmp_block_inversion"):
+        yield Fate.REJECTED, "icmp-block-inversion", False
+    for name in each.items("icmp_blocks"):
+        yield Fate.REJECTED, f"icmp-block {name}", False
 
 
 def _of_elements(each: FirewalldObject, packet: Packet, others: OtherRules) -> Iterator[_Found]:
@@ -176,9 +202,22 @@ def _matches(part: Part, packet: Packet, others: OtherRules) -> bool | None:
         return None if packet.protocol in _ICMP else False
     if part.name in ("forward-port", "masquerade", "tcp-mss-clamp"):
         return False
-    if part.name in ("destination", "source-port", "limit", "mark"):
+    if part.name == "destination":
+        found = _is_to_address(attributes.get("address", ""), packet)
+        return found if found is None else found is not part.negated
+    if part.name in ("source-port", "limit", "mark"):
         return None
     return True
+
+
+def _is_to_address(address: str, packet: Packet) -> bool | None:
+    """Whether it goes there; ``None`` if only some of this host's addresses are there."""
+    family = [each for each in packet.to if each.version == packet.source.version]
+    if not family or not address:  # An ipset.
+        return None
+    network = netaddr.IPNetwork(address)
+    there = {each in network for each in family}
+    return there.pop() if len(there) == 1 else None
 
 
 def _is_from(attributes: Mapping[str, str], packet: Packet, others: OtherRules) -> bool | None:

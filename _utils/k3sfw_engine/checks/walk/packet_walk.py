@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import netaddr
@@ -54,6 +54,8 @@ class PacketFacts:
         Our rules in the kernel; ``None`` if they could not be read.
     rules
         The rules of ours that allow it by the tables.
+    own
+        The addresses of this host; empty if they are not known.
     by_interface
         Whether it is allowed because of the zone in which it arrives.
     """
@@ -65,6 +67,7 @@ class PacketFacts:
     unread: tuple[str, ...] = ()
     rows: tuple[Row, ...] = ()
     rules: tuple[RichRule, ...] = ()
+    own: frozenset[netaddr.IPAddress] = frozenset()
     by_interface: bool = False
     kernel: frozenset[RichRule] | None = None
     unread_kernel: tuple[str, ...] = ()
@@ -84,6 +87,7 @@ class PacketWalk:
 
 def walk(packet: Packet, facts: PacketFacts) -> PacketWalk:
     """Follow the packet to this host."""
+    packet = replace(packet, to=facts.own)
     if facts.interface == "lo":
         step = WalkStep(Stage.ZONE, Fate.ALLOWED, messages.from_this_host())
         return PacketWalk((step,))
@@ -179,16 +183,12 @@ def _policies(packet: Packet, facts: PacketFacts, zones: Sequence[str], stage: S
         text = messages.not_read("firewalld's policies", facts.unread)
         return WalkStep(stage, Fate.NOT_KNOWN, text)
     when, is_here = _WHEN[stage]
-    unsure: list[str] = []
     for each in _to_host(facts.others, zones, is_here):
-        decision = decide(each, packet, facts.others)
+        decision = decide(each, packet, facts.others).judged()
         what = f"policy {each.name} (priority {each.settings['priority']})"
         if decision.fate is not Fate.GOES_ON:
             return WalkStep(stage, decision.fate, messages.decided(what, decision))
-        if decision.maybe:
-            unsure.append(messages.decided(what, decision))
-    text = "; ".join([messages.no_policy(when), *unsure])
-    return WalkStep(stage, Fate.GOES_ON, text)
+    return WalkStep(stage, Fate.GOES_ON, messages.no_policy(when))
 
 
 def _to_host(
@@ -234,9 +234,12 @@ def _decide_zone(packet: Packet, others: OtherRules, name: str) -> tuple[str, De
         return f"zone {name}", Decision(Fate.NOT_KNOWN)
     own = decide(zone, packet, others, target=False)
     if own.fate is not Fate.GOES_ON:
-        return f"zone {name}", own
+        return f"zone {name}", own.judged()
+    maybe = own.maybe
     for each in _to_host(others, [name], lambda priority: priority > 0):
         decision = decide(each, packet, others)
+        maybe += decision.maybe
         if decision.fate is not Fate.GOES_ON:
-            return f"policy {each.name} after zone {name}", decision
-    return f"zone {name}", decide_by_target(zone, packet, own.maybe)
+            decided = replace(decision, maybe=maybe).judged()
+            return f"policy {each.name} after zone {name}", decided
+    return f"zone {name}", decide_by_target(zone, packet, maybe).judged()

@@ -74,6 +74,47 @@ def test_policies_decide_in_the_order_of_their_priorities():
     assert decision(both) == (Stage.EARLIER_POLICIES, Fate.ALLOWED)
 
 
+TO_HOST = "rule family=ipv4 destination address={} port port=6379 protocol=tcp reject"
+OWN = frozenset(map(netaddr.IPAddress, ("192.0.2.11", "192.0.2.12", "2001:db8::11")))
+
+
+def test_nothing_is_decided_behind_a_rule_that_may_reject():
+    odd = policy(-1000, "CONTINUE", rich_rules=("rule source-port port=68 protocol=tcp reject",))
+    assert decision(facts(odd, **ALLOWED)) == (Stage.EARLIER_POLICIES, Fate.NOT_KNOWN)
+    zone = as_read(Kind.ZONE, "public", {"rules_str": ("rule source mac=02:00:00:00:00:01 drop",)})
+    accepting = zone.with_settings({"target": "ACCEPT"})
+    assert decision(facts(zones=(accepting,))) == (Stage.ZONE, Fate.NOT_KNOWN)
+    dropping = zone.with_settings({"target": "DROP"})
+    assert decision(facts(zones=(dropping,))) == (Stage.ZONE, Fate.DROPPED)
+    later = facts(policy(5, "ACCEPT"), zones=(dropping,))
+    assert decision(later) == (Stage.ZONE, Fate.NOT_KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("destination", "fate"),
+    [
+        ("192.0.2.0/24", Fate.REJECTED),
+        ("198.51.100.0/24", Fate.ALLOWED),
+        ("192.0.2.11", Fate.NOT_KNOWN),
+    ],
+)
+def test_a_destination_is_compared_with_the_addresses_of_the_host(destination, fate):
+    each = policy(-1000, "CONTINUE", rich_rules=(TO_HOST.format(destination),))
+    assert decision(facts(each, own=OWN, **ALLOWED))[1] is fate
+    assert decision(facts(each, **ALLOWED))[1] is Fate.NOT_KNOWN
+
+
+@pytest.mark.parametrize(
+    "settings", [{"icmp_blocks": ("echo-request",)}, {"icmp_block_inversion": True}]
+)
+def test_an_echo_is_not_said_to_pass_where_its_type_decides(settings):
+    echo = Packet(PACKET.source, Protocol.ICMP)
+    blocks = as_read(Kind.ZONE, "public", {"interfaces": ("eth0",), **settings})
+    assert walk(echo, facts(zones=(blocks,))).decisive.fate is Fate.NOT_KNOWN
+    assert walk(echo, facts()).decisive.fate is Fate.ALLOWED
+    assert decision(facts(zones=(blocks,))) == (Stage.ZONE, Fate.REJECTED)
+
+
 def test_a_policy_after_the_zone_comes_before_its_target_and_after_its_elements():
     assert decision(facts(policy(5, "ACCEPT"))) == (Stage.ZONE, Fate.ALLOWED)
     opens = as_read(Kind.ZONE, "public", {"interfaces": ("eth0",), "ports": ("6379/tcp",)})
