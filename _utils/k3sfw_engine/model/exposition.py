@@ -46,15 +46,23 @@ def _lines(metric: Metric, samples: Iterable[Sample]) -> Iterator[str]:
         yield f"{name} {_number(sample.value)}"
 
 
-def _quoted(value: str) -> str:
+def as_label(text: str) -> str:
+    """Return what is left of a text in a label; series of texts with the same rest are the same.
+
+    Count by the rest: a file in which a series is there twice is refused.
+    """
     # Lone surrogates, which JSON may hold, are not UTF-8: the collector would drop the whole file.
-    legal = value.encode("utf-8", "replace").decode("utf-8")[:LONGEST_LABEL]
-    return '"' + _escaped(legal).replace('"', '\\"') + '"'
+    legal = text.encode("utf-8", "replace").decode("utf-8")
+    # A carriage return is legal in a label, but not every tool that shows it survives it.
+    return legal.replace("\r", "\n")[:LONGEST_LABEL]
+
+
+def _quoted(value: str) -> str:
+    return '"' + _escaped(as_label(value)).replace('"', '\\"') + '"'
 
 
 def _escaped(text: str) -> str:
-    # A carriage return is legal in a label, but not every tool that shows it survives it.
-    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\n")
+    return text.replace("\\", "\\\\").replace("\n", "\\n")
 
 
 def _number(value: float) -> str:

@@ -102,6 +102,31 @@ def test_the_number_of_series_is_bounded_however_much_is_wrong():
     assert len(found) < 100
 
 
+def with_problems(fleet, node, problems):
+    answer = fleet.answers[node]
+    parts = {**answer.parts, "ports": replace(answer.parts["ports"], problems=tuple(problems))}
+    return replace(fleet, answers={**fleet.answers, node: replace(answer, parts=parts)})
+
+
+def test_an_exposed_port_is_told_however_many_other_questions_failed():
+    fleet = simulated_fleet(5, [Fault("exposed", "s1", "2379"), Fault("rejects", "a1", "9500")])
+    some = next(each for each in fleet.answers["s2"].parts["ports"].problems)
+    many = [replace(some, port=str(port)) for port in range(1, 100) for _twice in "12"]
+    found = series(with_problems(fleet, "s2", many))
+    assert any(key[1] == "exposed" for key in found if key[0] == "k3sfw_cluster_problem")
+
+
+def test_texts_that_end_alike_in_a_label_are_one_series():
+    fleet = simulated_fleet(5, [Fault("rejects", "a1", "9500")])
+    some = next(each for each in fleet.answers["s2"].parts["ports"].problems)
+    texts = ["x" * 300, "x" * 301, "a\rb", "a\nb", "\ud800", "?"]
+    found = with_problems(fleet, "s2", [replace(some, by=text) for text in texts])
+    lines = [line.rpartition(" ") for line in write_cluster_metrics(found).splitlines()]
+    ours = {name: value for name, _space, value in lines if 'by="' in name}
+    assert len(ours) == sum('by="' in name for name, _space, _value in lines)
+    assert list(ours.values()).count("2") == 3
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="prometheus is not installed")
 @pytest.mark.parametrize("cluster", ["default", 'a"\\\n{}\u202e'])
 def test_promtool_finds_nothing_to_say(cluster):

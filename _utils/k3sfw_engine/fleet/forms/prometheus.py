@@ -10,7 +10,7 @@ from k3sfw_engine.checks.metrics.measurements import TEST_RESULTS, WARNED
 from k3sfw_engine.checks.verdicts import Severity, Status
 from k3sfw_engine.fleet.answers import CELLS, NOT_ASKED, CheckedCluster, CheckedNode
 from k3sfw_engine.fleet.overview import ClusterPromise, cluster_promises
-from k3sfw_engine.model.exposition import Metric, Sample, write_exposition
+from k3sfw_engine.model.exposition import Metric, Sample, as_label, write_exposition
 
 # https://prometheus.io/docs/practices/instrumentation: more than a hundred series of one metric
 # call for another tool, and k3sfw.check is that tool.
@@ -44,7 +44,7 @@ TESTS = Metric(
 )
 PROBLEM = Metric(
     "k3sfw_cluster_problem",
-    "Questions of all nodes with this answer and this cause; the causes with the most questions.",
+    "Questions of all nodes with this answer and this cause; the worst causes first.",
 )
 LEFT_OUT = Metric(
     "k3sfw_cluster_problems_left_out", "Causes that k3sfw_cluster_problem leaves out."
@@ -129,20 +129,28 @@ def _result(promise: ClusterPromise) -> str:
     return promise.value.replace(" ", "_")
 
 
-def _causes(found: CheckedCluster) -> Counter[tuple[str, str, str, str]]:
+_Cause = tuple[Status, str, str, str]
+
+
+def _causes(found: CheckedCluster) -> Counter[_Cause]:
     """How many questions have each answer and cause; what a node left off is told by itself."""
     return Counter(
-        (each.status.value, each.by, each.protocol, each.port)
+        (each.status, as_label(each.by), as_label(each.protocol), as_label(each.port))
         for node in found.answers.values()
         for part in node.parts.values()
         for each in part.problems
     )
 
 
-def _problems(
-    found: CheckedCluster, causes: Counter[tuple[str, str, str, str]]
-) -> Iterator[Sample]:
-    shown = sorted(causes.items(), key=lambda each: (-each[1], each[0]))[:MOST_PROBLEMS]
-    for cause, number in sorted(shown):
-        labels = dict(zip(("status", "by", "protocol", "port"), cause))
+def _problems(found: CheckedCluster, causes: Counter[_Cause]) -> Iterator[Sample]:
+    shown = sorted(causes.items(), key=_importance)[:MOST_PROBLEMS]
+    for (status, by, protocol, port), number in shown:
+        labels = {"status": status.value, "by": by, "protocol": protocol, "port": port}
         yield Sample(number, {"cluster": found.cluster, **labels})
+
+
+def _importance(counted: tuple[_Cause, int]) -> tuple[object, ...]:
+    """The worst answer first, and among equals what most asked."""
+    (status, *rest), number = counted
+    severity = -list(Severity).index(status.severity)
+    return severity, list(Status).index(status), -number, *rest
