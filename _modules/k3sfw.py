@@ -612,7 +612,8 @@ def script():
 def check(peers=8):
     """
     Carry out the three checks of this node with one compiled pillar, and return what the master
-    needs to see the whole cluster: ``salt-run k3sfw.check`` asks all nodes.
+    needs to see the whole cluster: ``salt-run k3sfw.check`` asks all nodes. A change that is under
+    way on this node is waited for, up to ten seconds.
 
     peers
         As for :py:func:`check_ports`.
@@ -638,6 +639,7 @@ def check(peers=8):
         for run in runs:
             run.end()
         return _could_not_check(error, runs)
+    amid_change = _check.change_under_way()
     answer, __context__["retcode"] = _check.check(
         tables,
         own_role,
@@ -650,7 +652,7 @@ def check(peers=8):
         version=__version__,
         clock=time.time,
     )
-    answer["ports"]["notices"] += _note_runs(runs)
+    answer["ports"]["notices"] += [*amid_change, *_note_runs(runs)]
     return answer
 
 

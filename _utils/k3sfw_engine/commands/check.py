@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from k3sfw_engine.checks.ports.messages import FREE_PORT
 from k3sfw_engine.checks.report import RETCODES, Report
 from k3sfw_engine.checks.verdicts import Check, Severity, Status, worst_first
-from k3sfw_engine.errors import EngineError
+from k3sfw_engine.errors import EngineError, Problem
 from k3sfw_engine.fleet.answers import (
     PARTS,
     CheckedNode,
@@ -20,6 +21,8 @@ from k3sfw_engine.fleet.answers import (
     problems_of,
 )
 from k3sfw_engine.fleet.defaults import NOTICES_SENT, PROBLEMS_SENT, PROOFS_SENT
+from k3sfw_engine.host.defaults import SETTLED_SECONDS
+from k3sfw_engine.host.lock import LOCK, is_free_within
 from k3sfw_engine.host.proof_record import note_proofs
 from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.model.tables_digest import digest_of
@@ -68,6 +71,21 @@ def check(
     )
     worst = max((each.status for each in answer.parts.values()), key=list(Severity).index)
     return answer.as_dict(), RETCODES[worst]
+
+
+def change_under_way(seconds: float = SETTLED_SECONDS, lock: Path = LOCK) -> tuple[str, ...]:
+    """Wait for a change of this node to end; return a notice if it does not.
+
+    What is asked amid a change is neither as before nor as after.
+    """
+    if is_free_within(seconds, lock):
+        return ()
+    problem = Problem(
+        f"another run of k3sfw was at work on this node for more than {seconds:.0f} seconds, so "
+        "what was found may be of neither state",
+        "k3sfw.check again",
+    )
+    return (str(problem),)
 
 
 def probed_peers(checks: Iterable[Check], node: str) -> frozenset[str]:

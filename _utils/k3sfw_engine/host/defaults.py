@@ -44,3 +44,7 @@ NETWORK_MANAGER_SECONDS = 2.0
 
 # A run that holds the lock ends in a second, or in some more with thousands of nodes.
 LOCK_SECONDS = 60.0
+
+# How long a check waits for such a run to end, before it asks amid a change: the master, which asks
+# many nodes at once, waits for all of them.
+SETTLED_SECONDS = 10.0

@@ -64,6 +64,26 @@ def only_one(path: Path = LOCK, deadline: float = LOCK_SECONDS) -> Iterator[None
         os.close(descriptor)
 
 
+def is_free_within(deadline: float, path: Path = LOCK) -> bool:
+    """Wait until no run holds the lock; return whether that came true in so many seconds."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return True  # No run has ever held it since the start of the host.
+    try:
+        ends_at = time.monotonic() + deadline
+        while True:
+            with suppress(BlockingIOError):
+                # It is given back at once, as the descriptor is closed.
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return True
+            if time.monotonic() > ends_at:
+                return False
+            time.sleep(0.05)
+    finally:
+        os.close(descriptor)
+
+
 def holder(path: Path = LOCK) -> str:
     """The signature of the run that holds the lock, or of the last one that was killed with it."""
     try:

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from k3sfw_engine.commands.check import change_under_way
 from k3sfw_engine.errors import EngineError
-from k3sfw_engine.host.lock import only_one
+from k3sfw_engine.host.lock import is_free_within, only_one
 
 DEADLINE = 1.0
 
@@ -37,3 +38,25 @@ def test_a_run_that_does_not_end_is_told_and_where_to_look_for_it(tmp_path):
     assert DEADLINE <= time.monotonic() - began < 10 * DEADLINE
     assert f"another run of k3sfw has held {lock} for more than" in str(refused.value)
     assert f"Fix: find the process (fuser {lock})" in str(refused.value)
+
+
+def test_a_check_waits_for_a_change_and_leaves_the_lock_to_the_next_one(tmp_path):
+    lock = tmp_path / "lock"
+    assert is_free_within(0, lock)
+    holds, ends = threading.Event(), threading.Event()
+
+    def change():
+        with only_one(lock):
+            holds.set()
+            ends.wait()
+
+    running = threading.Thread(target=change)
+    running.start()
+    holds.wait()
+    assert not is_free_within(0, lock)
+    assert any("of neither state" in notice for notice in change_under_way(0, lock))
+    ends.set()
+    assert change_under_way(60, lock) == ()
+    running.join()
+    with only_one(lock, 0):
+        assert not is_free_within(0, lock)
