@@ -40,7 +40,7 @@ from k3sfw_engine.checks.ports.questions_to_peers import (
 )
 from k3sfw_engine.checks.ports.row_in_layers import check_rows
 from k3sfw_engine.checks.ports.services_of_node import contradictions, unproven_pods
-from k3sfw_engine.checks.report import Report
+from k3sfw_engine.checks.report import PromiseHere, Report
 from k3sfw_engine.checks.verdicts import Check, Status
 from k3sfw_engine.errors import NetworkUnreadable
 from k3sfw_engine.firewalld.dbus import Bus
@@ -117,19 +117,25 @@ def check_ports(
         checks += answered.checks
         checks += unasked_peers(tables, own, chosen)
         notices += paths.unread
-    zones = _zones_when_asked()
-    promises, found = judge_on_node(
-        tables,
-        own,
-        answered.promised,
-        _redirected(tables, own),
-        _opened_by_zones(zones),
-        lambda denied, wanted: zone_openings_for(*zones(), denied, wanted),
-    )
+    promises, found = _judge_promises(tables, own, answered.promised)
     checks += found if in_scope else [each for each in found if each.to != node]
     probed = {each.peer.name for each in asked}
     scope = f"{len(probed)} of {len(others)} peers probed"
     return Report(tuple(checks), scope, notices, in_step, promises)
+
+
+def _judge_promises(
+    tables: Tables, own: Node, answered: Iterable[PromisedAnswer]
+) -> tuple[tuple[PromiseHere, ...], tuple[Check, ...]]:
+    zones = _zones_when_asked()
+    return judge_on_node(
+        tables,
+        own,
+        answered,
+        _redirected(tables, own),
+        _opened_by_zones(zones),
+        lambda denied, wanted: zone_openings_for(*zones(), denied, wanted),
+    )
 
 
 def _chosen_peers(

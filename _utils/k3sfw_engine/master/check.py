@@ -220,7 +220,7 @@ def _each_answer(
 ) -> Iterator[tuple[str, object]]:
     """What each of these returned; in place of what cannot be read, the reason.
 
-    Such a return ends the whole question, and does not say of whom it is: those that were not heard
+    Such a return ends the whole question, and does not say of which one it is. Those not heard
     are asked again by halves.
     """
     heard = set()
