@@ -109,6 +109,9 @@ def title(cluster: CheckedCluster, verdict: Sign, problems: int) -> str:
     return f"{verdict.glyph} {found} · {clean(cluster.cluster)} · k3sfw"
 
 
+_TABLES_DIFFER = "Nodes were told different tables"
+
+
 def headline(judged: Overview) -> str:
     """Return the whole cluster in one sentence."""
     if not judged.coverage.answered:
@@ -125,11 +128,12 @@ def headline(judged: Overview) -> str:
             for value in ("broken", "not enforceable")
             if promises[value]
         ),
-        *(["Nodes were told different tables"] if judged.differing else []),
         *([f"{counted(len(judged.unchecked), 'check')} not possible"] if judged.unchecked else []),
     ]
     if parts:
         return "; ".join(parts)
+    if judged.differing:
+        return _TABLES_DIFFER
     if judged.coverage.silent:
         return f"No problem found on the {counted(judged.coverage.answered, 'node')} that answered"
     text = judged.without_problem
@@ -148,7 +152,7 @@ def facts(cluster: CheckedCluster, judged: Overview) -> Iterator[tuple[str, bool
         yield f"{silent} silent: {_names(cluster.silent)}", True
     yield _asked(coverage_sentence(found)), False
     if judged.differing:
-        yield "Not all nodes have the same tables", True
+        yield _TABLES_DIFFER, True
 
 
 def _asked(sentence: str) -> str:
