@@ -419,7 +419,7 @@ def test_a_state_fails_if_the_check_fails_and_changes_nothing(cluster_ok):
 def test_the_answer_is_the_same_as_json(cluster_ok):
     answer, _code = cluster_ok.salt_call("a1", "k3sfw.check_ports", full=True)
     assert json.loads(json.dumps(answer)) == answer
-    assert set(answer) == {"status", "summary", "problems", "counts", "checks"}
+    assert set(answer) == {"status", "summary", "problems", "counts", "promises", "checks"}
     assert set(answer["checks"][0]) == {
         "from",
         "to",

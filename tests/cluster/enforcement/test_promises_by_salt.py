@@ -129,5 +129,5 @@ def test_a_minion_outside_of_the_cluster_asks_a_promise_that_no_node_can_ask(app
         applied.host("s1").run(["firewall-cmd", "--add-port=2379/tcp"])
         broken = of_cluster()
         assert (broken["value"], broken["nodes"]) == ("broken", ["jump1"])
-        assert broken["parts"] == ["tcp/2379 of s1 (192.0.2.11) is open to jump1"]
+        assert "tcp/2379 of s1 (192.0.2.11) is open to jump1" in broken["parts"]
         applied.host("s1").run(["firewall-cmd", "--remove-port=2379/tcp"])
