@@ -140,6 +140,7 @@ SITE = {
 
 # A command that no test types, and why.
 NOT_TYPED = {
+    "broken_by_packets": "it repeats the fix of the packet, which is one of these messages",
     "echo_not_sent": "it only lists the rules",
     "pod_route_overruled": "it only lists the routing rules",
     "networkd_drops_routes": "it writes a file that networkd reads at its next start",
