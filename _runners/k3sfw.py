@@ -24,7 +24,10 @@ try:
         read_cluster_tables as _read_cluster_tables,
     )
     from k3sfw_engine.cluster_pillar.pillar_source import parse_source as _parse_source
-    from k3sfw_engine.cluster_pillar.preview_cache import preview_options as _preview_options
+    from k3sfw_engine.cluster_pillar.preview_cache import (
+        k3sfw_preview as _preview_driver,
+        preview_options as _preview_options,
+    )
     from k3sfw_engine.errors import EngineError, Problem
     from k3sfw_engine.fleet.read_answers import read_saved as _read_saved
     from k3sfw_engine.fleet.returned import could_not as _could_not
@@ -624,7 +627,7 @@ def _grains_of(minion, cache):
 
 def _compile(minion, grains, place):
     """Compile a pillar as the master does for a minion, with more grains and maybe other roots."""
-    opts = {**__opts__, **_preview_options(__opts__)}
+    opts = {**__opts__, **_preview_options(__opts__, _preview_driver)}
     if place.roots is not None:
         others = [each for each in opts.get("ext_pillar") or [] if "git" not in each]
         roots = {env: list(roots) for env, roots in place.roots.items()}
