@@ -25,8 +25,7 @@ STRAY = 'rule family="ipv4" source address="203.0.113.0/24" port port="2379" pro
 @pytest.fixture(scope="module")
 def reviewed(applied):
     """The applied cluster, with what runs on the master synced to it."""
-    synced = applied.salt_run("saltutil.sync_all")
-    assert "runners.k3sfw" in synced["runners"] and "output.k3sfw" in synced["output"]
+    applied.salt_run("saltutil.sync_all")
     return applied
 
 

@@ -72,10 +72,17 @@ def test_a_scheduled_run_puts_a_removed_rule_back_on_every_node(applied):
             # What the schedule does when its time has come.
             applied.salt("*", "schedule.run_job", "k3s_highstate", force=True)
             for name, host in applied.nodes.items():
-                wait_until(lambda host=host: has_redis_rule(host), f"no rule: {name}", timeout=60)
+                wait_until(lambda host=host: has_redis_rule(host), f"no rule: {name}", timeout=180)
     finally:
+        # The rule is back before the run ends, and another run would not begin.
+        wait_until(lambda: not any(state_runs(applied)), "runs of states do not end", timeout=180)
         with applied.site(OFF):
             applied.salt("*", "state.apply", "k3s.schedule")
+
+
+def state_runs(cluster):
+    """The runs of states that are under way on each node."""
+    return cluster.salt("*", "saltutil.is_running", "state.*").values()
 
 
 @pytest.fixture
