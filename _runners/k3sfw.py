@@ -29,7 +29,6 @@ try:
         preview_options as _preview_options,
     )
     from k3sfw_engine.errors import EngineError, Problem
-    from k3sfw_engine.fleet.read_answers import read_saved as _read_saved
     from k3sfw_engine.fleet.returned import could_not as _could_not
     from k3sfw_engine.master import (
         check as _check,
@@ -41,6 +40,7 @@ try:
         test as _test,
         who as _who,
     )
+    from k3sfw_engine.master.saved_answers import saved_answers as _saved_answers
     from k3sfw_engine.port_tables import merge_pillar as _merge_pillar
 
     _FAILURE = None
@@ -114,8 +114,11 @@ def _takes(*reserved, otherwise=1):
 
     def decorate(function):
         signature = _inspect.signature(function)
-        own = [name for name, each in signature.parameters.items() if each.kind != each.VAR_KEYWORD]
-        required = [name for name in own if signature.parameters[name].default is _inspect._empty]
+        parameters = [
+            each for each in signature.parameters.values() if each.kind != each.VAR_KEYWORD
+        ]
+        own = [each.name for each in parameters]
+        required = [each.name for each in parameters if each.default is each.empty]
 
         @_functools.wraps(function)
         def checked(*values, **named):
@@ -187,9 +190,9 @@ def check(peers=8, timeout=None, save="", junit="", prometheus="", cluster="", *
 
 def _checked_cluster(peers, timeout, cluster, others):
     """The answers of all nodes, or those of the file in ``from``."""
-    saved = others.get("from", "")
+    saved = _saved_answers("from", others.get("from", ""))
     if saved:
-        return _saved(saved)
+        return saved
     if not (str(peers) == "all" or (type(peers) is int and peers >= 0)):
         raise EngineError([Problem(f"peers={peers!r} is not a number of peers", "peers=8, or all")])
     nodes = _nodes_by_salt(_seconds(timeout))
@@ -338,7 +341,7 @@ def who(to, port, new="base", minion="", cluster="", **kwargs):
             _cluster_tables("new", new, minion, cluster),
             to,
             port,
-            _saved(kwargs.get("from", "")),
+            _saved_answers("from", kwargs.get("from", "")),
         )
     )
 
@@ -508,7 +511,8 @@ def tables(new="base", minion="", cluster="", **kwargs):
     """
     return _answer(
         lambda: _tables.tables(
-            _cluster_tables("new", new, minion, cluster), _saved(kwargs.get("from", ""))
+            _cluster_tables("new", new, minion, cluster),
+            _saved_answers("from", kwargs.get("from", "")),
         )
     )
 
@@ -517,23 +521,6 @@ def _cluster_tables(argument, source, minion, cluster, pillar=None):
     return _read_cluster_tables(
         pillar or _master_pillar(), _parse_source(argument, source), str(minion), str(cluster)
     )
-
-
-def _saved(path):
-    """The answers in a file that the operator names, or ``None``."""
-    if not path:
-        return None
-    try:
-        text = Path(str(path)).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        problem = f"from={path}: the file cannot be read ({error})"
-        raise EngineError([Problem(problem, "give a file of saved answers")]) from error
-    try:
-        return _read_saved(text)
-    except EngineError as error:
-        sentences = " ".join(error.sentences)
-        problem = f"from={path}: the file has no answers of nodes ({sentences})"
-        raise EngineError([Problem(problem, "give a file of saved answers")]) from error
 
 
 def _answer(verb, *arguments, otherwise=1, **options):

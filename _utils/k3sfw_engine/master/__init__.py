@@ -3,7 +3,8 @@
 check      ask all nodes what their checks find, and judge the whole cluster
 report     the page of a cluster, as one HTML file
 diff       what two sources of tables let in differently
-defaults   how the master asks nodes
+defaults   how the master asks nodes and reads their answers
+saved_answers   the answers in a file that an operator names
 test       whether the tables keep the promises
 explain    the way of one packet to a node, and what the packet shows
 who        which sources reach a port of a node

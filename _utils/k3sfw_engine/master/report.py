@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-from k3sfw_engine.cluster_pillar.named_files import write_file
+from k3sfw_engine.cluster_pillar.named_files import full_path, refuse_unwritable, write_file
 from k3sfw_engine.errors import EngineError, Problem
 from k3sfw_engine.fleet.answers import CheckedCluster
 from k3sfw_engine.fleet.page.build import BuiltPage, PageSources, UnfitPage, build_page
-from k3sfw_engine.fleet.read_answers import UnusableAnswers, read_saved
 from k3sfw_engine.fleet.returned import Returned
+from k3sfw_engine.master.saved_answers import saved_answers
 
-# Answers of 5,000 nodes that asked each other in full have about 500 MB.
-_LARGEST = 1_000_000_000
-_SAVE = "salt-run k3sfw.check save=answers.json"
 _EXAMPLE = "salt-run k3sfw.report html=/root/cluster.html"
 
 
@@ -87,40 +83,22 @@ def _target(html: object, problems: list[Problem]) -> Path | None:
     if not isinstance(html, str) or not html:
         problems.append(Problem("html= names no file for the page", _EXAMPLE))
         return None
-    target = Path(html).resolve()
-    if target.is_dir():
-        fix = f"name a file in it: html={target / 'cluster.html'}"
-        problems.append(Problem(f"html={html} is a folder", fix))
-    elif target.exists() and not target.is_file():
-        problems.append(Problem(f"html={html} is not a file", "name another one"))
-    elif not target.parent.is_dir():
-        fix = f"mkdir -p {target.parent}"
-        problems.append(Problem(f"the folder of html={html} does not exist", fix))
-    elif not os.access(target.parent, os.W_OK | os.X_OK):
-        fix = "name a file in a folder that you may write to, or run salt-run as root"
-        problems.append(Problem(f"{target.parent} may not be written to", fix))
-    return target
+    try:
+        named = full_path(html)
+        refuse_unwritable({"html": named})
+    except EngineError as error:
+        problems += error.problems
+        return None
+    return named.resolve()
 
 
 def _read(name: object, argument: str, problems: list[Problem]) -> CheckedCluster | None:
     """The answers in a file; ``None`` if none is named, or with a problem."""
-    if name in (None, ""):
-        return None
-    given = f"{argument}={name}"
     try:
-        file = Path(str(name))
-        if file.stat().st_size > _LARGEST:
-            problems.append(Problem(f"{given} is larger than any answers", _SAVE))
-            return None
-        return read_saved(file.read_text(encoding="utf-8"))
-    except UnusableAnswers as error:
-        found = "; ".join(each.text for each in error.problems)
-        problems.append(Problem(f"{given} does not hold saved answers: {found}", _SAVE))
-    except UnicodeDecodeError:
-        problems.append(Problem(f"{given} does not hold saved answers: it is not text", _SAVE))
-    except OSError as error:
-        problems.append(Problem(f"{given} cannot be read: {error.strerror}", _SAVE))
-    return None
+        return saved_answers(argument, name)
+    except EngineError as error:
+        problems += error.problems
+        return None
 
 
 def _other_cluster(older: CheckedCluster, cluster: CheckedCluster) -> Problem:
