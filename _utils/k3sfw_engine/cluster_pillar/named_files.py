@@ -58,8 +58,13 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def _problems_of(path: Path) -> Iterator[Problem]:
-    if path.is_dir():
+    if path.is_symlink() and path.lstat().st_uid not in (0, os.geteuid()):
+        yield Problem(f"{path} is a link of another user", "name another file")
+    elif path.is_dir():
         yield Problem(f"{path} is a folder", "give the name of a file")
+    elif path.exists() and not path.is_file():
+        # /dev/null, say: a file would take its place.
+        yield Problem(f"{path} is a device or a pipe", "give the name of a file")
     elif not path.parent.is_dir():
         yield Problem(f"{path.parent} is not a folder", f"mkdir -p {shlex.quote(str(path.parent))}")
     elif not os.access(path.parent, os.W_OK | os.X_OK):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from itertools import count
 
@@ -21,6 +22,7 @@ from k3sfw_engine.master.check import (
     check,
 )
 from k3sfw_engine.master.defaults import NODES_AT_ONCE, TELL_AFTER
+from k3sfw_engine.master.report import report
 from k3sfw_engine.model.rows import FlannelBackend, Node, Role, Tables
 from tests.simulated_fleet import Fault, simulated_fleet
 
@@ -196,6 +198,30 @@ def test_a_file_of_answers_follows_no_link_and_leaves_no_other_file(tmp_path):
     assert (other.read_text(), other.stat().st_mode & 0o777) == ("secret", 0o600)
     assert not any(path.is_symlink() for path in named)
     assert len(list(tmp_path.iterdir())) == 7
+
+
+def test_a_device_or_a_pipe_is_refused_and_stays_what_it_is(tmp_path):
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for named in (pipe, link):
+        with pytest.raises(EngineError, match="is a device or a pipe"):
+            check(lambda: simulated_fleet(2), WrittenForms(save=str(named)))
+    assert pipe.is_fifo() and link.is_symlink()
+
+
+def test_a_link_that_another_user_laid_is_refused(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can lay the link of another user")
+    other, link = tmp_path / "other", tmp_path / "link.html"
+    other.write_text("secret")
+    link.symlink_to(other)
+    os.lchown(link, 12345, 12345)
+    with pytest.raises(EngineError, match="is a link of another user"):
+        check(lambda: simulated_fleet(2), WrittenForms(save=str(link)))
+    with pytest.raises(EngineError, match="is a link of another user"):
+        report(str(link), lambda: simulated_fleet(2), lambda _name: "")
+    assert other.read_text() == "secret"
 
 
 def nested(depth):
