@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from operator import attrgetter
 
 from k3sfw_engine.errors import Problem
 
@@ -52,6 +53,12 @@ class Status(str, Enum):
         member.severity = severity
         return member
 
+
+# The columns of the flat rows that callers get.
+COLUMNS = (
+    *("from", "to", "address", "protocol", "port", "description", "expect", "status", "by"),
+    *("evidence", "hint"),
+)
 
 _RANK = {status: rank for rank, status in enumerate(Status)}
 
@@ -102,9 +109,13 @@ class Check:
 
     def as_row(self) -> dict[str, str]:
         """Return the flat row that callers of the check get."""
-        columns = ("to", "address", "protocol", "port", "description", "expect", "status", "by")
-        row = {name: str(getattr(self, name)) for name in (*columns, "evidence", "hint")}
-        return {"from": self.source, **row, "status": self.status.value}
+        return flat_row(self)
+
+
+def flat_row(question: object) -> dict[str, str]:
+    """Return the texts of ``COLUMNS``, from what has the attributes of ``Check``."""
+    named = {"from": "source", "status": "status.value"}
+    return {name: str(attrgetter(named.get(name, name))(question)) for name in COLUMNS}
 
 
 def worst_first(checks: Iterable[Check]) -> tuple[Check, ...]:

@@ -10,27 +10,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from k3sfw_engine.checks.verdicts import Check, Severity, Status
+from k3sfw_engine.checks.verdicts import Check, Severity, Status, flat_row
 
 FORMAT = 1
 # The checks in an answer, in the order in which they are shown.
 PARTS = ("ports", "routes", "zones")
 # The port that no row names has another number for each peer and minute, and one row of cells.
 FREE = "free"
-# The columns of a problem, as the checks' full rows have them.
-COLUMNS = (
-    "from",
-    "to",
-    "address",
-    "protocol",
-    "port",
-    "description",
-    "expect",
-    "status",
-    "by",
-    "evidence",
-    "hint",
-)
 
 
 @dataclass(frozen=True)
@@ -97,12 +83,7 @@ class NodeProblem:
 
     def as_row(self) -> dict[str, str]:
         """Return it as plain data."""
-        return {name: str(getattr(self, _FIELDS.get(name, name))) for name in COLUMNS} | {
-            "status": self.status.value
-        }
-
-
-_FIELDS = {"from": "source"}
+        return flat_row(self)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import Any, TypeVar
 
-from k3sfw_engine.checks.verdicts import Severity, Status
+from k3sfw_engine.checks.verdicts import COLUMNS, Severity, Status
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.fleet.answers import (
     CELLS,
-    COLUMNS,
     FORMAT,
     NOT_ASKED,
     PARTS,
