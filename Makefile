@@ -2,14 +2,16 @@
 # make test      every promise, once
 # make test-all  what is exhaustive, too; CI runs this
 # make check     every linter, in seconds; .pre-commit-config.yaml runs the same targets
+# make matrix    every Salt, Python, firewalld and distribution; CELLS='salt-*' runs a part
 # make stop      end the lab
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PYTEST_OPTIONS ?=
 LINTERS := ruff mypy import-linter yamllint salt-lint cli-examples
+CELLS ?=
 
-.PHONY: demo test test-all check collect stop bench root machine $(LINTERS)
+.PHONY: demo test test-all check collect stop bench matrix root machine $(LINTERS)
 
 demo: root machine $(VENV)/complete
 	@$(PYTHON) -m lab.demo
@@ -48,6 +50,9 @@ collect: $(VENV)/complete
 
 bench: root machine $(VENV)/complete
 	$(PYTHON) -m bench
+
+matrix: root machine $(VENV)/complete
+	PYTHONPATH=_utils $(PYTHON) -m tests.compatibility $(CELLS)
 
 # Needs no virtual environment: nothing is installed to take a lab down.
 stop: root

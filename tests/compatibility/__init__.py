@@ -1,0 +1,8 @@
+"""What k3sfw works with, proven cell by cell: ``make matrix`` writes docs/compatibility.md.
+
+- ``cell``: what is proven together: a Salt, a Python, a firewalld, a host, a way of shipping.
+- ``catalogue``: every cell, gathered from the modules ``cells_of_…``.
+- ``run``: run the tests of a cell, and count what passed.
+- ``record``: the outcomes that were ever measured, ``outcomes.json``.
+- ``table``: the page that shows them; a cell that was not run is never green.
+"""
