@@ -72,5 +72,5 @@ $(VENV)/complete: setup.cfg pyproject.toml
 	@lab/quietly.sh 'Installing Python packages into $(VENV)' sh -ec ' \
 	    python3 -m venv $(VENV); \
 	    $(PYTHON) -m pip install --disable-pip-version-check ".[test]"; \
-	    $(PYTHON) -m pip uninstall --yes k3sfw; \
+	    $(PYTHON) -m pip uninstall --yes saltext.k3sfw; \
 	    touch $@'

@@ -110,7 +110,7 @@ def __virtual__():
         False,
         f"k3sfw: its engine is not complete on this minion ({_FAILURE}). Fix: run salt-run "
         "fileserver.clear_file_list_cache on the master, then saltutil.sync_all; or install the "
-        f"Python package k3sfw into {sys.executable}",
+        f"Python package saltext.k3sfw into {sys.executable}",
     )
 
 

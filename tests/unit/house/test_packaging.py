@@ -6,6 +6,8 @@ environment of its own, and called with a real salt-call.
 from __future__ import annotations
 
 import configparser
+import email
+import os
 import re
 import shutil
 import site
@@ -13,13 +15,18 @@ import subprocess
 import sys
 
 import pytest
+from trove_classifiers import classifiers
 
+import k3sfw_engine
 from tests.paths import ROOT
 from tests.selection import exhaustive
-from tests.unit.masterless import configure, salt_call
+from tests.unit.masterless import SALT_CALL, configure, salt_call
 
 SHIPPED = ("_grains", "_modules", "_output", "_runners", "_states", "_utils", "saltext_k3sfw")
-BUILT_FROM = (*SHIPPED, "LICENSE", "README.md", "pyproject.toml", "setup.cfg")
+BUILT_FROM = (*SHIPPED, "LICENSE", "NOTICE", "README.md", "pyproject.toml", "setup.cfg")
+# Its distribution is still called k3sfw.
+OLD_RELEASE = ROOT / "tests/cluster/releases/k3sfw-0.1.0-py3-none-any.whl"
+REPORT = SALT_CALL.replace("sys.exit", "sys.argv[1:] = ['--versions-report']; sys.exit")
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +56,13 @@ def installed(arguments, folder):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     packages = next(folder.glob("lib/python*/site-packages"))
     (packages / "of_this_python.pth").write_text("\n".join(site.getsitepackages()))
+    install(arguments, python)
+    return python
+
+
+def install(arguments, python):
     pip = [sys.executable, "-m", "pip", f"--python={python}", "install", "--quiet", "--no-deps"]
     subprocess.run([*pip, "--no-build-isolation", *map(str, arguments)], check=True)
-    return python
 
 
 @pytest.mark.parametrize("way", ["wheel", exhaustive("editable")])
@@ -86,9 +97,67 @@ def test_the_wheel_holds_every_source_file_and_nothing_else(source, checkout, tm
     assert inside == sorted(path.read_bytes() for path in sources)
 
 
+@pytest.fixture(scope="module")
+def wheel(checkout, tmp_path_factory):
+    return build("build_wheel", checkout, tmp_path_factory.mktemp("wheel"))
+
+
+def test_the_version_report_of_salt_names_the_extension(wheel, tmp_path):
+    python = installed([wheel], tmp_path / "environment")
+    done = subprocess.run([python, "-c", REPORT], capture_output=True, text=True)
+    _head, _heading, extensions = done.stdout.partition("Salt Extensions:")
+    version = k3sfw_engine.__version__
+    assert re.search(rf"^ *saltext\.k3sfw: {re.escape(version)}$", extensions, re.MULTILINE)
+
+
+def masterless(python, folder):
+    """The functions that a minion offers, and what it logs."""
+    configure(folder)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [python, "-c", SALT_CALL, "--local", "-c", folder, "sys.list_functions", "k3sfw"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    return done.stdout, done.stderr
+
+
+def test_an_old_distribution_beside_the_new_one_is_told_with_its_fix(wheel, tmp_path):
+    python = installed([OLD_RELEASE], tmp_path / "environment")
+    install([wheel], python)
+    functions, log = masterless(python, tmp_path / "minion")
+    assert "k3sfw.check" in functions
+    fix = f"Fix: {python} -m pip uninstall --yes k3sfw saltext.k3sfw, then"
+    assert log.count(fix) == 1
+
+
+def test_an_upgrade_in_the_documented_order_leaves_one_distribution(wheel, tmp_path):
+    python = installed([OLD_RELEASE], tmp_path / "environment")
+    pip = [sys.executable, "-m", "pip", f"--python={python}"]
+    subprocess.run([*pip, "uninstall", "--quiet", "--yes", "k3sfw"], check=True)
+    install([wheel], python)
+    functions, log = masterless(python, tmp_path / "minion")
+    assert "k3sfw.check" in functions
+    assert "k3sfw" not in log
+
+
+def test_the_metadata_are_what_an_index_and_the_community_expect(checkout, tmp_path):
+    sdist = build("build_sdist", checkout, tmp_path)
+    wheel = build("build_wheel", checkout, tmp_path)
+    check = [sys.executable, "-m", "twine", "check", "--strict", sdist, wheel]
+    done = subprocess.run(check, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    shutil.unpack_archive(wheel, tmp_path / "wheel", "zip")
+    metadata = email.message_from_string(next(tmp_path.glob("wheel/*/METADATA")).read_text())
+    assert metadata["Name"] == "saltext.k3sfw"
+    assert "salt-extension" in metadata["Keywords"].split(",")
+    assert "salt>=3006" in metadata.get_all("Requires-Dist")
+    assert metadata.get_all("License-File") == ["LICENSE", "NOTICE"]
+    assert set(metadata.get_all("Classifier")) <= classifiers
+
+
 def test_the_requirements_state_installs_what_the_package_needs():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     state = (ROOT / "salt/k3s/requirements.sls").read_text()
     packages = re.search(r"^PACKAGES = \((.*)\)$", state, re.MULTILINE).group(1)
-    assert re.findall(r'"(\w+)"', packages) == setup["options"]["install_requires"].split()
+    needed = setup["options"]["install_requires"].split()
+    # What renders the state is Salt.
+    assert [*re.findall(r'"(\w+)"', packages), "salt>=3006"] == needed
