@@ -2,16 +2,20 @@
 # make test      every promise, once
 # make test-all  what is exhaustive, too; CI runs this
 # make check     every linter, in seconds; .pre-commit-config.yaml runs the same targets
+# make build     wheel and sdist, as an index would take them
+# make changelog what the next release changes
 # make matrix    every Salt, Python, firewalld and distribution; CELLS='salt-*' runs a part
 # make stop      end the lab
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PYTEST_OPTIONS ?=
-LINTERS := ruff mypy import-linter yamllint salt-lint cli-examples
+LINTERS := ruff mypy import-linter yamllint salt-lint cli-examples rstcheck
 CELLS ?=
+# No build in the checkout itself: what it leaves there would make Salt find an installed extension.
+PACKAGED := $(wildcard _[a-z]*) LICENSE NOTICE README.md pyproject.toml saltext_k3sfw setup.cfg
 
-.PHONY: demo test test-all check collect stop bench matrix root machine $(LINTERS)
+.PHONY: demo test test-all check collect build changelog stop bench matrix root machine $(LINTERS)
 
 demo: root machine $(VENV)/complete
 	@$(PYTHON) -m lab.demo
@@ -45,8 +49,20 @@ salt-lint: $(VENV)/complete
 cli-examples: $(VENV)/complete
 	$(PYTHON) -m pytest -q tests/unit/salt/test_docstrings.py
 
+rstcheck: $(VENV)/complete
+	$(PYTHON) -m pytest -q tests/unit/salt/test_rest_of_docstrings.py
+
 collect: $(VENV)/complete
 	$(PYTHON) -m pytest --collect-only -qq
+
+build: $(VENV)/complete
+	rm -rf dist
+	@copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && cp -R $(PACKAGED) "$$copy" && \
+	    lab/quietly.sh 'Building wheel and sdist' $(PYTHON) -m build --outdir dist "$$copy"
+	$(PYTHON) -m twine check --strict dist/*
+
+changelog: $(VENV)/complete
+	@$(PYTHON) -m towncrier build --draft
 
 bench: root machine $(VENV)/complete
 	$(PYTHON) -m bench

@@ -17,6 +17,7 @@ FOLDERS = [
     "_states",
     "_utils",
     "bench",
+    "changelog",
     "docs",
     "lab",
     "pillar",

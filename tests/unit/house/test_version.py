@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from packaging.version import Version
 
 import k3sfw_engine
 
@@ -20,7 +19,6 @@ LOADED_ALONE = sorted(
     for path in (ROOT / folder).glob("*.py")
     if re.search(r"^\s*(from|import) k3sfw_engine\b", path.read_text(), re.MULTILINE)
 )
-RELEASES = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", LOADED_ALONE, ids=lambda path: f"{path.parent.name}/{path.name}")
@@ -37,16 +35,6 @@ def test_a_file_that_imports_the_engine_has_its_version_and_refuses_another(path
 def test_the_formula_has_the_version_of_the_engine():
     formula = yaml.safe_load((ROOT / "FORMULA").read_text())
     assert formula["version"] == k3sfw_engine.__version__
-
-
-def test_the_version_is_the_newest_of_the_changelog_or_a_development_version_after_it():
-    version = Version(k3sfw_engine.__version__)
-    newest, *older = RELEASES
-    if newest == "Unreleased":
-        assert version.is_devrelease
-        assert version > Version(older[0])
-    else:
-        assert version == Version(newest)
 
 
 def test_the_example_of_a_pillar_is_the_site_file():
