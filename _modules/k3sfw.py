@@ -486,6 +486,8 @@ def in_force(full=False, digests=False):
     Show what is in force on this node: the last tables that were proven, and the rules and ipsets
     that firewalld has at runtime. Nothing is compiled, so it also works with a broken pillar.
 
+    .. versionadded:: 0.3.0
+
     full
         ``True`` lists the entries of each ipset in place of their digest, and the interfaces of
         zone k3s.
@@ -510,6 +512,8 @@ def in_force(full=False, digests=False):
 def connections():
     """
     List the live connections of peers to this node, and the peers whose packets it takes.
+
+    .. versionadded:: 0.3.0
 
     Returns a list of maps with ``place`` (``tcp/6443``, or ``vrrp``), ``peer`` and ``process``, at
     most 2,000. :py:func:`k3sfw.diff` of the master asks for them where a change would close a port.
@@ -569,6 +573,8 @@ def ask(packets):
     Send packets to named ports over new connections, and tell what came back. The host needs no
     tables and no K3s: ``salt-run k3sfw.check`` asks the minions of ``ask_from`` in ``k3s:tests``.
 
+    .. versionadded:: 0.3.0
+
     packets
         A list of ports and addresses such as ``tcp/2379 192.0.2.11``, of TCP or UDP.
 
@@ -614,6 +620,8 @@ def check(peers=8):
     Carry out the three checks of this node with one compiled pillar, and return what the master
     needs to see the whole cluster: ``salt-run k3sfw.check`` asks all nodes. A change that is under
     way on this node is waited for, up to ten seconds.
+
+    .. versionadded:: 0.3.0
 
     peers
         As for :py:func:`check_ports`.
@@ -822,6 +830,8 @@ def metrics(test=None, refresh=True, remove=False):
     Write the metrics of this node for Prometheus, if ``k3s:metrics:enabled`` in pillar is true, and
     remove them if it is false. From then on every check and every change of the firewall writes
     them anew, even a check that fails.
+
+    .. versionadded:: 0.3.0
 
     The file lies in the folder ``k3s:metrics:path``, which node_exporter's textfile collector
     reads. It is replaced as a whole.

@@ -94,7 +94,7 @@ def __virtual__():
         False,
         f"k3sfw: its engine is not complete on this master ({_FAILURE}). Fix: run salt-run "
         "fileserver.clear_file_list_cache, then salt-run saltutil.sync_all; or install the Python "
-        f"package k3sfw into {sys.executable}",
+        f"package saltext.k3sfw into {sys.executable}",
     )
 
 
@@ -145,6 +145,8 @@ def check(peers=8, timeout=None, save="", junit="", prometheus="", cluster="", *
     """
     Ask all nodes for their checks, and show what is wrong in the whole cluster by its causes: each
     once, with the node at fault and the command that fixes it.
+
+    .. versionadded:: 0.3.0
 
     peers
         How many peers each node asks, others every minute (default 8), or ``all``.
@@ -229,6 +231,8 @@ def test(new="base", junit="", minion="", cluster="", **kwargs):
     """
     Judge the promises, ``k3s:tests`` in pillar, by the tables, before anything is touched.
 
+    .. versionadded:: 0.3.0
+
     junit
         A file for the results as JUnit's XML, for a CI.
 
@@ -260,6 +264,8 @@ def diff(
     """
     Compare what two sources of tables let in: newly let in, no longer let in, and what changed
     without effect.
+
+    .. versionadded:: 0.3.0
 
     old, new
         Where the tables come from, as for :py:func:`tables`. ``old`` can also be ``live``, what
@@ -313,6 +319,8 @@ def who(to, port, new="base", minion="", cluster="", **kwargs):
     """
     Name the sources that reach a port of a node, by which rows of the tables.
 
+    .. versionadded:: 0.3.0
+
     to
         A minion id, ``server``, ``agent``, or ``any``; several with commas.
 
@@ -351,6 +359,8 @@ def reach(new="base", minion="", cluster="", **kwargs):
     """
     List what a source reaches, by which rows of the tables, and who else by the same rows.
 
+    .. versionadded:: 0.3.0
+
     from
         A minion id, a role, ``any``, ``pods``, ``services``, a group, ``anyone``, an address or a
         CIDR.
@@ -379,6 +389,8 @@ def report(html="", previous="", peers=8, timeout=None, cluster="", **kwargs):
     """
     Write the cluster as one HTML page that needs nothing else: its problems with their fixes, the
     promises, who may reach what, and what each node got from each other node.
+
+    .. versionadded:: 0.3.0
 
     html
         The file to write, as a whole or not at all.
@@ -437,6 +449,8 @@ def explain(to, port, packet=False, minion="", cluster="", timeout=60, **kwargs)
     Follow one packet to a node: destination NAT, policies before ours, rows, the kernel's rule, and
     the zone in which it would arrive. The node itself tells each step.
 
+    .. versionadded:: 0.3.0
+
     from
         Who sends it: a minion id, or an address.
 
@@ -483,6 +497,8 @@ def explain(to, port, packet=False, minion="", cluster="", timeout=60, **kwargs)
 def tables(new="base", minion="", cluster="", **kwargs):
     """
     Show role by role which sources get in at which ports, by the tables.
+
+    .. versionadded:: 0.3.0
 
     new
         Where the tables come from: a pillar environment (``base`` is what minions get that have no

@@ -107,6 +107,8 @@ def metrics_managed(name):
     Write the metrics of this node for Prometheus where ``k3s:metrics`` in pillar says, or remove
     them if they are switched off there.
 
+    .. versionadded:: 0.3.0
+
     name
         An arbitrary identifier.
 
@@ -124,6 +126,8 @@ def metrics_managed(name):
 def metrics_absent(name):
     """
     Remove the metrics of this node, whatever pillar says.
+
+    .. versionadded:: 0.3.0
 
     name
         An arbitrary identifier.
