@@ -1,6 +1,6 @@
 """
 The grains of a K3s node: its role, the name of its cluster, the addresses that its peers see, the
-networks of its pods, and what is doubtful about them.
+networks of its pods, what is doubtful about them, and whether it is an image of a node so far.
 
 Reads files and asks the kernel; starts nothing, sends nothing, and imports nothing of the engine:
 grains are loaded before modules are synced, so one process could hold new grains beside old engine
@@ -46,11 +46,12 @@ def _siblings(*names: str) -> list[types.ModuleType]:
 
 
 try:
-    _addresses, _configuration, _doubts, _host, _kernel, _records = _siblings(
+    _addresses, _configuration, _doubts, _host, _image, _kernel, _records = _siblings(
         "_k3s_addresses",
         "_k3s_configuration",
         "_k3s_doubts",
         "_k3s_host",
+        "_k3s_image",
         "_k3s_kernel",
         "_k3s_records",
     )
@@ -62,8 +63,9 @@ except Exception as error:  # Any exception is possible if files are missing or 
 def k3s():
     """
     Return ``k3s_role``, ``k3s_cluster`` and ``k3s_node_ips``, ``k3s_pod_cidrs`` once flannel has
-    written its subnet file, and ``k3s_doubts`` if something could not be read or contradicts
-    itself. On a host that is not a K3s node, return nothing.
+    written its subnet file, ``k3s_doubts`` if something could not be read or contradicts itself,
+    and ``k3s_image`` in an image of a node, which has no addresses. On a host that is not a K3s
+    node, return nothing.
 
     Each value that the operator set in the minion's configuration or in the grains file wins; an
     empty ``k3s_role`` means that this host is not a K3s node.
@@ -87,6 +89,9 @@ def _node(root: Path, operator: dict, read_network) -> dict:
     if not role:
         return {}
     node = {"k3s_role": role, "k3s_cluster": "default", **operator}
+    if _image.is_image():
+        # The network is that of the host which builds it.
+        return {**node, "k3s_node_ips": [], "k3s_image": True}
     doubts = list(host.doubts_about_role(operator.get("k3s_role")))
     if "k3s_node_ips" not in node:
         claim = _addresses.claim(root, host.configurations, _network(read_network, doubts))

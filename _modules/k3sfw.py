@@ -44,7 +44,11 @@ try:
         status as _status,
     )
     from k3sfw_engine.errors import BrokenPromises, EngineError, Problem, Undone
-    from k3sfw_engine.host import dns as _dns, proof_record as _proof_record
+    from k3sfw_engine.host import (
+        dns as _dns,
+        image as _image,
+        proof_record as _proof_record,
+    )
     from k3sfw_engine.model.protocol_names import parse_protocol as _parse_protocol
     from k3sfw_engine.model.rows import PortRange, Protocol, Role
     from k3sfw_engine.port_tables import (
@@ -77,7 +81,7 @@ __virtualname__ = "k3sfw"
 # More packets than one call sends: each waits for its answer.
 _MOST_PACKETS = 256
 # What the grains of K3s are called. Others are not ours to compare.
-_GRAINS = ("k3s_role", "k3s_cluster", "k3s_node_ips", "k3s_pod_cidrs", "k3s_doubts")
+_GRAINS = ("k3s_role", "k3s_cluster", "k3s_node_ips", "k3s_pod_cidrs", "k3s_doubts", "k3s_image")
 
 
 def __virtual__():
@@ -127,7 +131,7 @@ def role():
 
         salt '*' k3sfw.role
     """
-    return _node_tables()[1].value
+    return _node_tables(image=True)[1].value
 
 
 def nodes():
@@ -151,7 +155,7 @@ def nodes():
             **({"pod_cidrs": list(map(str, node.pod_cidrs))} if node.pod_cidrs else {}),
             **({"doubts": _doubts()} if _doubts() and node.name == __opts__["id"] else {}),
         }
-        for node in _node_tables()[0].nodes
+        for node in _node_tables(image=True)[0].nodes
     }
 
 
@@ -188,7 +192,7 @@ def plan():
 
         salt '*' k3sfw.plan
     """
-    return _engine(_plan.plan, *_node_tables())
+    return _engine(_plan.plan, *_node_tables(image=True))
 
 
 def apply(test=None, refresh=True, confirm=None, within=600):
@@ -208,6 +212,9 @@ def apply(test=None, refresh=True, confirm=None, within=600):
 
     If the role or the addresses of this node are no longer those in the grains, the grains are
     refreshed, which tells the master, and with it the peers.
+
+    In an image (a chroot, or with ``SYSTEMD_OFFLINE=1``), in which no firewalld runs, the files
+    alone are written, as :py:func:`prepare` does.
 
     confirm
         ``manual`` keeps the change runtime-only until :py:func:`confirm` makes it permanent.
@@ -239,8 +246,12 @@ def apply(test=None, refresh=True, confirm=None, within=600):
     # First: what is old in the grains can be why the tables are refused.
     changed = _changed_grains()
     notices = [_refresh_grains(changed, dry)] if changed else []
-    tables, own_role = _node_tables(refresh)
+    tables, own_role = _node_tables(refresh, image=True)
     tables = _replace(tables, notices=(*tables.notices, *notices))
+    if _image.is_image() and not options.confirm_within:
+        return _change(
+            dry, _prepare.prepare, tables, own_role, masters=(), master_ports=(), options=options
+        )
     return _change(dry, _apply.apply, tables, own_role, options=options)
 
 
@@ -331,6 +342,10 @@ def prepare(test=None, refresh=True):
     What the start would close is refused if the node or its cluster is lost without it. Anything
     else that has peers, or waits for them, is listed in ``notices`` with a row that keeps it open.
 
+    In an image (a chroot, or with ``SYSTEMD_OFFLINE=1``) nothing of the host that builds it counts:
+    not its connections, its devices or its firewalld. The nodes of the cluster need not be known
+    there. ``notices`` say how the files were validated.
+
     test, refresh
         As for :py:func:`apply`.
 
@@ -345,7 +360,7 @@ def prepare(test=None, refresh=True):
     return _change(
         _is_test(test),
         _prepare.prepare,
-        *_node_tables(refresh),
+        *_node_tables(refresh, image=True),
         masters=_masters(),
         master_ports=_master_ports(),
         options=_commit_options("prepare"),
@@ -612,7 +627,7 @@ def script():
 
         salt s1 k3sfw.script --out=newline_values_only
     """
-    return _firewall_cmd_script.script(*_node_tables())
+    return _firewall_cmd_script.script(*_node_tables(image=True))
 
 
 def check(peers=8):
@@ -1090,12 +1105,15 @@ def _outcome(outcome, dry):
     }
 
 
-def _node_tables(refresh=True, peer_ports=False):
+def _node_tables(refresh=True, peer_ports=False, image=False):
     """The tables and the role of this node, or an error with every fault."""
-    return _engine(_parse, refresh, peer_ports)
+    return _engine(_parse, refresh, peer_ports, image)
 
 
-def _parse(refresh=True, peer_ports=False):
+def _parse(refresh=True, peer_ports=False, image=False):
+    """With ``image`` the caller does what can be done in an image, too."""
+    if not image:
+        _image.refuse_in_image()
     pillar = _pillar(refresh, peer_ports)
     if pillar.get("_errors"):
         raise EngineError(
@@ -1111,6 +1129,7 @@ def _parse(refresh=True, peer_ports=False):
         minion_id=__opts__["id"],
         role=own_role,
         several_masters=_has_several_masters(),
+        image=_image.is_image(),
     )
     return _replace(parsed, notices=(*parsed.notices, *_doubts())), Role(own_role.lower())
 

@@ -1,18 +1,24 @@
 # Installs firewalld and applies the rules of the port tables.
 #
-# Without systemd (containers, the lab), it uses the firewalld that answers on D-Bus.
+# Without systemd (containers, the lab), it uses the firewalld that answers on D-Bus. In an image (a
+# chroot, or with SYSTEMD_OFFLINE=1) it writes firewalld's files, and nothing is started.
 include:
   - k3s.requirements
 
-{%- set systemd = grains.get('init') == 'systemd' %}
-{%- if systemd %}
+{%- set image = grains.get('k3s_image', False) %}
+{%- set systemd = grains.get('init') == 'systemd' and not image %}
+{%- if systemd or image %}
 
 # Before the package: on Debian its installation starts firewalld, and firewalld without our rules
-# would cut a live node off from its peers and this minion off from its master.
+# would cut a live node off from its peers and this minion off from its master. In an image nothing
+# is started, and the package validates the rules.
 k3s_firewall_prepared:
   k3sfw.prepared:
     - require:
       - sls: k3s.requirements
+{%- if image %}
+      - pkg: k3s_firewalld_package
+{%- endif %}
 
 k3s_firewalld_package:
   pkg.installed:
@@ -20,12 +26,23 @@ k3s_firewalld_package:
       - firewalld
       - nftables
     - require:
+{%- if image %}
+      - sls: k3s.requirements
+{%- else %}
       - k3sfw: k3s_firewall_prepared
+{%- endif %}
 
 k3s_firewalld_service:
+{%- if image %}
+  # Salt knows no service without a running systemd; systemctl enables it in the files.
+  cmd.run:
+    - name: systemctl enable firewalld
+    - unless: systemctl is-enabled --quiet firewalld
+{%- else %}
   service.running:
     - name: firewalld
     - enable: True
+{%- endif %}
     - require:
       - pkg: k3s_firewalld_package
 
@@ -46,6 +63,7 @@ k3s_firewall_recovery_enabled:
     - require:
       - file: k3s_firewall_recovery
 {%- endif %}
+{%- if not image %}
 
 k3s_firewall:
   k3sfw.managed:
@@ -55,4 +73,5 @@ k3s_firewall:
 {%- if systemd %}
       - service: k3s_firewalld_service
       - file: k3s_firewall_recovery_enabled
+{%- endif %}
 {%- endif %}

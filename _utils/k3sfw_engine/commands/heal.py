@@ -11,6 +11,7 @@ from k3sfw_engine.errors import EngineError, FirewalldUnavailable
 from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.healing import repair
 from k3sfw_engine.healing.lost_host_ports import heal_host_ports
+from k3sfw_engine.host.image import refuse_in_image
 from k3sfw_engine.host.lock import only_one
 from k3sfw_engine.model.difference import joined
 from k3sfw_engine.model.run_result import RunResult
@@ -25,6 +26,7 @@ def heal(*, test: bool = False) -> RunResult:
 
     Raises ``EngineError`` if something of ours could not be undone or healed.
     """
+    refuse_in_image()
     with nullcontext() if test else only_one():
         entry = unfinished()
         notices: tuple[str, ...] = ()

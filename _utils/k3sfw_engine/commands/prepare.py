@@ -1,24 +1,24 @@
-"""The command prepare: write the rules for a firewalld that does not run yet."""
+"""The command prepare: write the rules for a firewalld that is stopped, or that is in an image."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
 
-from k3sfw_engine.checks.lockout.shrunken_node_list import distrust_shrunken_list
 from k3sfw_engine.firewalld.dbus import firewalld_is_there
 from k3sfw_engine.host.dns import resolve_masters
+from k3sfw_engine.host.image import is_image
 from k3sfw_engine.host.overlay import read_overlay
-from k3sfw_engine.model.firewall_objects import ours
+from k3sfw_engine.model.overlay import NOTHING_KNOWN
 from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.model.run_result import RunResult
 from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.plan.desired.return_path import with_return_path
-from k3sfw_engine.plan.make_plan import Plan, make_plan
+from k3sfw_engine.plan.make_plan import Plan
 from k3sfw_engine.plan.observed import Observed
 from k3sfw_engine.transaction.before_first_start import run_before_first_start
 from k3sfw_engine.transaction.commit_options import CommitOptions
-from k3sfw_engine.transaction.compare import notices_of
+from k3sfw_engine.transaction.compare import plan_of_files, trusted_by_files
 from k3sfw_engine.transaction.refuse_broken_promises import tell_promises
 from k3sfw_engine.transaction.refuse_lockout import guard_first_start
 
@@ -36,6 +36,8 @@ def prepare(
 ) -> RunResult:
     """Write the objects into the permanent files, if firewalld does not run; else do nothing.
 
+    In an image only its files count, and nothing that lives on the host that builds it.
+
     masters
         Names or addresses of the Salt masters whose connections must survive the start.
     master_ports
@@ -49,20 +51,21 @@ def prepare(
     """
     if firewalld_is_there():
         return RunResult()
-    wanted = compute_desired(tables, role, read_overlay())
-    wanted = with_return_path(wanted, resolve_masters(masters), master_ports)
-
-    def trusted(observed: Observed) -> Tables:
-        return distrust_shrunken_list(tables, wanted, ours(observed.permanent))
+    # Nothing of the host that builds an image concerns the nodes that it is for.
+    image = is_image()
+    wanted = compute_desired(tables, role, NOTHING_KNOWN if image else read_overlay())
+    if not image:
+        wanted = with_return_path(wanted, resolve_masters(masters), master_ports)
 
     def planner(observed: Observed) -> Plan:
-        known = trusted(observed)
-        plan = make_plan(wanted, observed, narrow=not known.unsure)
-        return replace(plan, notices=(*notices_of(known), *plan.notices))
+        return plan_of_files(tables, wanted, observed)
 
     def guard(observed: Observed, plan: Plan) -> Plan:
         plan = tell_promises(tables, role, plan)
-        allowed = guard_first_start(trusted(observed), role, wanted, observed.permanent)
+        if image:
+            return plan
+        trusted = trusted_by_files(tables, wanted, observed)
+        allowed = guard_first_start(trusted, role, wanted, observed.permanent)
         return replace(plan, notices=(*plan.notices, *allowed))
 
     return run_before_first_start(planner, guard, wanted.objects, options, test=test)

@@ -11,6 +11,8 @@ service_definitions   services with everything that they include
 operator_zone         read one zone of the operator, and remove single ports and rules from it
 others_runtime_rules  what others changed at runtime only: read before a reload, restored after
 trial_start           a second firewalld in isolation that loads a configuration first
+offline_check         firewalld's own check, where no second firewalld can be started
+stopped               whether no firewalld runs, and none left its rules
 interpreter           the Python that firewalld runs with
 defaults              deadlines and a limit, each with its measurement
 messages              problems of firewalld, each with its fix

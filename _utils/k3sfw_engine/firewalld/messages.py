@@ -11,6 +11,7 @@ _LOG = "journalctl -u firewalld"
 # It lets in what is alive before firewalld starts.
 _PREPARED_START = "salt MINION state.apply k3s.firewall"
 _CHECK = "firewall-cmd --check-config"
+_OFFLINE_CHECK = "firewall-offline-cmd --check-config"
 
 # -- firewalld and its bus ------------------------------------------------------------------------
 
@@ -141,6 +142,39 @@ def trial_failed(reason: str, file: str, cause: str) -> Problem:
         f"{f' (in {file})' if file else ''}. {clauses.get(cause, '')}Nothing was changed, and "
         "firewalld was not reloaded",
         f"{correct}, then apply again",
+    )
+
+
+def check_failed(reason: str, *, new_ones: bool) -> Problem:
+    """The problem of a configuration that firewalld's own check refuses.
+
+    new_ones
+        Whether the present files are good, so that the new ones are at fault.
+    """
+    clause = "With the present files it would, so the new ones are at fault. " if new_ones else ""
+    correct = "correct it in pillar" if new_ones else f"correct what {_OFFLINE_CHECK} names"
+    return Problem(
+        f"firewalld's permanent configuration would not load: {reason}. {clause}Nothing was "
+        "changed",
+        f"{correct}, then apply again",
+    )
+
+
+def validated_by_trial() -> str:
+    return "validated: a second firewalld started with these files, in a network of its own"
+
+
+def validated_by_check() -> str:
+    return (
+        "validated by firewall-offline-cmd --check-config, as no second firewalld can be started "
+        "here; overlapping entries in an ipset would show at the first start only"
+    )
+
+
+def not_validated() -> Problem:
+    return Problem(
+        "the files were not validated, as firewalld is not installed here",
+        "salt-call --local state.apply k3s.firewall; it installs the package first",
     )
 
 

@@ -4,6 +4,7 @@ run_program           find, start and end programs: environment, deadline
 atomic_files          replace files as a whole or not at all
 proof_record          when this node last asked each peer by packets
 lock                  one run at a time on a host
+image                 whether these files are those of another system, as in a chroot
 defaults              how long programs, kernel and daemons may take
 iproute               interfaces, routes and neighbours, with ip and bridge
 overlay               what carries pods' packets to other nodes: tunnels, routes, files

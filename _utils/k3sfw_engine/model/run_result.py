@@ -20,6 +20,8 @@ class RunResult:
         The reasons for which firewalld was reloaded.
     meaning
         Sentences about what the changes mean for clients.
+    in_step
+        What is said if nothing differs.
     broken_promises
         Those of the notices that are about promises which are broken.
     """
@@ -29,6 +31,7 @@ class RunResult:
     notices: tuple[str, ...] = ()
     meaning: tuple[str, ...] = ()
     broken_promises: tuple[str, ...] = ()
+    in_step: str = "firewalld and the kernel match the tables"
 
     @property
     def changes(self) -> Mapping[str, Any]:
@@ -38,7 +41,7 @@ class RunResult:
     def comment(self, *, test: bool) -> str:
         """Return the result in sentences."""
         if not self.differences:
-            done = "firewalld and the kernel match the tables"
+            done = self.in_step
         else:
             layers = ", ".join(dict.fromkeys(each.layer for each in self.differences))
             names = ", ".join(sorted({each.title for each in self.differences}))

@@ -17,6 +17,10 @@ from k3sfw_engine.model.rows import ROOT, Role
 from k3sfw_engine.port_tables.defaults import MOST_NAMED
 
 NODES = f"{ROOT}:nodes"
+IMAGE_KNOWS_NO_NODES = (
+    "an image knows no node of the cluster; a node that is made of it adds them with its first "
+    "apply"
+)
 _REFRESH = "salt '*' saltutil.refresh_grains"
 
 Claims = Sequence[tuple[str, netaddr.IPAddress]]

@@ -35,8 +35,17 @@ class _NodeEntry(NamedTuple):
     claimed: Mapping[Any, Any]
 
 
-def read_nodes(found: Findings, tree: Mapping[object, object], trust: Trust) -> tuple[Node, ...]:
-    """Read ``k3s:nodes``; claimed addresses that are not believed are left out."""
+def read_nodes(
+    found: Findings, tree: Mapping[object, object], trust: Trust, *, image: bool = False
+) -> tuple[Node, ...]:
+    """Read ``k3s:nodes``; claimed addresses that are not believed are left out.
+
+    image
+        Whether there need not be any.
+    """
+    if image and not tree.get("nodes"):
+        found.unsure.append(messages.IMAGE_KNOWS_NO_NODES)
+        return ()
     fix = (
         "include k3s.nodes in the pillar of this minion (it reads the grains cache of the "
         "master), or list the nodes by hand"
@@ -122,12 +131,20 @@ def _is_claimed(entry: _NodeEntry, column: str) -> bool:
     return column in entry.claimed and entry.columns.get(column) == entry.claimed[column]
 
 
-def refuse_wrong_role(found: Findings, minion_id: str, role: str | None, entries: object) -> None:
-    """Note that this node is not listed, or that its grain and the pillar contradict each other."""
+def refuse_wrong_role(
+    found: Findings, minion_id: str, role: str | None, entries: object, *, image: bool = False
+) -> None:
+    """Note that this node is not listed, or that its grain and the pillar contradict each other.
+
+    image
+        Whether it need not be listed.
+    """
     own_role = _role_of_grain(found, minion_id, role)
     if own_role is None or not isinstance(entries, Mapping) or not entries:
         return
     path = f"{_PATH}:{minion_id}"
+    if minion_id not in entries and image:
+        return
     if minion_id not in entries:
         found.fault(
             path,

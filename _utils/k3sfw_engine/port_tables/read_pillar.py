@@ -41,6 +41,15 @@ _KEYS = {
 _FIREWALL_KEYS = {"expected_nodes", "pods_from", "allow_lockout", "allow_broken_tests"}
 
 
+class _Here(NamedTuple):
+    """What is known of the node that the tables are for, besides the pillar."""
+
+    minion_id: str
+    role: str | None
+    several_masters: bool
+    image: bool
+
+
 class _FirewallSettings(NamedTuple):
     """What stands below ``k3s:firewall``, by the names that ``Tables`` has for it."""
 
@@ -51,7 +60,12 @@ class _FirewallSettings(NamedTuple):
 
 
 def parse_tables(
-    pillar: object, *, minion_id: str, role: str | None, several_masters: bool = False
+    pillar: object,
+    *,
+    minion_id: str,
+    role: str | None,
+    several_masters: bool = False,
+    image: bool = False,
 ) -> Tables:
     """Turn the pillar tree below ``k3s`` into ``Tables``.
 
@@ -63,11 +77,17 @@ def parse_tables(
         The role that this node's grain gives, ``None`` if it has none.
     several_masters
         Whether this minion has several masters, each with its own list of nodes.
+    image
+        Whether they are for an image, which is not a node of any cluster yet.
 
     Raises ``BadTables`` with every fault that was found.
     """
     if pillar is None:
         raise BadTables([_no_pillar(minion_id)])
+    return _parse(pillar, _Here(minion_id, role, several_masters, image))
+
+
+def _parse(pillar: object, here: _Here) -> Tables:
     found = Findings()
     tree = mapping(found, ROOT, pillar)
     refuse_unknown_keys(found, ROOT, tree, _KEYS)
@@ -80,10 +100,10 @@ def parse_tables(
     rows = read_ports(found, tree, groups, backend)
     peer_rows = read_peer_ports(found, tree, groups, backend)
     promises = read_tests(found, tree.get("tests", {}), groups, backend)
-    nodes = _nodes(found, tree, minion_id, pod_cidrs, service_cidrs)
+    nodes = _nodes(found, tree, here, pod_cidrs, service_cidrs)
     firewall = _firewall(found, tree.get("firewall", {}), nodes)
-    note_membership(found, tree, nodes, several_masters, firewall.expected_nodes)
-    refuse_wrong_role(found, minion_id, role, tree.get("nodes"))
+    note_membership(found, tree, nodes, here.several_masters, firewall.expected_nodes)
+    refuse_wrong_role(found, here.minion_id, here.role, tree.get("nodes"), image=here.image)
     if found.faults or backend is None:
         raise BadTables(found.faults)
     return Tables(
@@ -124,12 +144,13 @@ def _networks(
 def _nodes(
     found: Findings,
     tree: Mapping[Any, Any],
-    minion_id: str,
+    here: _Here,
     pod_cidrs: Networks,
     service_cidrs: Networks,
 ) -> tuple[Node, ...]:
     node_cidrs = _networks(found, tree, "node_cidrs") if "node_cidrs" in tree else ()
-    nodes = read_nodes(found, tree, Trust(minion_id, node_cidrs, (*pod_cidrs, *service_cidrs)))
+    trust = Trust(here.minion_id, node_cidrs, (*pod_cidrs, *service_cidrs))
+    nodes = read_nodes(found, tree, trust, image=here.image)
     return read_pod_networks(found, nodes, tree.get("nodes"), pod_cidrs)
 
 

@@ -2,6 +2,7 @@
 
 run                  one change of a running firewalld: observe, plan, guard, carry out
 before_first_start   one change of the files of a firewalld that does not run yet
+validate_files       files validated where no firewalld runs that would do it
 compare              the comparison alone, with nothing touched
 refuse_lockout       refuses a plan that would close a live or needed connection
 refuse_broken_promises  refuses a change of the tables that breaks a promise

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 from k3sfw_engine.checks.lockout.shrunken_node_list import distrust_shrunken_list
 from k3sfw_engine.firewalld.dbus import Bus
+from k3sfw_engine.firewalld.file_copies import known
+from k3sfw_engine.firewalld.permanent import read_permanent
 from k3sfw_engine.firewalld.runtime import observe
-from k3sfw_engine.model.firewall_objects import ours
+from k3sfw_engine.model.firewall_objects import Objects, ours
 from k3sfw_engine.model.overlay import OverlayFacts
 from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.plan.desired.compute import compute_desired
@@ -37,6 +39,36 @@ def plan_for(tables: Tables, wanted: Desired, observed: Observed) -> Plan:
     tables = distrust_shrunken_list(tables, wanted, ours(observed.runtime))
     plan = make_plan(wanted, observed, narrow=not tables.unsure)
     return replace(plan, notices=(*notices_of(tables), *plan.notices))
+
+
+def observe_files(runtime: Objects) -> Observed:
+    """Read the permanent files alone.
+
+    runtime
+        What firewalld will have at runtime once it is started: there is nothing to compare with.
+    """
+    permanent = read_permanent()
+    return Observed(
+        runtime=runtime,
+        permanent=permanent.objects,
+        damaged=permanent.damaged,
+        kept=known(permanent.damaged),
+        bindings={"permanent": permanent.bindings},
+        zones=permanent.zones,
+        users=permanent.users,
+    )
+
+
+def plan_of_files(tables: Tables, wanted: Desired, observed: Observed) -> Plan:
+    """Plan from the permanent files; a list of nodes that shrank too much removes none."""
+    known_nodes = trusted_by_files(tables, wanted, observed)
+    plan = make_plan(wanted, observed, narrow=not known_nodes.unsure)
+    return replace(plan, notices=(*notices_of(known_nodes), *plan.notices))
+
+
+def trusted_by_files(tables: Tables, wanted: Desired, observed: Observed) -> Tables:
+    """The tables, unsure of their nodes if the files have far more."""
+    return distrust_shrunken_list(tables, wanted, ours(observed.permanent))
 
 
 def notices_of(tables: Tables) -> tuple[str, ...]:

@@ -41,6 +41,13 @@ def node_list_is_incomplete(reasons: Iterable[str]) -> str:
     )
 
 
+FILES_IN_STEP = "the permanent configuration matches the tables; firewalld does not run"
+
+
+def only_files() -> str:
+    return "firewalld does not run: its permanent configuration alone is compared"
+
+
 def nftables_service_stops(file: str, own: Iterable[str], others: Iterable[str]) -> Iterator[str]:
     """Return what a start of firewalld flushes, and what is restored."""
     stops = "systemd stops nftables.service when firewalld starts, which flushes every nft table"

@@ -16,6 +16,7 @@ from k3sfw_engine.healing.known_damage import HealResult
 from k3sfw_engine.healing.leftover_drop_table import is_cut_off
 from k3sfw_engine.healing.lost_host_ports import heal_host_ports_if_possible
 from k3sfw_engine.healing.repair import heal_or_refuse
+from k3sfw_engine.host.image import refuse_in_image
 from k3sfw_engine.host.iptables_save_restore import put_back_iptables
 from k3sfw_engine.host.lock import only_one
 from k3sfw_engine.host.nft_tables_save_restore import put_back_nft_tables
@@ -50,6 +51,7 @@ def run(
 
     Raises ``EngineError`` and its kinds; ``Undone`` if the change did not prove itself.
     """
+    refuse_in_image()
     with nullcontext() if test else only_one():
         ports = heal_host_ports_if_possible(test=test)
         notices = pending() if test else (*recover(), *put_back_iptables(), *put_back_nft_tables())

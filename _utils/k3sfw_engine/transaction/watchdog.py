@@ -20,6 +20,7 @@ from pathlib import Path
 from k3sfw_engine.errors import EngineError, Problem
 from k3sfw_engine.firewalld.interpreter import firewalld_python
 from k3sfw_engine.host.atomic_files import replace_files
+from k3sfw_engine.host.image import is_image
 from k3sfw_engine.standalone.undo import main as undo_program
 from k3sfw_engine.standalone.undo.main import ANY, BY_WATCHDOG
 from k3sfw_engine.standalone.undo.record import RECORD
@@ -57,7 +58,8 @@ def arm(journal: Journal, lock: Path, seconds: float) -> Callable[[], None]:
     """
     command = [*_program(), journal.name, BY_WATCHDOG]
     try:
-        if os.path.isdir("/run/systemd/system"):
+        # In an image, systemd is that of the host which builds it.
+        if os.path.isdir("/run/systemd/system") and not is_image():
             return _by_timer(f"k3sfw-undo-{journal.name}", seconds, command)
         return _by_process(lock, seconds, STATE / "watchdog.log", command)
     except (OSError, subprocess.SubprocessError) as error:
