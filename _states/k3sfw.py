@@ -22,6 +22,51 @@ from salt.exceptions import CommandExecutionError
 __version__ = "0.3.0.dev0"
 __virtualname__ = "k3sfw"
 
+# Exporters make a label of a comment, or of its first line. So each begins with one of these, which
+# are the same in every run and on every node; what differs is on the lines below.
+_SAME, _WOULD, _CHANGED, _FAILED = "same", "would change", "changed", "failed"
+_HEADLINES = {
+    "k3sfw.apply": {
+        _SAME: "firewalld and the kernel match the tables",
+        _WOULD: "firewalld would be changed to match the tables",
+        _CHANGED: "firewalld was changed to match the tables",
+        _FAILED: "the tables were refused, and those that were proven last stay in force",
+    },
+    "k3sfw.prepare": {
+        _SAME: "nothing to prepare",
+        _WOULD: "the rules would be written before firewalld starts",
+        _CHANGED: "the rules are written for the start of firewalld",
+    },
+    "k3sfw.remove": {
+        _SAME: "nothing of k3sfw is in firewalld",
+        _WOULD: "what k3sfw created would be removed from firewalld",
+        _CHANGED: "what k3sfw created was removed from firewalld",
+    },
+    "k3sfw.metrics": {
+        _SAME: "the metrics are as k3s:metrics says",
+        _WOULD: "the metrics would be written, or removed",
+        _CHANGED: "the metrics were written, or removed",
+        _FAILED: "the metrics could not be written",
+    },
+    "k3sfw.check_ports": {
+        "OK": "OK: the ports are as the tables say",
+        "WARN": "WARN: some ports are not proven, or lack a listener",
+        "FAIL": "FAIL: some ports are not as the tables say",
+        "UNKNOWN": "UNKNOWN: the ports could not be checked",
+    },
+    "k3sfw.check_routes": {
+        "OK": "OK: the routes are right",
+        "WARN": "WARN: some routes are not proven",
+        "FAIL": "FAIL: some routes, or what they depend on, are wrong",
+        "UNKNOWN": "UNKNOWN: the routes could not be checked",
+    },
+}
+_STARTS = "firewalld would be started with the prepared rules"
+_REFUSED = "refused, and nothing was changed"
+_UNDONE = "the change failed and was undone"
+_NOT_DONE = "the change failed"
+_BROKEN = "a promise is broken by tables that are in force"
+
 
 def __virtual__():
     """
@@ -60,13 +105,12 @@ def managed(name, prepared=False):
     broken by tables that were in force before, the event ``k3sfw/checked`` tells it.
     """
     if prepared and __opts__["test"] and not __salt__["service.status"]("firewalld"):
-        comment = "firewalld would be started with the prepared rules"
-        return {"name": name, "result": None, "changes": {}, "comment": comment}
+        return {"name": name, "result": None, "changes": {}, "comment": _STARTS}
     ret, broken = _run(name, "k3sfw.apply", refresh=False)
     if ret["changes"] or not ret["result"]:
         _tell_master(ret, "k3sfw/managed")
     elif broken:
-        _tell_master({**ret, "comment": "\n".join(broken)}, "k3sfw/checked")
+        _tell_master({**ret, "comment": "\n".join([_BROKEN, *broken])}, "k3sfw/checked")
     return ret
 
 
@@ -196,7 +240,9 @@ def _checked(name, function, allow_warnings, **options):
         "name": name,
         "result": found["status"] in good,
         "changes": {},
-        "comment": "\n".join([f"{found['status']}: {found['summary']}", *found["problems"]]),
+        "comment": "\n".join(
+            [_HEADLINES[function][found["status"]], found["summary"], *found["problems"]]
+        ),
     }
     if not ret["result"]:
         _tell_master(ret, "k3sfw/checked")
@@ -216,6 +262,21 @@ def _run(name, function, **options):
     try:
         outcome = __salt__[function](test=__opts__["test"], **options)
     except CommandExecutionError as error:
-        return {**ret, "comment": str(error)}, []
-    ret.update({key: outcome[key] for key in ("result", "changes", "comment")})
+        return {**ret, "comment": f"{_REFUSED}\n{error}"}, []
+    ret.update({key: outcome[key] for key in ("result", "changes")})
+    ret["comment"] = _with_headline(function, outcome)
     return ret, outcome.get("broken_promises", [])
+
+
+def _with_headline(function, outcome):
+    headlines = _HEADLINES[function]
+    if outcome["result"] is False:
+        headline = _UNDONE if "undone" in outcome["changes"] else headlines.get(_FAILED, _NOT_DONE)
+    elif outcome["changes"]:
+        headline = headlines[_WOULD if outcome["result"] is None else _CHANGED]
+    else:
+        headline = headlines[_SAME]
+    lines = outcome["comment"].split("\n")
+    # What the function itself says if there is nothing to do.
+    said = lines[0] in (headline, _HEADLINES["k3sfw.apply"][_SAME])
+    return "\n".join([headline, *lines[said:]])

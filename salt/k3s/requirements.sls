@@ -14,6 +14,8 @@ from pathlib import Path
 
 PACKAGES = ("jeepney", "netaddr", "psutil")
 WHEELS = "salt://k3s/wheels"
+# The same in every run: exporters make a label of it.
+HEADLINE = "Python packages are missing, and pip too"
 
 
 def run():
@@ -26,7 +28,7 @@ def run():
             "Fix: install these packages with the host's package manager, or install pip alone"
         )
         # In the name as well: this state replaces its comment in test mode.
-        failure = [{"name": sentence}, {"comment": sentence}]
+        failure = [{"name": sentence}, {"comment": f"{HEADLINE}\n{sentence}"}]
         return {"k3s_requirements": {"test.fail_without_changes": failure}}
     # Without bin_env Salt uses the pip of its own Python, and salt-pip in a onedir.
     arguments = [{"pkgs": missing}, {"reload_modules": True}]

@@ -8,6 +8,8 @@ metrics (``k3s:metrics``), ``k3sfw.check`` runs every ``check`` seconds.
 from pathlib import Path
 
 HIGHSTATE, HEAL, CHECK = "k3s_highstate", "k3s_heal", "k3s_check"
+# The same in every run: exporters make a label of it.
+HEADLINE = "k3s:schedule in pillar is wrong"
 SETTINGS = {
     "enabled": ("true or false", lambda value: isinstance(value, bool)),
     "interval": ("whole seconds, 1 or more", lambda value: type(value) is int and value >= 1),
@@ -22,7 +24,7 @@ def run():
     faults = _faults(schedule)
     if faults:
         # In the name as well: this state replaces its comment in test mode.
-        failure = [{"name": "; ".join(faults)}, {"comment": "\n".join(faults)}]
+        failure = [{"name": "; ".join(faults)}, {"comment": "\n".join([HEADLINE, *faults])}]
         return {"k3s_schedule": {"test.fail_without_changes": failure}}
     offline = {"offline": not _minion_runs()}
     if not schedule["enabled"]:

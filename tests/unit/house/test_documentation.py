@@ -64,13 +64,6 @@ def test_every_function_and_state_is_listed(path):
         assert re.search(rf"^\| `k3sfw\.{name}[ `]", listed, re.MULTILINE), name
 
 
-def test_every_sls_file_is_listed():
-    listed = text_of("docs/functions.md")
-    for path in ROOT.glob("salt/k3s/*.sls"):
-        name = "k3s" if path.stem == "init" else f"k3s.{path.stem}"
-        assert f"| `{name}` |" in listed, name
-
-
 def test_every_status_of_a_check_is_explained_with_its_severity():
     explained = {
         name: severity

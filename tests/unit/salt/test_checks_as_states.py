@@ -63,7 +63,8 @@ def test_the_verdict_decides_if_a_highstate_fails(checked, state, status, allow_
 def test_the_comment_has_the_verdict_and_every_problem(checked):
     ret, _told = checked("FAIL", ["no_route pods s1 -> s2", "bad_mtu MTU -> s1"])
     assert ret["comment"].splitlines() == [
-        "FAIL: 1 of 2 checks ok (4 of 4 peers)",
+        "FAIL: some routes, or what they depend on, are wrong",
+        "1 of 2 checks ok (4 of 4 peers)",
         "no_route pods s1 -> s2",
         "bad_mtu MTU -> s1",
     ]
