@@ -10,7 +10,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PYTEST_OPTIONS ?=
-LINTERS := ruff mypy import-linter yamllint salt-lint cli-examples rstcheck
+LINTERS := ruff mypy import-linter yamllint salt-lint cli-examples rstcheck workflow
 CELLS ?=
 # No build in the checkout itself: what it leaves there would make Salt find an installed extension.
 PACKAGED := $(wildcard _[a-z]*) LICENSE NOTICE README.md pyproject.toml saltext_k3sfw setup.cfg
@@ -51,6 +51,9 @@ cli-examples: $(VENV)/complete
 
 rstcheck: $(VENV)/complete
 	$(PYTHON) -m pytest -q tests/unit/salt/test_rest_of_docstrings.py
+
+workflow: $(VENV)/complete
+	$(PYTHON) -m check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 collect: $(VENV)/complete
 	$(PYTHON) -m pytest --collect-only -qq
