@@ -23,8 +23,11 @@ def states_in(text):
         ids = re.findall(r'"(k3s_\w+)": ', text)
         functions = set(re.findall(r'"((?:pip|schedule|test)\.\w+)": ', text))
         return dict.fromkeys(ids, functions)
-    found = re.findall(r"^(k3s_\S+|k3s_sysctl_{{ name }}):\n  ([\w.]+):", text, re.MULTILINE)
-    return {name.replace("{{ name }}", "NAME"): {function} for name, function in found}
+    _head, *parts = re.split(r"^(k3s_.+):$", text, flags=re.MULTILINE)
+    return {
+        name.replace("{{ name }}", "NAME"): set(re.findall(r"^  (\w+\.\w+):", body, re.MULTILINE))
+        for name, body in zip(parts[::2], parts[1::2])
+    }
 
 
 def first_lines_in_code():
