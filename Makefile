@@ -86,10 +86,11 @@ machine:
 	@./lab/machine.sh
 
 # Only the dependencies of k3sfw stay installed: the lab's minions run this Python, and must get the
-# modules from their master.
+# modules from their master. Nor does what the build leaves here, which Salt would find as well.
 $(VENV)/complete: setup.cfg pyproject.toml
 	@lab/quietly.sh 'Installing Python packages into $(VENV)' sh -ec ' \
 	    python3 -m venv $(VENV); \
 	    $(PYTHON) -m pip install --disable-pip-version-check ".[test]"; \
 	    $(PYTHON) -m pip uninstall --yes saltext.k3sfw; \
+	    rm -rf build *.egg-info; \
 	    touch $@'

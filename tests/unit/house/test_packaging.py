@@ -104,7 +104,8 @@ def wheel(checkout, tmp_path_factory):
 
 def test_the_version_report_of_salt_names_the_extension(wheel, tmp_path):
     python = installed([wheel], tmp_path / "environment")
-    done = subprocess.run([python, "-c", REPORT], capture_output=True, text=True)
+    report = [python, "-c", REPORT]
+    done = subprocess.run(report, cwd=tmp_path, capture_output=True, text=True)
     _head, _heading, extensions = done.stdout.partition("Salt Extensions:")
     version = k3sfw_engine.__version__
     assert re.search(rf"^ *saltext\.k3sfw: {re.escape(version)}$", extensions, re.MULTILINE)
@@ -115,7 +116,8 @@ def masterless(python, folder):
     configure(folder)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [python, "-c", SALT_CALL, "--local", "-c", folder, "sys.list_functions", "k3sfw"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    # Not in the checkout, in which a build may have left metadata.
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     return done.stdout, done.stderr
 
 
