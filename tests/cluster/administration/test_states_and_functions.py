@@ -8,6 +8,7 @@ from collections import namedtuple
 import pytest
 
 from lab.spec import HostSpec
+from tests import catalogue_of_states
 from tests.cluster import salt_views
 from tests.cluster.salt_views import Events, everything, files, kernel, not_ours, runtime
 
@@ -111,6 +112,16 @@ def test_an_event_is_sent_on_a_change_and_never_without_one(cycle):
     assert [cycle[name].events for name in ("predicted", "second", "converged")] == [{}, {}, {}]
 
 
+def test_each_comment_begins_with_a_line_that_exporters_know(cycle):
+    first = {
+        name: {state["comment"].splitlines()[0] for state in step.returned.values()}
+        for name, step in cycle.items()
+    }
+    known = catalogue_of_states.first_lines()
+    assert all(lines <= known for lines in first.values()), first
+    assert first["predicted"] != first["first"] != first["second"] == first["converged"]
+
+
 def test_drift_made_by_hand_is_reported_and_fixed(applied):
     host = applied.host("s1")
     salt_views.lose_address(host, "192.0.2.21")
@@ -145,6 +156,9 @@ def test_a_highstate_brings_requirements_firewall_routes_and_schedule(applied):
         brought = [key.split("_|-")[1] for key in returned]
         settings = ("k3s_sysctl_", "k3s_networkmanager")
         assert [name for name in brought if not name.startswith(settings)] == names
+        known = catalogue_of_states.first_lines()
+        ours = {key: each for key, each in returned.items() if key.startswith("k3sfw_|-")}
+        assert {each["comment"].splitlines()[0] for each in ours.values()} <= known
         # K3s does not run here, which is not a failure.
         assert {state["result"] for state in returned.values()} == {True}
         scheduled = applied.salt("s2", "schedule.list")["s2"]
@@ -168,7 +182,7 @@ def test_remove_deletes_everything_of_ours_and_the_schedule(applied):
     assert would["result"] is None
     assert everything(host) == before
 
-    removed = applied.salt("a1", "state.apply", "k3s.remove")["a1"]
+    removed = applied.salt("a1", "state.apply", "k3s.clean")["a1"]
     assert {state["result"] for state in removed.values()} == {True}
     assert state_of(removed, "k3s_firewall_removed")["changes"] == would["changes"]
     assert set(would["changes"]["runtime"]) == set(would["changes"]["permanent"]) == ALL_OBJECTS
