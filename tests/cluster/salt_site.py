@@ -6,6 +6,7 @@ The master has its own checkout, ``/srv/k3sfw``, laid out as this one is.
 import json
 import os
 import shutil
+import tarfile
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ SERVER = HostSpec("s1", "server", 11)
 AGENT = HostSpec("a1", "agent", 21)
 
 RELEASES = Path(__file__).parent / "releases"
+# Kept as its whole checkout; of an older one there are the modules, under the pillar of today.
+LAST_RELEASE = "0.2.0"
 CHECKOUT = "/srv/k3sfw"
 # Where pip would install what Salt syncs from here.
 INSTALLED_AS = {
@@ -31,23 +34,30 @@ INSTALLED_AS = {
     "_states": "saltext_k3sfw/states",
     "_utils/k3sfw_engine": "k3sfw_engine",
 }
+FOLDERS = (
+    *("_grains", "_modules", "_output", "_runners", "_states", "_utils"),
+    *("pillar", "salt"),
+)
 SYNCED_TO = "/var/cache/salt/minion/extmods"
 
 
 @contextmanager
-def standing(name, programs, **minions):
+def standing(name, programs, others=(), **minions):
     """The cluster for as long as the block lasts, its minions connected, nothing synced.
 
     programs
         The folder of the Salt programs.
+    others
+        More hosts.
     minions
         What is in the configuration of single minions.
     """
-    hosts = (MASTER, SERVER, AGENT)
+    hosts = (MASTER, SERVER, AGENT, *others)
     with Lab(f"{name}{os.getpid()}", hosts, salt=False, ephemeral=True) as lab:
         site = Site(lab, programs, minions)
         for host in lab.hosts.values():
-            other_firewalld.put_on(host)
+            if host.spec.firewalld:
+                other_firewalld.put_on(host)
         daemons.start_master(lab.master, _master_config(), programs=programs)
         for host in site.nodes:
             site.start_minion(host)
@@ -56,7 +66,7 @@ def standing(name, programs, **minions):
 
 
 def _master_config():
-    pillar = ["/srv/pillar", f"{daemons.CHECKOUT}/pillar"]
+    pillar = ["/srv/pillar", f"{CHECKOUT}/pillar"]
     return {
         **daemons.master_config(file_roots=[f"{CHECKOUT}/salt"], pillar_roots=pillar),
         # Salt's own 20 seconds could be over before a test that is about them has begun.
@@ -83,19 +93,29 @@ class Site:
 
     # -- the checkout ---
 
-    def check_out(self, release=None):
-        """Make the master serve this release, or the tree under test, without syncing it."""
+    def check_out(self, release=None, change=None):
+        """Make the master serve this release, or the tree under test, without syncing it.
+
+        change
+            What is done with the tree, given its folder, before it is served.
+        """
         tree = self.lab.srv / "k3sfw"
-        for name in ("_grains", "_modules", "_output", "_runners", "_states", "_utils"):
+        for name in FOLDERS:
             shutil.rmtree(tree / name, ignore_errors=True)
-            if release is None:
-                shutil.copytree(daemons.CHECKOUT / name, tree / name, ignore=_COMPILED)
-        if release is not None:
-            _unpack(RELEASES / f"k3sfw-{release}-py3-none-any.whl", tree)
-        self._serve_nodes_below_k3s(release is not None)
-        shutil.rmtree(tree / "salt", ignore_errors=True)
-        # With the links to the folders above.
-        shutil.copytree(daemons.CHECKOUT / "salt", tree / "salt", symlinks=True)
+        if release == LAST_RELEASE:
+            with tarfile.open(RELEASES / f"k3sfw-{release}.tar.xz") as archive:
+                archive.extractall(tree, filter="tar")
+        else:
+            for name in FOLDERS if release is None else ("pillar", "salt"):
+                # The file root has links to the folders above.
+                shutil.copytree(
+                    daemons.CHECKOUT / name, tree / name, ignore=_COMPILED, symlinks=True
+                )
+            if release is not None:
+                _unpack(RELEASES / f"k3sfw-{release}-py3-none-any.whl", tree)
+        self._serve_nodes_below_k3s(release not in (None, LAST_RELEASE))
+        if change:
+            change(tree)
 
     def _serve_nodes_below_k3s(self, wanted):
         """The pillar of a release, as far as its engine differs: it reads the nodes below k3s."""
@@ -195,5 +215,6 @@ def served(site):
     return {
         path.removeprefix("_"): text
         for path, text in sources(tree).items()
-        if not path.startswith(("salt/", "_runners/"))  # runners lie on the master alone
+        # Runners lie on the master alone.
+        if not path.startswith(("pillar/", "salt/", "_runners/"))
     }
