@@ -44,6 +44,7 @@ def _lines(each: FirewalldObject) -> Iterator[list[str]]:
         for entry in each.items("entries"):
             yield [of, f"--add-entry={entry}"]
     elif each.kind is Kind.ZONE:
+        yield [of, f"--set-target={each.settings['target']}"]
         if each.settings["forward"]:
             yield [of, "--add-forward"]
         yield from _additions(of, each, _ZONE_OPTIONS)

@@ -18,6 +18,7 @@ from k3sfw_engine.firewalld.permanent_xml import our_names_in, read_object, writ
 from k3sfw_engine.host.atomic_files import replace_files
 from k3sfw_engine.model.firewall_objects import (
     PREFIX,
+    ZONE,
     FirewalldObject,
     Key,
     Kind,
@@ -28,6 +29,8 @@ from k3sfw_engine.model.zone_bindings import Bindings
 
 # The first folder hides what has the same name in the second.
 FOLDERS = (Path("/etc/firewalld"), Path("/usr/lib/firewalld"))
+# That of a firewalld without a setting.
+STOCK_DEFAULT_ZONE = "public"
 _SUBFOLDERS = {Kind.IPSET: "ipsets", Kind.ZONE: "zones", Kind.POLICY: "policies"}
 
 
@@ -45,6 +48,8 @@ class Permanent:
         The zones and policies of other names, as far as they can be read.
     nftables
         Whether firewalld uses its nftables backend.
+    default
+        The default zone.
     """
 
     objects: Objects
@@ -53,12 +58,19 @@ class Permanent:
     users: Mapping[Key, tuple[str, ...]]
     others: Objects
     nftables: bool
+    default: str
 
     @property
     def zones(self) -> frozenset[str]:
         """The names of all zones that can be read."""
         keys = (*self.others, *self.objects)
         return frozenset(name for kind, name in keys if kind is Kind.ZONE)
+
+    def zones_of_others_drop(self, in_use: Iterable[str]) -> bool:
+        """Whether all of these zones, those with bindings and the default one drop; not ours."""
+        names = {self.default, *in_use, *self.bindings.zones} - {ZONE}
+        zones = (self.others.get((Kind.ZONE, name)) for name in names)
+        return all(zone is not None and zone.settings["target"] == "DROP" for zone in zones)
 
 
 def read_permanent(folders: tuple[Path, ...] = FOLDERS) -> Permanent:
@@ -96,20 +108,19 @@ def read_permanent(folders: tuple[Path, ...] = FOLDERS) -> Permanent:
         bindings=Bindings(interfaces, sources),
         users=users,
         others=by_key(others),
-        nftables=_has_nftables(folders[0]),
+        nftables=_setting(folders[0], "FirewallBackend") in ("", "nftables"),
+        default=_setting(folders[0], "DefaultZone") or STOCK_DEFAULT_ZONE,
     )
 
 
-def _has_nftables(folder: Path) -> bool:
-    """Whether firewalld.conf chooses nftables, which is the default."""
+def _setting(folder: Path, name: str) -> str:
+    """A setting of firewalld.conf; empty if it is not set."""
     try:
         lines = (folder / "firewalld.conf").read_text(errors="replace").splitlines()
     except OSError:
-        return True
-    values = [
-        line.split("=", 1)[1].strip() for line in lines if line.startswith("FirewallBackend=")
-    ]
-    return not values or values[-1] == "nftables"
+        return ""
+    values = [line.split("=", 1)[1].strip() for line in lines if line.startswith(f"{name}=")]
+    return values[-1] if values else ""
 
 
 # The contents of files by path; ``None`` where there is no file.

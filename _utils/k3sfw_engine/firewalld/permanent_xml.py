@@ -123,7 +123,7 @@ def _attributes(each: FirewalldObject) -> dict[str, str]:
     if each.kind is Kind.IPSET:
         return {"type": str(each.settings["type"])}
     if each.kind is Kind.ZONE:
-        return {}  # Ours has the default target, which has no name in a file.
+        return {"target": str(each.settings["target"])}
     return {key: str(each.settings[key]) for key in ("priority", "target")}
 
 

@@ -89,6 +89,7 @@ def observe(bus: Bus) -> Observed:
         )
         state, panic, active = bus.collect(first)
         refuse_unusable(state, panic)
+        active = _answered(active)
         policies, *settings = bus.collect(second)
         kernel = listing.rules() if permanent.nftables else None
         runtime = {
@@ -108,11 +109,12 @@ def observe(bus: Bus) -> Observed:
             damaged=permanent.damaged,
             kept=known(permanent.damaged),
             bindings={
-                "runtime": _bindings(_answered(active)),
+                "runtime": _bindings(active),
                 "permanent": permanent.bindings,
             },
             zones=permanent.zones,
             users=permanent.users,
+            other_zones_drop=permanent.zones_of_others_drop(active),
             kernel=kernel,
         )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from k3sfw_engine.errors import EngineError, FirewalldRefused
 from k3sfw_engine.firewalld.dbus import CONFIG_PATH, PROPERTIES, SERVICE, Bus, Call, those_known
-from k3sfw_engine.firewalld.permanent import FOLDERS, read_permanent
+from k3sfw_engine.firewalld.permanent import FOLDERS, STOCK_DEFAULT_ZONE, read_permanent
 from k3sfw_engine.firewalld.runtime import refuse_unusable, runtime_object
 from k3sfw_engine.firewalld.service_definitions import read_services
 from k3sfw_engine.host.network_manager import read_connections
@@ -23,11 +23,8 @@ from k3sfw_engine.model.zones import (
     service_names,
 )
 
-_CONFIGURATION = FOLDERS[0] / "firewalld.conf"
-
 # The stock configuration of a firewalld that is not installed yet.
-_STOCK_DEFAULT = "public"
-_STOCK_ZONE = make_object(Kind.ZONE, _STOCK_DEFAULT, {"services": ("ssh",)})
+_STOCK_ZONE = make_object(Kind.ZONE, STOCK_DEFAULT_ZONE, {"services": ("ssh",)})
 _STOCK_SERVICES = {"ssh": ServiceDefinition(ports=("22/tcp",))}
 
 
@@ -47,14 +44,15 @@ def read_others(bus: Bus, interfaces: Iterable[str]) -> tuple[OtherRules, OtherR
 
 def read_others_of_a_first_start(interfaces: Iterable[str]) -> OtherRules:
     """Read the files of a firewalld that does not run yet, or that will be installed."""
-    return _read_permanent(None, _permanent_default(), interfaces)
+    return _read_permanent(None, "", interfaces)
 
 
 def _read_permanent(bus: Bus | None, default: str, interfaces: Iterable[str]) -> OtherRules:
     permanent = read_permanent()
+    default = default or permanent.default
     objects = [*permanent.others.values(), *permanent.objects.values()]
     zones = {each.name: each for each in objects if each.kind is Kind.ZONE}
-    if default not in zones and default == _STOCK_DEFAULT and not FOLDERS[1].exists():
+    if default not in zones and default == STOCK_DEFAULT_ZONE and not FOLDERS[1].exists():
         zones[default] = _STOCK_ZONE
     policies = [each for each in objects if each.kind is Kind.POLICY and not is_ours(each)]
     connections = read_connections(interfaces) or {}
@@ -93,16 +91,6 @@ def _runtime_policies(bus: Bus) -> tuple[FirewalldObject, ...]:
     found = those_known(bus, names, calls)
     policies = [runtime_object(Kind.POLICY, name, answer) for name, answer in found.items()]
     return tuple(each for each in policies if not is_ours(each))
-
-
-def _permanent_default() -> str:
-    """The default zone in firewalld.conf, or else firewalld's own."""
-    try:
-        lines = _CONFIGURATION.read_text(errors="replace").splitlines()
-    except OSError:
-        return _STOCK_DEFAULT
-    values = [line.split("=", 1)[1].strip() for line in lines if line.startswith("DefaultZone=")]
-    return values[-1] if values and values[-1] else _STOCK_DEFAULT
 
 
 # -- firewalld ------------------------------------------------------------------------------------

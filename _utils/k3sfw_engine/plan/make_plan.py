@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from k3sfw_engine.errors import EngineError, ForeignObject
 from k3sfw_engine.model.difference import WHOLE, Difference, Differences
 from k3sfw_engine.model.firewall_objects import (
+    DEFAULTS,
     RICH_RULES,
     RUNTIME_SETTINGS,
     ZONE,
@@ -81,10 +82,10 @@ def make_plan(wanted: Desired, observed: Observed, *, narrow: bool = True) -> Pl
     _refuse_used(gone, observed)
     other_rules = observed.drift.rules
     at_runtime = leave_bound_interfaces(wanted.objects, now.interfaces, now.zones)
-    runtime_wanted = _runtime_wanted(at_runtime, observed.runtime)
-    if _reload_reason(runtime_wanted, observed.runtime, other_rules):
-        runtime_wanted = at_runtime
+    runtime_wanted = _runtime_wanted(_with_old_target(at_runtime, observed), observed.runtime)
     reason = _reload_reason(runtime_wanted, observed.runtime, other_rules)
+    if reason:
+        runtime_wanted = at_runtime
     permanent_steps = [
         *_permanent_steps(permanent_wanted, observed.readable),
         *(RemovePermanent(key) for key in _referring_first(gone)),
@@ -168,6 +169,20 @@ def _bound_notices(bound: Bindings, observed: Observed) -> Iterator[str]:
         yield str(messages.bound_interface(interface, zone, beside))
     for source, zone in bound.sources.items():
         yield str(messages.bound_source(source, zone))
+
+
+def _with_old_target(wanted: Objects, observed: Observed) -> Objects:
+    """Leave the target that zone k3s had in older versions until the next reload.
+
+    No packet meets it, as our policies accept before, so it is not worth a reload: except where it
+    is the last zone in use that does not drop, as scanners demand.
+    """
+    zone = wanted[Kind.ZONE, ZONE]
+    have = observed.runtime.get(zone.key)
+    old = DEFAULTS[Kind.ZONE]["target"]
+    if have is None or have.settings["target"] != old or observed.other_zones_drop:
+        return wanted
+    return {**wanted, zone.key: zone.with_settings({"target": old})}
 
 
 def _runtime_wanted(wanted: Objects, runtime: Objects) -> Objects:

@@ -27,6 +27,8 @@ class Observed:
         The names of the permanent zones.
     users
         For a permanent object of ours, the objects of others that refer to it.
+    other_zones_drop
+        Whether all zones of others that are in use have the target DROP.
     kernel
         What the kernel holds of our objects; ``None`` if it cannot be read, as with firewalld's
         iptables backend.
@@ -39,6 +41,7 @@ class Observed:
     bindings: Mapping[str, Bindings] = field(default_factory=dict)
     zones: frozenset[str] = frozenset()
     users: Mapping[Key, tuple[str, ...]] = field(default_factory=dict)
+    other_zones_drop: bool = False
     kernel: KernelRules | None = None
 
     @property

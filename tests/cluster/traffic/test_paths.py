@@ -69,6 +69,8 @@ class SetUp:
     backend: str = "vxlan"
     make_pods: object = staticmethod(partial(pods.behind_a_bridge, names=PODS))
     nat: str = "nftables"
+    # As the guides for hardened hosts demand it: every zone in use drops, and denials are logged.
+    hardened: bool = False
 
 
 SET_UPS = {
@@ -95,6 +97,9 @@ SET_UPS = {
         default_zone="drop",
         make_pods=partial(pods.by_cni_plugins, names=PODS),
         nat="iptables",
+    ),
+    "every zone in use drops, and what is denied is logged": SetUp(
+        (("--zone=public", "--remove-forward"),), default_zone="drop", hardened=True
     ),
     "no overlay": SetUp(backend="host-gw"),
     "through WireGuard": SetUp(backend="wireguard-native"),
@@ -395,7 +400,11 @@ class Paths:
         wait_until(
             lambda: "k3s" not in host.run(zones).stdout.split(), "Zone k3s does not go", timeout=30
         )
-        for command in (*(SECOND_ZONE if host.name == "a1" else ()), *self.set_up.commands):
+        commands = [*(SECOND_ZONE if host.name == "a1" else ()), *self.set_up.commands]
+        if self.set_up.hardened:
+            commands += [("--zone=second", "--set-target=DROP")] if host.name == "a1" else []
+            host.run(["firewall-cmd", "--set-log-denied=all"])
+        for command in commands:
             host.run(["firewall-cmd", "--permanent", *command])
         host.run(["firewall-cmd", f"--set-default-zone={self.set_up.default_zone}"])
         host.run(["firewall-cmd", "--reload"])

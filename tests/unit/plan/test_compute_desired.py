@@ -194,7 +194,7 @@ def test_pods_are_accepted_on_the_interfaces_of_the_backend(backend, interfaces)
     objects = wanted(pillar(flannel_backend=backend))
     zone = objects.objects[Kind.ZONE, "k3s"]
     assert set(zone.items("interfaces")) == interfaces
-    assert zone.settings["target"] == "default"
+    assert zone.settings["target"] == "DROP"
     by_address = {rule for rule in rules(objects) if 'address="10.42.0.0/16"' in rule}
     assert bool(by_address) == (not interfaces)
 
@@ -392,7 +392,7 @@ def test_no_node_address_is_ever_bound_to_a_zone(tree, role):
     for each in wanted(tree, role).objects.values():
         if each.kind is Kind.ZONE:
             assert each.items("sources") == ()
-            assert each.settings["target"] == "default"
+            assert each.settings["target"] == "DROP"
 
 
 @given(pillars(), ROLES)

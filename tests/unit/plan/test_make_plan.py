@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import netaddr
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -13,6 +15,7 @@ from k3sfw_engine.model.firewall_objects import (
     make_object,
 )
 from k3sfw_engine.model.rich_rules import RichRule
+from k3sfw_engine.plan import messages
 from k3sfw_engine.plan.desired.kept_paths import keep_paths_of_pods
 from k3sfw_engine.plan.desired.return_path import with_return_path
 from k3sfw_engine.plan.kernel_drift import KernelFact
@@ -43,6 +46,8 @@ from tests.unit.firewalld_model import (
     refuse_rules,
 )
 from tests.unit.samples import NODES, RULE, changed, pillar, pillars, row, wanted
+
+POD_ZONE = (Kind.ZONE, "k3s")
 
 # -- properties -----------------------------------------------------------------------------------
 
@@ -317,6 +322,49 @@ def test_a_flushed_table_is_created_before_the_reload():
     host.table = False
     plan = make_plan(wanted(), host.observed())
     assert plan.steps == (Reload(plan.reloads[0], restore_table=True),)
+
+
+def of_an_older_version(*, other_zones_drop):
+    """A host whose zone k3s has the default target, in both layers."""
+    objects = dict(wanted().objects)
+    objects[POD_ZONE] = objects[POD_ZONE].with_settings({"target": "default"})
+    return settled(objects), {"other_zones_drop": other_zones_drop}
+
+
+def test_the_target_of_an_older_version_is_replaced_permanently_and_costs_no_reload():
+    host, zones = of_an_older_version(other_zones_drop=False)
+    plan = make_plan(wanted(), replace(host.observed(), **zones))
+    assert as_changes(plan.differences) == {
+        "permanent": {"zone k3s": {"target": {"old": "default", "new": "DROP"}}}
+    }
+    assert plan.steps == (WritePermanent(wanted().objects[POD_ZONE], exists=True),)
+    list(host.run(plan))
+    assert make_plan(wanted(), replace(host.observed(), **zones)).differences == ()
+    # The next reload, for whatever reason, brings it.
+    host.kernel_lost = {KernelFact(*POD_ZONE, "entered by", "cni0")}
+    plan = make_plan(wanted(), replace(host.observed(), **zones))
+    assert plan.reloads == (messages.OTHER_KERNEL_RULES,)
+    list(host.run(plan))
+    assert host.runtime[POD_ZONE].settings["target"] == "DROP"
+
+
+def test_where_all_other_zones_drop_the_last_one_follows_at_once():
+    host, zones = of_an_older_version(other_zones_drop=True)
+    plan = make_plan(wanted(), replace(host.observed(), **zones))
+    change = {"zone k3s": {"target": {"old": "default", "new": "DROP"}}}
+    assert as_changes(plan.differences) == {"permanent": change, "runtime": change}
+    assert plan.reloads == (messages.fixed_settings(["target of zone k3s"]),)
+    list(host.run(plan))
+    assert make_plan(wanted(), replace(host.observed(), **zones)).differences == ()
+
+
+@pytest.mark.parametrize("target", ["ACCEPT", "REJECT"])
+def test_any_other_target_is_drift_that_is_worth_a_reload(target):
+    host = settled(wanted().objects)
+    host.runtime[POD_ZONE] = host.runtime[POD_ZONE].with_settings({"target": target})
+    plan = make_plan(wanted(), host.observed())
+    assert len(plan.reloads) == 1
+    assert as_changes(plan.differences)["runtime"]["zone k3s"]["target"]["old"] == target
 
 
 def test_without_the_kernels_rules_there_is_no_drift():

@@ -37,6 +37,8 @@ from k3sfw_engine.plan.desired.pods import (
 )
 from k3sfw_engine.plan.desired.policies import rows_policy, rules_of_row
 
+# No packet meets it, as the policies accept before; compliance scanners ask it of zones in use.
+_POD_ZONE_TARGET = "DROP"
 # In a description, which is never changed: firewalld takes a new one only with a reload.
 _BOUND = "pods that somebody else has bound to a zone,"
 
@@ -60,7 +62,7 @@ def compute_desired(tables: Tables, role: Role, overlay: OverlayFacts = NOTHING_
             Kind.ZONE,
             ZONE,
             "interfaces of the CNI and the overlay",
-            {"interfaces": interfaces, "forward": True},
+            {"interfaces": interfaces, "forward": True, "target": _POD_ZONE_TARGET},
         )
     )
     objects += [
