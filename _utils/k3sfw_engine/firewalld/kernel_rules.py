@@ -31,6 +31,8 @@ _POLICY_CHAIN = re.compile(
     rf"filter_(?:IN|FWD)_policy_({PREFIX}[^_]*)(_pre|_log|_deny|_allow|_post)?\Z"
 )
 _ZONE_CHAIN = re.compile(rf"filter_IN_({PREFIX}[^_]*)\Z")
+# Up to 1.1 each accepting rule asks for this too, although all others are accepted before.
+_NEW = frozenset({"new", "untracked"})
 
 
 # -- what the kernel holds ------------------------------------------------------------------------
@@ -214,12 +216,21 @@ def _match_parts(left: Mapping[str, Any], right: Any) -> dict[str, Any]:
                 "port": PortRange(*ports),
                 "source_port": field == "sport",
             }
+    if left.get("ct", {}).get("key") == "state" and _names(right) == _NEW:
+        return {}
     meta = left.get("meta", {}).get("key")
     if meta == "nfproto":
         return {"family": 4 if right == "ipv4" else 6}
     if meta == "l4proto" and isinstance(right, int) and right in WHOLE_PROTOCOLS:
         return {"protocol": protocol_of_number(right)}
     return {"other": True}
+
+
+def _names(right: Any) -> frozenset[str]:
+    """The values that a match compares with, if they are names."""
+    values = right.get("set", ()) if isinstance(right, dict) else right
+    values = values if isinstance(values, list) else [values]
+    return frozenset(value for value in values if isinstance(value, str))
 
 
 def _address(element: Any) -> str:
