@@ -33,6 +33,7 @@ _CORE = (
     "test_foreign.py",
     "test_iptables.py",
     "test_bound_pods.py",
+    "test_firewalld_settings.py",
     "test_paths_of_pods.py",
     "test_shadow.py::test_what_another_owners_file_would_do_to_a_reload_is_refused_before_it",
     "test_shadow.py::test_a_broken_new_file_is_refused",
@@ -50,6 +51,7 @@ _CORE_OF_IPTABLES = (
     "test_foreign.py",
     "test_iptables.py",
     "test_bound_pods.py",
+    "test_firewalld_settings.py",
     "test_unavailable.py",
     "test_rollback.py",
 )

@@ -205,6 +205,22 @@ def tell_zones(bus: Bus, zones: Iterable[FirewalldObject]) -> None:
     )
 
 
+def refuse_lockdown(bus: Bus) -> None:
+    """Raise ``FirewalldUnavailable`` if lockdown keeps this process from changing the runtime.
+
+    Files and reloads are not locked, so that a change would go half the way. What others have only
+    at runtime could not be restored after it.
+    """
+    # Since 2.2 there is no lockdown, and later perhaps no such method.
+    (locked,) = bus.call_all([Call("queryLockdown", "policies")])
+    if locked is True:
+        # Who is allowed is not told. Callers are checked before the name, which no ipset has.
+        tried = Call("removeEntry", "ipset", "ss", ("k3sfw-lockdown", "192.0.2.1"))
+        (answer,) = bus.call_all([tried])
+        if isinstance(answer, FirewalldRefused) and answer.error.startswith("ACCESS_DENIED"):
+            raise FirewalldUnavailable(messages.is_locked_down())
+
+
 def execute(bus: Bus, steps: Iterable[Step]) -> None:
     """Carry out the runtime steps, in their order.
 

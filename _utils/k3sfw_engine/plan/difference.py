@@ -43,7 +43,7 @@ def _differences(
     for key in sorted({*wanted, *gone}, key=title):
         want, have = wanted.get(key), observed.get(key)
         if want is None or have is None:
-            if have is None or not (lingering and _is_empty_ipset(have)):
+            if have is None or not (lingering and is_empty_ipset(have)):
                 yield Difference(layer, key, WHOLE, missing=want, extra=have)
             continue
         for setting in differing_settings(want, have):
@@ -72,7 +72,8 @@ def obsolete(wanted: Objects, observed: Objects) -> Objects:
     }
 
 
-def _is_empty_ipset(each: FirewalldObject) -> bool:
+def is_empty_ipset(each: FirewalldObject) -> bool:
+    """Whether it is an ipset without addresses; at runtime only a reload removes such a one."""
     return each.kind is Kind.IPSET and not each.settings["entries"]
 
 

@@ -31,7 +31,12 @@ from k3sfw_engine.plan.desired.desired_objects import Desired
 from k3sfw_engine.plan.desired.ipsets import keep_members
 from k3sfw_engine.plan.desired.kept_paths import keep_paths_of_pods
 from k3sfw_engine.plan.desired.policies import by_address
-from k3sfw_engine.plan.difference import differences_by_layer, differing_settings, obsolete
+from k3sfw_engine.plan.difference import (
+    differences_by_layer,
+    differing_settings,
+    is_empty_ipset,
+    obsolete,
+)
 from k3sfw_engine.plan.ipset_steps import entry_steps
 from k3sfw_engine.plan.observed import Observed
 from k3sfw_engine.plan.policy_steps import setting_steps
@@ -107,10 +112,15 @@ def removal_plan(observed: Observed) -> Plan:
     permanent = ours(observed.readable)
     _refuse_used(permanent, observed)
     damaged = observed.damaged & {*ours(observed.runtime), *observed.kept}
-    runtime = ours(observed.runtime)
+    runtime = {
+        key: each for key, each in ours(observed.runtime).items() if not is_empty_ipset(each)
+    }
     steps: list[Step] = [RemovePermanent(key) for key in _referring_first({*permanent, *damaged})]
-    if runtime:
+    if any(kind is not Kind.IPSET for kind, _name in runtime):
         steps.append(Reload(messages.REMOVAL))
+    else:
+        # With FlushAllOnReload=no ipsets outlive a reload, and none of our policies uses them.
+        steps += [RefillEntries(name, ()) for _kind, name in runtime]
     differences = tuple(
         Difference(layer, key, WHOLE, extra=each)
         for layer, objects in (("permanent", permanent), ("runtime", runtime))

@@ -444,6 +444,19 @@ def test_removal_deletes_an_object_before_those_it_refers_to():
         host.refuse_unloadable()
 
 
+def test_removal_empties_ipsets_that_outlived_its_reload():
+    host = settled(wanted().objects)
+    host.runtime = {key: each for key, each in host.runtime.items() if key[0] is Kind.IPSET}
+    host.permanent = {}
+    plan = removal_plan(host.observed())
+    assert plan.reloads == ()
+    assert {type(step) for step in plan.steps} == {RefillEntries}
+    list(host.run(plan))
+    assert not any(each.items("entries") for each in host.runtime.values())
+    again = removal_plan(host.observed())
+    assert (again.steps, again.differences) == ((), ())
+
+
 def test_removal_of_objects_that_exist_only_in_files_needs_no_reload():
     host = Firewalld(permanent=dict(wanted().objects))
     plan = removal_plan(host.observed())
