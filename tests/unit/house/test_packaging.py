@@ -50,6 +50,16 @@ def build(what, checkout, folder):
     return folder / done.stdout.split()[-1]
 
 
+@pytest.fixture(scope="module")
+def wheel(checkout, tmp_path_factory):
+    return build("build_wheel", checkout, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def sdist(checkout, tmp_path_factory):
+    return build("build_sdist", checkout, tmp_path_factory.mktemp("sdist"))
+
+
 def installed(arguments, folder):
     """Create a virtual environment with the package and access to the packages of this Python."""
     python = folder / "bin/python"
@@ -65,9 +75,13 @@ def install(arguments, python):
     subprocess.run([*pip, "--no-build-isolation", *map(str, arguments)], check=True)
 
 
+def uninstall(names, python):
+    pip = [sys.executable, "-m", "pip", f"--python={python}", "uninstall", "--quiet", "--yes"]
+    subprocess.run([*pip, *names], check=True)
+
+
 @pytest.mark.parametrize("way", ["wheel", exhaustive("editable")])
-def test_salt_loads_what_pip_installed(way, checkout, tmp_path):
-    wheel = build("build_wheel", checkout, tmp_path)
+def test_salt_loads_what_pip_installed(way, checkout, wheel, tmp_path):
     arguments = [wheel] if way == "wheel" else ["--editable", checkout]
     python = installed(arguments, tmp_path / "environment")
     minion = tmp_path / "minion"
@@ -82,12 +96,12 @@ def test_salt_loads_what_pip_installed(way, checkout, tmp_path):
 
 
 @pytest.mark.parametrize("source", ["checkout", "sdist"])
-def test_the_wheel_holds_every_source_file_and_nothing_else(source, checkout, tmp_path):
-    built_from = checkout
+def test_the_wheel_holds_every_source_file_and_nothing_else(
+    source, checkout, wheel, sdist, tmp_path
+):
     if source == "sdist":
-        shutil.unpack_archive(build("build_sdist", checkout, tmp_path), tmp_path / "sdist")
-        built_from = next((tmp_path / "sdist").iterdir())
-    wheel = build("build_wheel", built_from, tmp_path)
+        shutil.unpack_archive(sdist, tmp_path / "sdist")
+        wheel = build("build_wheel", next((tmp_path / "sdist").iterdir()), tmp_path)
     shutil.unpack_archive(wheel, tmp_path / "wheel", "zip")
     held = [path for path in (tmp_path / "wheel").rglob("*") if path.is_file()]
     sources = [path for name in SHIPPED for path in (checkout / name).rglob("*.py")]
@@ -95,11 +109,6 @@ def test_the_wheel_holds_every_source_file_and_nothing_else(source, checkout, tm
     sources += list((checkout / "_utils/k3sfw_engine/fleet/page").glob("page.*"))
     inside = sorted(path.read_bytes() for path in held if ".dist-info" not in str(path))
     assert inside == sorted(path.read_bytes() for path in sources)
-
-
-@pytest.fixture(scope="module")
-def wheel(checkout, tmp_path_factory):
-    return build("build_wheel", checkout, tmp_path_factory.mktemp("wheel"))
 
 
 def test_the_version_report_of_salt_names_the_extension(wheel, tmp_path):
@@ -128,21 +137,23 @@ def test_an_old_distribution_beside_the_new_one_is_told_with_its_fix(wheel, tmp_
     assert "k3sfw.check" in functions
     fix = f"Fix: {python} -m pip uninstall --yes k3sfw saltext.k3sfw, then"
     assert log.count(fix) == 1
+    uninstall(["k3sfw", "saltext.k3sfw"], python)
+    install([wheel], python)
+    functions, log = masterless(python, tmp_path / "minion")
+    assert "k3sfw.check" in functions
+    assert "uninstall" not in log
 
 
 def test_an_upgrade_in_the_documented_order_leaves_one_distribution(wheel, tmp_path):
     python = installed([OLD_RELEASE], tmp_path / "environment")
-    pip = [sys.executable, "-m", "pip", f"--python={python}"]
-    subprocess.run([*pip, "uninstall", "--quiet", "--yes", "k3sfw"], check=True)
+    uninstall(["k3sfw"], python)
     install([wheel], python)
     functions, log = masterless(python, tmp_path / "minion")
     assert "k3sfw.check" in functions
-    assert "k3sfw" not in log
+    assert "uninstall" not in log
 
 
-def test_the_metadata_are_what_an_index_and_the_community_expect(checkout, tmp_path):
-    sdist = build("build_sdist", checkout, tmp_path)
-    wheel = build("build_wheel", checkout, tmp_path)
+def test_the_metadata_are_what_an_index_and_the_community_expect(wheel, sdist, tmp_path):
     check = [sys.executable, "-m", "twine", "check", "--strict", sdist, wheel]
     done = subprocess.run(check, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
