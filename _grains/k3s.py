@@ -7,13 +7,15 @@ grains are loaded before modules are synced, so one process could hold new grain
 code.
 """
 
+# This file and those that Salt loads in _modules, _states and _runners are read by Python 3.6 too,
+# so that a minion whose Python is too old for the rest can say so.
+
 # Import modules, never functions: Salt calls every public function of a grains module, imported
 # ones included.
-from __future__ import annotations
-
 import importlib
 import logging
 import os
+import platform
 import re
 import socket
 import sys
@@ -25,10 +27,12 @@ import yaml
 
 log = logging.getLogger(__name__)
 
+# As in setup.cfg.
+LOWEST_PYTHON = (3, 9)
 NAMES = ("k3s_role", "k3s_cluster", "k3s_node_ips", "k3s_pod_cidrs", "k3s_doubts")
 
 
-def _siblings(*names: str) -> list[types.ModuleType]:
+def _siblings(*names: str):
     """
     Import the files beside this one anew, as modules of a package that is then forgotten.
 
@@ -69,11 +73,17 @@ def k3s():
 
     Each value that the operator set in the minion's configuration or in the grains file wins; an
     empty ``k3s_role`` means that this host is not a K3s node.
+
+    Under a Python that is too old for k3sfw, return ``k3s_doubts`` alone: the node cannot be given
+    rules, so it gets no role by itself.
     """
     operator = _set_by_operator(__opts__)
     root = Path("/")
     if "k3s_role" in operator and not operator["k3s_role"]:
         return {}
+    if sys.version_info < LOWEST_PYTHON:
+        is_node = operator.get("k3s_role") or _plain_role(root)
+        return {"k3s_doubts": [_python_is_too_old()]} if is_node else {}
     try:
         if _FAILURE is not None:
             raise _FAILURE
@@ -131,6 +141,15 @@ def _plain_node(root: Path, operator: dict, error: Exception) -> dict:
     node = {"k3s_role": role, "k3s_cluster": "default", "k3s_doubts": [doubt], **operator}
     node.setdefault("k3s_node_ips", _plain_addresses(root))
     return node
+
+
+def _python_is_too_old() -> str:
+    lowest = ".".join(map(str, LOWEST_PYTHON))
+    return (
+        f"k3sfw needs Python {lowest} or newer, and {sys.executable}, which runs this minion, is "
+        f"Python {platform.python_version()}. Fix: run the minion from the packages of the Salt "
+        "Project, or SUSE's venv-salt-minion: they bring a Python of their own"
+    )
 
 
 def _plain_role(root: Path) -> str:

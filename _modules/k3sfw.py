@@ -13,12 +13,13 @@ import math
 import os
 import sys
 import time
-from dataclasses import replace as _replace
 from pathlib import Path
 
 # Salt's loader offers every public function of this module, so whatever is imported here has a name
 # that begins with an underscore, or is a class.
 try:
+    from dataclasses import replace as _replace
+
     from k3sfw_engine.checks.ports.questions_to_peers import Filter as _Filter
     from k3sfw_engine.commands import (
         adopt as _adopt,
@@ -78,6 +79,9 @@ from salt.exceptions import (
 __version__ = "0.3.0.dev0"
 __virtualname__ = "k3sfw"
 
+# As in setup.cfg. Python 3.6 reads this file too.
+_LOWEST_PYTHON = (3, 9)
+
 # More packets than one call sends: each waits for its answer.
 _MOST_PACKETS = 256
 # What the grains of K3s are called. Others are not ours to compare.
@@ -86,9 +90,17 @@ _GRAINS = ("k3s_role", "k3s_cluster", "k3s_node_ips", "k3s_pod_cidrs", "k3s_doub
 
 def __virtual__():
     """
-    Load only if the engine is complete and of the same version, and the packages that it imports
-    are installed.
+    Load only if Python is new enough, the engine is complete and of the same version, and the
+    packages that it imports are installed.
     """
+    if sys.version_info < _LOWEST_PYTHON:
+        lowest, own = (".".join(map(str, each)) for each in (_LOWEST_PYTHON, sys.version_info[:3]))
+        return (
+            False,
+            f"k3sfw: it needs Python {lowest} or newer, and {sys.executable}, which runs this "
+            f"minion, is Python {own}. Fix: run the minion from the packages of the Salt Project, "
+            "or SUSE's venv-salt-minion: they bring a Python of their own",
+        )
     engine = sys.modules.get("k3sfw_engine")
     version = getattr(engine, "__version__", None)
     # First, because an engine of another version also lacks much of what is imported here.

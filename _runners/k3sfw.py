@@ -58,6 +58,9 @@ from salt.version import __version_info__ as _salt_version
 __version__ = "0.3.0.dev0"
 __virtualname__ = "k3sfw"
 
+# As in setup.cfg. Python 3.6 reads this file too.
+_LOWEST_PYTHON = (3, 9)
+
 
 def __virtual__():
     """
@@ -69,6 +72,14 @@ def __virtual__():
             False,
             "k3sfw: its runner needs the keys and the grains cache of a master, and this is a "
             "minion. Fix: run salt-run on the master",
+        )
+    if sys.version_info < _LOWEST_PYTHON:
+        lowest, own = (".".join(map(str, each)) for each in (_LOWEST_PYTHON, sys.version_info[:3]))
+        return (
+            False,
+            f"k3sfw: it needs Python {lowest} or newer, and {sys.executable}, which runs this "
+            f"master, is Python {own}. Fix: run the master from the packages of the Salt Project, "
+            "which bring a Python of their own",
         )
     engine = sys.modules.get("k3sfw_engine")
     version = getattr(engine, "__version__", None)

@@ -67,11 +67,22 @@ _UNDONE = "the change failed and was undone"
 _NOT_DONE = "the change failed"
 _BROKEN = "a promise is broken by tables that are in force"
 
+# As in setup.cfg. Python 3.6 reads this file too.
+_LOWEST_PYTHON = (3, 9)
+
 
 def __virtual__():
     """
     Load if the execution module does, and has the same version.
     """
+    if sys.version_info < _LOWEST_PYTHON:
+        lowest, own = (".".join(map(str, each)) for each in (_LOWEST_PYTHON, sys.version_info[:3]))
+        return (
+            False,
+            f"k3sfw: it needs Python {lowest} or newer, and {sys.executable}, which runs this "
+            f"minion, is Python {own}. Fix: run the minion from the packages of the Salt Project, "
+            "or SUSE's venv-salt-minion: they bring a Python of their own",
+        )
     if "k3sfw.apply" not in __salt__:
         return (
             False,
