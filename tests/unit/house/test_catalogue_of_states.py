@@ -33,7 +33,7 @@ def states_in(text):
 def first_lines_in_code():
     state = {line for headlines in k3sfw._HEADLINES.values() for line in headlines.values()}
     state |= {k3sfw._STARTS, k3sfw._REFUSED, k3sfw._UNDONE, k3sfw._NOT_DONE, k3sfw._BROKEN}
-    found = (re.findall(r'^HEADLINE = "(.+)"$', text, re.MULTILINE) for text in FILES.values())
+    found = (re.findall(r'^HEADLINE\w* = "(.+)"$', text, re.MULTILINE) for text in FILES.values())
     return state | {line for lines in found for line in lines}
 
 

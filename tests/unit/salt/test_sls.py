@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
+import sysconfig
 
 import pytest
 import salt.utils.templates
@@ -149,6 +151,17 @@ def test_without_pip_a_message_says_what_to_install(missing):
     function, failure = requirements()
     assert function == "test.fail_without_changes"
     assert "jeepney and pip" in failure["comment"]
+
+
+def test_a_python_of_the_distribution_is_left_to_its_packages(missing, monkeypatch, tmp_path):
+    missing("jeepney", "netaddr")
+    (tmp_path / "EXTERNALLY-MANAGED").touch()
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    function, failure = requirements()
+    assert function == "test.fail_without_changes"
+    packages = "[python3-jeepney, python3-netaddr]"
+    assert f"Fix: salt-call pkg.install pkgs='{packages}'" in failure["comment"]
 
 
 def test_one_file_root_serves_states_and_modules_and_no_pillar(tmp_path):
