@@ -5,4 +5,6 @@
 - ``run``: run the tests of a cell, and count what passed.
 - ``record``: the outcomes that were ever measured, ``outcomes.json``.
 - ``table``: the page that shows them; a cell that was not run is never green.
+- ``cells_of_salt``: Salt, Python and ways of shipping, on the environments that ``salts`` and
+  ``pythons`` make; ``test_walk`` goes by them, on a ``walked_site`` that one of ``ways`` raises.
 """

@@ -18,7 +18,7 @@ from tests.compatibility.record import Outcome
 from tests.paths import ROOT
 
 # What cells install is kept here between runs, inside the environment of the tests.
-KEPT = Path(sys.prefix) / "matrix"
+KEPT = Path(sys.prefix).resolve() / "matrix"
 
 
 def prove(cell: Cell) -> Outcome:
