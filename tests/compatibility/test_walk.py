@@ -1,7 +1,7 @@
 """The walk: from nothing to rules and back, by each way of shipping, with real daemons.
 
-``K3SFW_SALT`` is the environment of Salt, by default that of the tests. ``K3SFW_WAY`` is the way, by
-default each that differs most from what the tests of the cluster do.
+``K3SFW_SALT`` is the environment of Salt, by default that of the tests. ``K3SFW_WAY`` is the way,
+by default each that differs most from what the tests of the cluster do.
 """
 
 import os
