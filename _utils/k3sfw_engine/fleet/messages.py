@@ -117,6 +117,11 @@ def _arrow(cause: Cause) -> str:
     return f"{cause.nodes[0]} <-> {cause.nodes[-1]}"
 
 
+def other_version(of_node: str, of_master: str) -> str:
+    """The notice about a node whose k3sfw is not the master's."""
+    return f"k3sfw is {of_node} here, and {of_master} on the master, until saltutil.sync_all"
+
+
 def ports(rows: Iterable[str]) -> str:
     """``tcp/80,443 udp/8472``, and the descriptions of what is not about a port."""
     by_protocol: dict[str, list[str]] = {}

@@ -17,7 +17,7 @@ from k3sfw_engine.fleet.answers import PARTS, PROMISE_VALUES, CheckedCluster, Ch
 from k3sfw_engine.fleet.causes import Cause
 from k3sfw_engine.fleet.coverage import Coverage, coverage, coverage_sentence
 from k3sfw_engine.fleet.group import group
-from k3sfw_engine.fleet.messages import sentence
+from k3sfw_engine.fleet.messages import other_version, sentence
 
 
 @dataclass(frozen=True)
@@ -217,6 +217,8 @@ def _notices(cluster: CheckedCluster, *, impossible: bool) -> tuple[SharedNotice
     """What nodes say besides problems: of checks that were not possible, or of the others."""
     by_text: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name, answer in sorted(cluster.answers.items()):
+        if answer.version not in (cluster.version, "") and not impossible:
+            by_text[other_version(answer.version, cluster.version), ""].append(name)
         for part in PARTS:
             found = answer.parts[part]
             if _was_impossible(found) is not impossible:

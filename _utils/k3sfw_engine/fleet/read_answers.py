@@ -140,9 +140,11 @@ def _node(reader: _Reader, raw: object, node: str, known: frozenset[str]) -> Che
     answer = reader.mapping(raw, "the answer")
     reader.finish()
     if answer.get("format") != FORMAT:
-        raise UnusableAnswers(
-            [f"format: {_shown(answer.get('format'))} is not {FORMAT}, which this version reads"]
-        )
+        what = f"format: {_shown(answer.get('format'))} is not {FORMAT}, which this version reads"
+        version = reader.text(answer.get("version", ""), "version")
+        if version:
+            what += f"; k3sfw is {version} there, until saltutil.sync_all"
+        raise UnusableAnswers([what])
     proofs = {
         peer: reader.number(at, f"proofs:{peer}")
         for peer, at in reader.mapping(answer.get("proofs", {}), "proofs").items()

@@ -164,7 +164,7 @@ def read_answer(raw: object, name: str, known: Collection[str]) -> CheckedNode:
         raise raw
     if isinstance(raw, str):
         text = raw.strip().splitlines()
-        raise EngineError([f"it answered {(text[-1] if text else '')[:200]!r}"])
+        raise EngineError([_sentence_of_node((text[-1] if text else "").strip(), name)])
     if isinstance(raw, Mapping) and "format" not in raw and isinstance(raw.get("problems"), list):
         # Its own pillar was refused, or could not be fetched.
         reasons = [each[:1000] for each in raw["problems"][:5] if isinstance(each, str)]
@@ -246,6 +246,18 @@ def _slices(names: Sequence[str]) -> Iterable[Sequence[str]]:
 
 def _not_accepted(name: str) -> str:
     return f"the master has accepted no key of a minion {name}"
+
+
+def _sentence_of_node(said: str, name: str) -> str:
+    # What Salt says of a function that it does not know, or of a module that refuses to load.
+    if said == "'k3sfw.check' is not available.":
+        return (
+            "it has no k3sfw.check: its k3sfw is older than the master's, or not there. Fix: salt "
+            f"{name} saltutil.sync_all"
+        )
+    if said.startswith("'k3sfw' __virtual__ returned False: "):
+        return said.partition(": ")[2][:1000]
+    return f"it answered {said[:200]!r}"
 
 
 def _no_answer(name: str) -> str:

@@ -48,6 +48,15 @@ def test_the_exit_code_is_that_of_the_worst_and_a_silent_node_is_never_ok(faults
     assert (found.retcode, found.status.value) == (code, status)
 
 
+def test_a_node_whose_version_is_not_the_masters_is_named_with_both():
+    cluster = with_answer(simulated_fleet(5), "a1", version="99.0.0")
+    found = overview(cluster)
+    assert found.retcode == 0
+    (notice,) = [each for each in found.notices if "saltutil.sync_all" in each.text]
+    assert notice.nodes == ("a1",)
+    assert "99.0.0" in notice.text and cluster.version in notice.text
+
+
 def test_no_answer_at_all_is_unknown():
     silent = [Fault("silent", name) for name in ("a1", "a2", "s1", "s2", "s3")]
     found = overview(simulated_fleet(5, silent))

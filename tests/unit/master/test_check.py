@@ -113,10 +113,16 @@ REFUSED = {
     ("answer", "reason"),
     [
         (None, "its minion did not answer"),
-        ("'k3sfw.check' is not available.", "it answered \"'k3sfw.check' is not available.\""),
+        ("'k3sfw.check' is not available.", "it has no k3sfw.check: its k3sfw is older than the"),
+        ("'k3sfw' __virtual__ returned False: k3sfw: this module is 0.3.0 and", "k3sfw: this mod"),
+        ("Minion did not", "it answered 'Minion did not'"),
         ("", "it answered ''"),
         ("x" * 10**6, "it answered '" + "x" * 200),
         (REFUSED, "the tables were refused: pillar k3s:nodes: is not a map"),
+        (
+            {"format": 2, "version": "9.0"},
+            "its answer cannot be used (format: 2 is not 1, which this version reads; k3sfw is 9.0",
+        ),
         ({"status": "OK"}, "its answer cannot be used (format: None is not 1"),
         (False, "its answer cannot be used (the answer: False is not a map"),
         ([1, 2], "its answer cannot be used (the answer: a list is not a map"),
