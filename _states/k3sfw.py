@@ -86,7 +86,8 @@ def __virtual__():
     if "k3sfw.apply" not in __salt__:
         return (
             False,
-            "k3sfw: the execution module k3sfw is not loaded. Fix: salt-call k3sfw.role says why",
+            "k3sfw: the execution module k3sfw is not loaded. Fix: salt-call k3sfw.role says why; "
+            "if that is not available either, run salt-call saltutil.sync_all",
         )
     # The execution module has imported it, and is of its version.
     version = sys.modules["k3sfw_engine"].__version__

@@ -81,6 +81,11 @@ def other_states(synced):
     file.write_text(file.read_text().replace('__version__ = "', '__version__ = "99.', 1))
 
 
+def no_module(synced):
+    """Only ``saltutil.sync_states`` and ``sync_utils`` were run."""
+    (synced / MODULE).unlink()
+
+
 def _of_old_release(path):
     with zipfile.ZipFile(OLD_RELEASE) as archive:
         return archive.read(path)
@@ -106,7 +111,8 @@ HALVES = {
 def answers(tmp_path_factory):
     """What Salt's loader says on a minion with files spoilt so."""
     minions = {
-        spoil: _minion(tmp_path_factory, spoil) for spoil in (*HALVES, other_states, nothing)
+        spoil: _minion(tmp_path_factory, spoil)
+        for spoil in (*HALVES, no_module, other_states, nothing)
     }
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
@@ -140,6 +146,12 @@ def test_a_half_synced_minion_says_what_to_do(answers, spoil):
     assert [part for part in HALVES[spoil] if part not in answer["module"]] == []
     assert "Fix: salt-call k3sfw.role says why" in answer["states"]
     assert answer["logged"] == ""
+
+
+def test_states_without_the_module_say_how_it_comes(answers):
+    answer = answers[no_module]
+    assert answer["module"] == "'k3sfw.role' is not available."
+    assert "run salt-call saltutil.sync_all" in answer["states"]
 
 
 def test_states_of_another_version_refuse(answers):
