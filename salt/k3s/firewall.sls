@@ -25,6 +25,10 @@ k3s_firewalld_package:
     - pkgs:
       - firewalld
       - nftables
+{%- if grains.get('os_family') == 'Debian' %}
+      # /etc/protocols, which a minimal system lacks, and without which firewalld does not start.
+      - netbase
+{%- endif %}
     - require:
 {%- if image %}
       - sls: k3s.requirements

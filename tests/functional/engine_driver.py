@@ -30,6 +30,7 @@ from k3sfw_engine.commands import (
 from k3sfw_engine.commands.check_ports import check_ports
 from k3sfw_engine.commands.check_zones import check_zones
 from k3sfw_engine.commands.firewall_cmd_script import firewall_cmd_script
+from k3sfw_engine.commands.plan import plan as plan_here
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.firewalld import trial_start
 from k3sfw_engine.host.overlay import read_overlay
@@ -96,6 +97,8 @@ def main(function):
             "reloads": plan.reloads,
             "notices": plan.notices,
         }
+    if function == "plan":
+        return plan_here(tables, role)
     if function == "script":
         return {"script": firewall_cmd_script(compute_desired(tables, role).objects)}
     if function == "check_ports":

@@ -10,10 +10,8 @@ from typing import Any
 
 from k3sfw_engine.errors import FirewalldUnavailable
 from k3sfw_engine.firewalld.stopped import is_stopped
-from k3sfw_engine.host.image import is_image
 from k3sfw_engine.host.overlay import read_overlay
 from k3sfw_engine.model.difference import as_changes
-from k3sfw_engine.model.overlay import NOTHING_KNOWN
 from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.plan.make_plan import Plan
@@ -38,7 +36,7 @@ def plan(tables: Tables, role: Role) -> dict[str, Any]:
 
 
 def _of_files(tables: Tables, role: Role) -> Plan:
-    wanted = compute_desired(tables, role, NOTHING_KNOWN if is_image() else read_overlay())
+    wanted = compute_desired(tables, role, read_overlay())
     found = plan_of_files(tables, wanted, observe_files(wanted.objects))
     in_files = tuple(each for each in found.differences if each.layer == "permanent")
     notices = (messages.only_files(), *found.notices)

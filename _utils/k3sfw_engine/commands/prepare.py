@@ -9,7 +9,6 @@ from k3sfw_engine.firewalld.dbus import firewalld_is_there
 from k3sfw_engine.host.dns import resolve_masters
 from k3sfw_engine.host.image import is_image
 from k3sfw_engine.host.overlay import read_overlay
-from k3sfw_engine.model.overlay import NOTHING_KNOWN
 from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.model.run_result import RunResult
 from k3sfw_engine.plan.desired.compute import compute_desired
@@ -53,7 +52,7 @@ def prepare(
         return RunResult()
     # Nothing of the host that builds an image concerns the nodes that it is for.
     image = is_image()
-    wanted = compute_desired(tables, role, NOTHING_KNOWN if image else read_overlay())
+    wanted = compute_desired(tables, role, read_overlay())
     if not image:
         wanted = with_return_path(wanted, resolve_masters(masters), master_ports)
 

@@ -18,8 +18,9 @@ from k3sfw_engine.host.flannel_files import (
     read_flannel_config,
     read_running_networks,
 )
+from k3sfw_engine.host.image import is_image
 from k3sfw_engine.host.tunnel_devices import read_gateway_routes, read_tunnel_devices
-from k3sfw_engine.model.overlay import OverlayFacts
+from k3sfw_engine.model.overlay import NOTHING_KNOWN, OverlayFacts
 
 _T = TypeVar("_T")
 
@@ -27,9 +28,13 @@ _T = TypeVar("_T")
 def read_overlay(root: Path = Path("/")) -> OverlayFacts:
     """Read the devices, the routes and the files; what cannot be read is unknown.
 
+    In an image nothing is known: the kernel is that of the host which builds it.
+
     root
         ``/``, or a folder in its place for the files.
     """
+    if is_image():
+        return NOTHING_KNOWN
     config, unread = read_flannel_config(data_folder(root))
     devices, no_devices = _ask(read_tunnel_devices, "tunnel devices")
     routes, no_routes = _ask(read_gateway_routes, "routes")

@@ -48,11 +48,14 @@ def observe_files(runtime: Objects) -> Observed:
         What firewalld will have at runtime once it is started: there is nothing to compare with.
     """
     permanent = read_permanent()
+    kept = known(permanent.damaged)
+    # A damaged file of which there is no copy may be another's.
+    doubtful = permanent.damaged - kept
     return Observed(
-        runtime=runtime,
+        runtime={key: each for key, each in runtime.items() if key not in doubtful},
         permanent=permanent.objects,
         damaged=permanent.damaged,
-        kept=known(permanent.damaged),
+        kept=kept,
         bindings={"permanent": permanent.bindings},
         zones=permanent.zones,
         users=permanent.users,
