@@ -829,12 +829,15 @@ def check_zones(full=False, refresh=True):
 
     Nothing is changed.
 
-    Returns ``{status, summary, problems, counts, interfaces}``, the worst first. ``interfaces`` is
-    ``{name: {runtime, permanent, network_manager, meaning}}``: the zone in force, the zone in the
-    permanent configuration (empty if there is none), the zone in NetworkManager (empty if it is not
-    running), and what that means. Similar interfaces of pods share a line; loopback, which
-    firewalld always accepts, has none. Return codes: 0 OK, 1 WARN, 2 FAIL, 3 could not check,
-    4 bad tables.
+    Returns ``{status, summary, problems, counts, interfaces, zones}``, the worst first. ``zones``
+    is ``{name: {runtime, permanent}}``: the target of each zone in use. ``default`` rejects, and
+    ``DROP`` drops; empty where the zone does not exist or, at runtime, is not in use.
+
+    ``interfaces`` is ``{name: {runtime, permanent, network_manager, meaning}}``: the zone in force,
+    the zone in the permanent configuration (empty if there is none), the zone in NetworkManager
+    (empty if it is not running), and what that means. Similar interfaces of pods share a line;
+    loopback, which firewalld always accepts, has none. Return codes: 0 OK, 1 WARN, 2 FAIL, 3 could
+    not check, 4 bad tables.
 
     CLI Example:
 
@@ -846,10 +849,10 @@ def check_zones(full=False, refresh=True):
     run = _Run("zones")
     try:
         tables, _own_role = _parse(refresh, peer_ports=True)
-        found, interfaces = _zones_report(tables)
+        found, listed = _zones_report(tables)
     except EngineError as error:
         return run.could_not_check(error)
-    return {**run.report(found, full), "interfaces": interfaces}
+    return {**run.report(found, full), **listed}
 
 
 def metrics(test=None, refresh=True, remove=False):

@@ -111,8 +111,8 @@ def main(function):
         return explain.explain_here(packet, tables, role, given["minion_id"])
     if function == "check_zones":
         masters = map(netaddr.IPAddress, options.get("masters", ()))
-        found, interfaces = check_zones(tables, given["minion_id"], masters)
-        return {**found.as_dict(full=True), "interfaces": interfaces}
+        found, listed = check_zones(tables, given["minion_id"], masters)
+        return {**found.as_dict(full=True), **listed}
     if function == "adopt":
         return _outcome(adopt.adopt(tables, role, **options))
     if function == "prepare":

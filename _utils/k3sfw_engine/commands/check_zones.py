@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import netaddr
 
 from k3sfw_engine.checks.node_facts import NodeFacts
 from k3sfw_engine.checks.report import Report
 from k3sfw_engine.checks.zones.every_interface import list_interfaces
+from k3sfw_engine.checks.zones.every_target import list_targets
 from k3sfw_engine.checks.zones.zone_check import judge_zones
 from k3sfw_engine.firewalld.dbus import Bus
 from k3sfw_engine.firewalld.service_definitions import read_services
@@ -30,8 +32,10 @@ from k3sfw_engine.model.zones import ObservedZones, ipset_names, service_names
 
 def check_zones(
     tables: Tables, node: str, masters: Iterable[netaddr.IPAddress] = ()
-) -> tuple[Report, dict[str, dict[str, str]]]:
-    """Check the zones of this node; return the report, and every interface with its zone.
+) -> tuple[Report, dict[str, Any]]:
+    """Check the zones of this node; return the report, and a list of what was found.
+
+    The list has every interface with its zone, and every zone in use with its target.
 
     node
         This node's minion id.
@@ -43,7 +47,7 @@ def check_zones(
     at, found = observe_zones(tables, node)
     scope = f"{len(at.network.interfaces) - 1} interfaces, {len(found.zones)} zones in use"
     report = Report(judge_zones(at, found, masters), scope, tables.notices)
-    return report, list_interfaces(at, found)
+    return report, {"interfaces": list_interfaces(at, found), "zones": list_targets(found)}
 
 
 def observe_zones(tables: Tables, name: str) -> tuple[NodeFacts, ObservedZones]:

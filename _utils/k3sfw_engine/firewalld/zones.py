@@ -117,7 +117,12 @@ def read_runtime_zones(bus: Bus) -> tuple[ZoneLayer, str, bool]:
     names = sorted({default, *active})
     zones = those_known(bus, names, (Call("getZoneSettings2", "zone", "s", (n,)) for n in names))
     found = {name: runtime_object(Kind.ZONE, name, answer) for name, answer in zones.items()}
-    return ZoneLayer(found, default), _text(later) or default, _text(strict) == "yes"
+    layer = ZoneLayer(found, default, _targets(found))
+    return layer, _text(later) or default, _text(strict) == "yes"
+
+
+def _targets(zones: Mapping[str, FirewalldObject]) -> dict[str, str]:
+    return {name: str(zone.settings["target"]) for name, zone in sorted(zones.items())}
 
 
 def _text(variant: Any) -> str:
@@ -127,14 +132,18 @@ def _text(variant: Any) -> str:
 def read_permanent_zones(default: str) -> ZoneLayer:
     """Read the zones that are in use permanently: the default zone, and those with bindings."""
     permanent = read_permanent()
-    zones = {
+    every = {
         name: zone
         for objects in (permanent.others, permanent.objects)
-        for (kind, name), zone in objects.items()
+        for (kind, name), zone in sorted(objects.items())
         if kind is Kind.ZONE
-        and (name == default or zone.items("interfaces") or zone.items("sources"))
     }
-    return ZoneLayer(dict(sorted(zones.items())), default)
+    in_use = {
+        name: zone
+        for name, zone in sorted(every.items())
+        if name == default or zone.items("interfaces") or zone.items("sources")
+    }
+    return ZoneLayer(in_use, default, _targets(every))
 
 
 def read_ipsets(bus: Bus, names: Iterable[str]) -> dict[str, tuple[str, ...]]:

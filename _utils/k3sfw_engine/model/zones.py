@@ -49,10 +49,15 @@ def ipset_names(zone: FirewalldObject) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class ZoneLayer:
-    """One layer's zones that are in use: the default one, and those with bindings."""
+    """One layer's zones that are in use: the default one, and those with bindings.
+
+    targets
+        The target of every zone that was read, in use or not.
+    """
 
     zones: Mapping[str, FirewalldObject] = field(default_factory=dict)
     default: str = ""
+    targets: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def bound(self) -> Mapping[str, str]:

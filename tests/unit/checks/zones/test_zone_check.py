@@ -18,6 +18,7 @@ from k3sfw_engine.checks.report import Report
 from k3sfw_engine.checks.verdicts import Status
 from k3sfw_engine.checks.zone_openings import openings
 from k3sfw_engine.checks.zones.every_interface import list_interfaces
+from k3sfw_engine.checks.zones.every_target import list_targets
 from k3sfw_engine.checks.zones.zone_check import judge_zones
 from k3sfw_engine.errors import Problem
 from k3sfw_engine.model.firewall_objects import Kind
@@ -795,3 +796,19 @@ def test_every_interface_is_shown_and_pods_of_one_bridge_share_a_line():
 def test_no_rule_makes_reading_fail(text):
     zone = as_read(Kind.ZONE, "office", {"rules_str": (text,), "ports": (text,)})
     list(openings(zone, SERVICES))
+
+
+def test_every_zone_in_use_is_listed_with_its_target_in_both_layers():
+    runtime = replace(layer("drop", public=None), targets={"drop": "DROP", "k3s": "default"})
+    permanent = replace(
+        layer("drop", public=None, storage={"target": "DROP", "interfaces": ("eth1",)}),
+        targets={"drop": "DROP", "k3s": "DROP", "storage": "DROP", "work": "default"},
+    )
+    found = facts(
+        replace(runtime, zones={"drop": as_read(Kind.ZONE, "drop", {}), **runtime.zones}), permanent
+    )
+    assert list_targets(found) == {
+        "drop": {"runtime": "DROP", "permanent": "DROP"},
+        "k3s": {"runtime": "default", "permanent": "DROP"},
+        "storage": {"runtime": "", "permanent": "DROP"},
+    }
