@@ -65,9 +65,14 @@ def start_nft(*arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Po
     return run_program.start(nft, *arguments, stdin=stdin)
 
 
-def finish_nft(process: subprocess.Popen[bytes]) -> run_program.Finished:
-    """Wait for the end of nft. Raises ``FirewalldUnavailable`` if it does not end in time."""
-    done = run_program.finish(process, NFT_SECONDS)
+def finish_nft(
+    process: subprocess.Popen[bytes], given: bytes | None = None
+) -> run_program.Finished:
+    """Hand nft its input and wait for its end.
+
+    Raises ``FirewalldUnavailable`` if it does not end in time.
+    """
+    done = run_program.finish(process, NFT_SECONDS, given)
     if done.timed_out:
         raise FirewalldUnavailable(
             f"nft did not answer within {NFT_SECONDS:.0f} seconds",

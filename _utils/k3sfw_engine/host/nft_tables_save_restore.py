@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,5 +69,6 @@ def _restored(path: Path, *, stale: bool) -> str:
     """Restore a table; return why it failed, or an empty text."""
     if stale:
         return "it was saved too long ago, and may have changed since"
-    done = finish_nft(start_nft("-f", str(path)))
+    # By a pipe: SELinux may confine nft, which then cannot read a file of this folder.
+    done = finish_nft(start_nft("-f", "-", stdin=subprocess.PIPE), path.read_bytes())
     return "" if done.code == 0 else done.reason
