@@ -16,6 +16,8 @@ PYTHONS = {
     "3007": ("3.11", "3.10"),
     "3008": ("3.14", "3.13", "3.12", "3.11", "3.10"),
 }
+# Salts that old distributions have, on Pythons that are too old for k3sfw.
+OLD = {"3005": "3.6", "3006": "3.8"}
 # By the key of the way in ``ways``.
 WAYS = {
     "synced": "synced from the master",
@@ -32,12 +34,13 @@ WAYS = {
 
 def cells() -> list[Cell]:
     """Return them: synced on all Pythons, and each other way on that of Salt's packages."""
-    return [
+    walks = [
         _walk(release, python, way)
         for release, pythons in PYTHONS.items()
         for way in WAYS
         for python in (pythons if way == "synced" else pythons[:1])
     ]
+    return [*walks, *(_refusal(release, python) for release, python in OLD.items())]
 
 
 def _walk(release: str, python: str, way: str) -> Cell:
@@ -53,12 +56,33 @@ def _walk(release: str, python: str, way: str) -> Cell:
     )
 
 
+def _refusal(release: str, python: str) -> Cell:
+    def prepare(kept: Path) -> Prepared:
+        made = salts.old_environment(kept, release, python)
+        return Prepared(environment={"K3SFW_OLD_SALT": str(made.folder)}, versions=_versions(made))
+
+    return Cell(
+        group="salt",
+        name=f"{release}-python-{python}",
+        what="what a minion with an old Python says",
+        tests=("tests/unit/salt/test_old_python.py",),
+        prepare=prepare,
+        salt=release,
+        python=python,
+        shipping="masterless",
+    )
+
+
 def _prepare(release: str, python: str, way: str) -> Callable[[Path], Prepared]:
     def prepare(kept: Path) -> Prepared:
         made = salts.environment(kept, release, python)
         return Prepared(
             environment={"K3SFW_SALT": str(made.folder), "K3SFW_WAY": way},
-            versions={"salt": made.version_of_salt(), "python": made.version_of_python()},
+            versions=_versions(made),
         )
 
     return prepare
+
+
+def _versions(made: salts.Environment) -> dict[str, str]:
+    return {"salt": made.version_of_salt(), "python": made.version_of_python()}

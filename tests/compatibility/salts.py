@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,13 +49,24 @@ class Environment:
 
 def environment(kept: Path, release: str, python: str) -> Environment:
     """The newest patch of a release such as ``3006`` on a Python such as ``3.11``."""
+    return _kept(kept, release, python, _make)
+
+
+def old_environment(kept: Path, release: str, python: str) -> Environment:
+    """The same on a Python that k3sfw does not support, without any wheels."""
+    return _kept(kept, release, python, _make_old)
+
+
+def _kept(
+    kept: Path, release: str, python: str, make: Callable[[Environment, Path, str], None]
+) -> Environment:
     interpreter = pythons.find(python, kept)
-    folder = kept / f"salt-{release}-python-{python}"
-    with pythons.locked(folder):
-        made = Environment(folder)
+    made = Environment(kept / f"salt-{release}-python-{python}")
+    with pythons.locked(made.folder):
         if not _works(made):
-            shutil.rmtree(folder, ignore_errors=True)
-            _make(made, interpreter, release)
+            shutil.rmtree(made.folder, ignore_errors=True)
+            make(made, interpreter, release)
+            _accept(made, release)
     return made
 
 
@@ -73,6 +85,19 @@ def _make(made: Environment, interpreter: Path, release: str) -> None:
     pythons.run(*pip, "install", f"salt~={release}.0", "GitPython")
     downloaded = ["--only-binary=:all:", f"--dest={made.wheels}", *PACKAGES]
     pythons.run(*pip, "download", *downloaded)
+
+
+def _make_old(made: Environment, interpreter: Path, release: str) -> None:
+    pythons.run(interpreter, "-m", "venv", made.folder)
+    pip = [made.python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+    # The last of each for Python 3.6; its first pip takes newer ones that do not run there.
+    pythons.run(*pip, "pip==21.3.1")
+    pythons.run(*pip, "setuptools==59.6.0", "wheel==0.37.1")
+    pythons.run(*pip, f"salt~={release}.0")
+
+
+def _accept(made: Environment, release: str) -> None:
+    """Note that it is complete, and where it is."""
     version = made.version_of_salt()
     if version.partition(".")[0] != release:
         raise NotHere(f"pip installed Salt {version} in place of {release}")
