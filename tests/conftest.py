@@ -14,6 +14,7 @@ HOSTS_PER_TEST = (
     "test_booted.py",
     "test_bound_pods.py",
     "test_drift.py",
+    "test_firewalld_settings.py",
     "test_foreign.py",
     "test_guards_on_a_host.py",
     "test_healing.py",

@@ -34,26 +34,28 @@ _CORE = (
     "test_iptables.py",
     "test_bound_pods.py",
     "test_firewalld_settings.py",
-    "test_paths_of_pods.py",
-    "test_shadow.py::test_what_another_owners_file_would_do_to_a_reload_is_refused_before_it",
+    "test_paths_of_pods.py::test_direct_routes_let_pods_of_nodes_in_and_no_others",
     "test_shadow.py::test_a_broken_new_file_is_refused",
     "test_unavailable.py",
     "test_undo_program.py",
     "test_rollback.py",
     "test_healing.py::test_a_host_cut_off_by_a_firewalld_killed_in_a_reload_is_reachable_again",
-    "test_healing.py::test_a_damaged_file_of_ours_is_restored_before_firewalld_reads_it",
-    "test_healing.py::test_a_firewalld_failed_by_our_file_runs_again_with_our_rows",
     "test_adopt.py::test_exactly_what_the_script_added_goes_in_both_layers",
 )
-# What is read in the kernel there is nftables'; with iptables these are left.
+# With iptables the kernel is not read, so that no test about it says anything.
 _CORE_OF_IPTABLES = (
     "test_apply.py",
     "test_foreign.py",
-    "test_iptables.py",
     "test_bound_pods.py",
     "test_firewalld_settings.py",
-    "test_unavailable.py",
     "test_rollback.py",
+)
+# It types nothing that the others do not call, and takes half a minute.
+_LEFT = ("test_apply.py::test_the_script_creates_the_same_objects_as_apply",)
+# After a kill this firewalld takes minutes to start with the thousands of entries of that test.
+_LEFT_BELOW_1 = (
+    "test_undo_program.py::"
+    "test_foreign_runtime_rules_survive_a_firewalld_that_dies_during_the_undo",
 )
 
 
@@ -66,10 +68,6 @@ def cells() -> list[Cell]:
             for series, source in _SERIES.items()
             for backend, core in (("nftables", _CORE), ("iptables", _CORE_OF_IPTABLES))
         ),
-        *(
-            _cell(series, _SERIES[series], "nftables", "all functional tests", ("",), "-whole")
-            for series in ("0.9", "2.5")
-        ),
     ]
 
 
@@ -79,13 +77,17 @@ def _cell(
     backend: str,
     what: str,
     tests: tuple[str, ...],
-    suffix: str = "",
 ) -> Cell:
+    left = (*_LEFT, *(_LEFT_BELOW_1 if series.startswith("0.") else ()))
     return Cell(
         "firewalld",
-        f"{series}-{backend}{suffix}",
+        f"{series}-{backend}",
         what,
-        ("-m", "not exhaustive", *(f"tests/functional/{test}" for test in tests)),
+        (
+            *("-m", "not exhaustive"),
+            *(f"--deselect=tests/functional/{test}" for test in left),
+            *(f"tests/functional/{test}" for test in tests),
+        ),
         lambda kept: _prepared(source, backend, kept),
         firewalld=series,
         backend=backend,

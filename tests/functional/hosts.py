@@ -56,14 +56,14 @@ class Node:
     def nft(self, *arguments):
         return self.run("nft", *arguments)
 
-    def rule_handles(self, text):
+    def rule_handles(self, text, start=""):
         """Chain and handle of every rule of firewalld's table that ends with this text."""
         chain, found = "", []
         for line in self.nft("-a", "list", "table", "inet", "firewalld").splitlines():
             rule, _hash, comment = line.strip().partition(" # handle ")
             if rule.startswith("chain "):
                 chain = rule.split()[1]
-            elif rule.endswith(text):
+            elif rule.endswith(text) and rule.startswith(start):
                 found.append((chain, comment))
         assert found, f"no rule ends with {text}"
         return found

@@ -224,7 +224,7 @@ def permanent_file_lost(node, _pillar):
 
 
 def kernel_rule_lost(node, _pillar):
-    for chain, handle in node.rule_handles("ip saddr @k3s-server-4 tcp dport 2379-2380 accept"):
+    for chain, handle in node.rule_handles("accept", "ip saddr @k3s-server-4 tcp dport 2379-2380"):
         node.nft("delete", "rule", "inet", "firewalld", chain, "handle", handle)
     return "not in force: kernel policy k3s-rows. Fix: salt s1 state.apply k3s.firewall"
 

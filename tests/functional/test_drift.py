@@ -70,7 +70,7 @@ def kernel_element_added(node):
 
 
 def kernel_rule_lost(node):
-    ((chain, handle),) = node.rule_handles("ip saddr @k3s-server-4 tcp dport 2379-2380 accept")
+    ((chain, handle),) = node.rule_handles("accept", "ip saddr @k3s-server-4 tcp dport 2379-2380")
     node.nft("delete", "rule", "inet", "firewalld", chain, "handle", handle)
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from lab import daemons
+from lab.errors import LabError
 from tests.firewalld_damage import (
     DROP_TABLE,
     has_drop_table,
@@ -56,7 +58,12 @@ def answer(outsider, node, port=REDIS):
 
 def start_failed(node):
     node.host.stop_firewalld()
-    node.host.start_firewalld(state="FAILED")
+    try:
+        node.host.start_firewalld(state="FAILED")
+    except LabError:
+        if daemons.firewalld_state(node.host) == "RUNNING":
+            pytest.skip("this firewalld starts without the files that it cannot load")
+        raise
 
 
 def state(node):

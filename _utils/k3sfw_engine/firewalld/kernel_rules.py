@@ -2,7 +2,7 @@
 
 firewalld answers from its memory, where a rule that was removed with nft still exists.
 ``plan/kernel_drift.py`` compares these facts with what the runtime objects must have made. The one
-change made here is to create the table again, empty, where it was lost.
+change made here is to create the tables again, empty, where they were lost.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import cache
 from types import TracebackType
 from typing import Any
 
-from k3sfw_engine.host.nft_command import finish_nft, nft_failure, start_nft
+from k3sfw_engine.host.nft_command import finish_nft, list_table, nft_failure, start_nft
 from k3sfw_engine.model.firewall_objects import PREFIX, Item, Kind
 from k3sfw_engine.model.protocol_names import protocol_of_number
 from k3sfw_engine.model.rich_rules import RichRule
@@ -296,11 +296,32 @@ class Listing:
         raise nft_failure("list the kernel's rules", done.errors)
 
 
-def restore_table() -> None:
-    """Create firewalld's table, empty, after ``nft flush ruleset``.
+# 0.9 has its NAT in two tables more.
+_OLDER_FAMILIES = ("ip", "ip6")
 
-    A reload begins by deleting the table, and fails if there is none (seen on 1.3.3).
+
+def restore_tables() -> None:
+    """Create every table that a firewalld may have, empty, after ``nft flush ruleset``.
+
+    A reload begins by deleting its tables, and fails if there is none (seen on 0.9.11 and 1.3.3).
     """
-    done = finish_nft(start_nft("add", "table", *_TABLE))
+    families = (_TABLE[0], *_OLDER_FAMILIES)
+    _change_tables("make", [f"add table {family} {_TABLE[1]}" for family in families])
+
+
+def remove_unused_tables() -> None:
+    """Delete those of the older tables that the reload has not filled."""
+    listed = {family: list_table(family, _TABLE[1]) for family in _OLDER_FAMILIES}
+    unused = [
+        family
+        for family, listing in listed.items()
+        if listing and not any("chain" in item for item in json.loads(listing)["nftables"])
+    ]
+    if unused:
+        _change_tables("delete", [f"delete table {family} {_TABLE[1]}" for family in unused])
+
+
+def _change_tables(what: str, commands: Iterable[str]) -> None:
+    done = finish_nft(start_nft("; ".join(commands)))
     if done.code != 0:
-        raise nft_failure("make the table inet firewalld", done.errors)
+        raise nft_failure(f"{what} the tables of firewalld", done.errors)

@@ -23,7 +23,7 @@ from k3sfw_engine.firewalld.defaults import (
     SECONDS_PER_RULE,
 )
 from k3sfw_engine.firewalld.file_copies import known
-from k3sfw_engine.firewalld.kernel_rules import Listing, restore_table
+from k3sfw_engine.firewalld.kernel_rules import Listing, remove_unused_tables, restore_tables
 from k3sfw_engine.firewalld.permanent import read_permanent
 from k3sfw_engine.model.firewall_objects import (
     DEFAULTS,
@@ -252,8 +252,10 @@ def _execute_one(bus: Bus, step: Step) -> None:
     else:
         assert isinstance(step, Reload)
         if step.restore_table:
-            restore_table()
+            restore_tables()
         bus.call(Call("reload", deadline=RELOAD_SECONDS))
+        if step.restore_table:
+            remove_unused_tables()
 
 
 @dataclass(frozen=True)
