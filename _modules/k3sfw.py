@@ -207,7 +207,7 @@ def plan():
     return _engine(_plan.plan, *_node_tables(image=True))
 
 
-def apply(test=None, refresh=True, confirm=None, within=600):
+def apply(test=None, refresh=True, confirm=None, within=600, allow_downgrade=False):
     """
     Apply the rules of the tables to firewalld, at runtime and permanently.
 
@@ -233,6 +233,10 @@ def apply(test=None, refresh=True, confirm=None, within=600):
 
     within
         The seconds after which an unconfirmed change is undone, 10 or more (default 600).
+
+    allow_downgrade
+        ``True`` applies also where a newer version of k3sfw made the rules of this node. Without it
+        that is refused; once is enough.
 
     A change of the tables that breaks a promise (``k3s:tests``) is refused, unless
     ``k3s:firewall:allow_broken_tests`` is set. The last proven tables then stay in force and follow
@@ -264,7 +268,14 @@ def apply(test=None, refresh=True, confirm=None, within=600):
         return _change(
             dry, _prepare.prepare, tables, own_role, masters=(), master_ports=(), options=options
         )
-    return _change(dry, _apply.apply, tables, own_role, options=options)
+    return _change(
+        dry,
+        _apply.apply,
+        tables,
+        own_role,
+        options=options,
+        allow_downgrade=bool(allow_downgrade),
+    )
 
 
 def confirm():

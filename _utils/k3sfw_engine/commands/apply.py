@@ -20,6 +20,7 @@ from k3sfw_engine.transaction.commit_options import NO_CONFIRMATION, CommitOptio
 from k3sfw_engine.transaction.compare import plan_for
 from k3sfw_engine.transaction.kept_tables import keep_tables, kept_for_today, text_of_tables
 from k3sfw_engine.transaction.refuse_broken_promises import guard_promises
+from k3sfw_engine.transaction.refuse_downgrade import refuse_downgrade
 from k3sfw_engine.transaction.refuse_lockout import guard_apply
 from k3sfw_engine.transaction.run import run
 
@@ -27,12 +28,19 @@ PromiseGuard = Callable[[Tables, Role, Desired, Objects, Plan], Plan]
 
 
 def apply(
-    tables: Tables, role: Role, *, options: CommitOptions = NO_CONFIRMATION, test: bool = False
+    tables: Tables,
+    role: Role,
+    *,
+    options: CommitOptions = NO_CONFIRMATION,
+    allow_downgrade: bool = False,
+    test: bool = False,
 ) -> RunResult:
     """Give firewalld exactly the objects that the tables name for a node of this role.
 
     options
         How the change proves itself.
+    allow_downgrade
+        Also where a newer version of k3sfw made what is in force.
     test
         Touch nothing, and return what would change.
 
@@ -40,8 +48,13 @@ def apply(
 
     Raises ``EngineError`` and its kinds; ``Undone`` if the change did not prove itself.
     """
+
+    def guard(tables: Tables, role: Role, wanted: Desired, in_force: Objects, plan: Plan) -> Plan:
+        refuse_downgrade(allowed=allow_downgrade)
+        return guard_promises(tables, role, wanted, in_force, plan)
+
     try:
-        return _apply(tables, role, options, guard_promises, test=test)
+        return _apply(tables, role, options, guard, test=test)
     except BrokenPromises as refused:
         kept = None if options.confirm_within else kept_for_today(tables, role)
         if kept is None:

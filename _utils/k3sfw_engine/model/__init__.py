@@ -33,6 +33,7 @@ portmap_rules          iptables' rules of hostPorts, as the CNI plugin portmap w
 portmap_nft_rules      nft's rules of hostPorts, as the same plugin writes them
 packet_question        a packet to send, what came back, and packets that were recorded
 echo                   ICMP echoes, and what came back
+version_order          which of two versions of k3sfw is the newer one
 run_result             what a run changed, and the sentences about it for the operator
 exposition             metrics in Prometheus's text format
 """

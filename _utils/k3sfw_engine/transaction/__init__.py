@@ -6,6 +6,7 @@ validate_files       files validated where no firewalld runs that would do it
 compare              the comparison alone, with nothing touched
 refuse_lockout       refuses a plan that would close a live or needed connection
 refuse_broken_promises  refuses a change of the tables that breaks a promise
+refuse_downgrade     refuses to write over what a newer version has proven here
 kept_tables          the last tables that were proven here
 execute_plan         the steps of a plan, in force first, proven, and permanent at last
 take_out_of_zone     ports and rules removed from a zone of the operator

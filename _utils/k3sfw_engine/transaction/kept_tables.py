@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+from k3sfw_engine import __version__
 from k3sfw_engine.errors import BadTables, Problem
 from k3sfw_engine.host.atomic_files import replace_files
 from k3sfw_engine.model.rows import Role, Tables
@@ -28,12 +29,15 @@ class KeptTables:
 
     role
         The role that the node had: the pillar has no rows of another one.
+    version
+        Of k3sfw, which proved them.
     tree
         The tables as plain data, as ``tables_as_tree`` makes them.
     """
 
     digest: str
     role: Role
+    version: str
     tree: dict[str, Any]
 
     @property
@@ -51,6 +55,14 @@ def read_kept_tables() -> KeptTables | None:
         return _read(FILE.read_bytes())
     except OSError:
         return None
+
+
+def version_of_kept_tables() -> str:
+    """Return the version of k3sfw that kept tables here, whatever their form; empty if unknown."""
+    try:
+        return _version(FILE.read_bytes())
+    except OSError:
+        return ""
 
 
 def kept_for_today(tables: Tables, role: Role) -> Tables | None:
@@ -76,6 +88,7 @@ def text_of_tables(tables: Tables, role: Role) -> str:
     """Return the tables of a node of this role as the file keeps them."""
     kept = {
         "format": _FORMAT,
+        "version": __version__,
         "digest": digest_of(tables),
         "role": role.value,
         "tables": tables_as_tree(tables),
@@ -86,12 +99,12 @@ def text_of_tables(tables: Tables, role: Role) -> str:
 def keep_tables(text: str) -> tuple[Problem, ...]:
     """Keep tables as proven; return what went wrong. The same ones are not written again.
 
-    Without a text that can be read, those that were kept are forgotten: others are in force now.
+    A text of another version is kept as it is, to tell which one that was. Without any, those that
+    were kept are forgotten: others are in force now.
     """
-    kept = _read(text.encode())
-    if kept is None:
+    if not _version(text.encode()):
         return forget_kept_tables()
-    if read_kept_tables() == kept:
+    if _is_kept(text):
         return ()
     try:
         replace_files({FILE: text.encode()}, mode=0o600, folder_mode=0o700)
@@ -109,12 +122,26 @@ def forget_kept_tables() -> tuple[Problem, ...]:
     return ()
 
 
+def _is_kept(text: str) -> bool:
+    try:
+        return bool(json.loads(FILE.read_bytes()) == json.loads(text))
+    except (OSError, ValueError):
+        return False
+
+
+def _version(content: bytes) -> str:
+    try:
+        return str(json.loads(content)["version"])
+    except (ValueError, TypeError, KeyError):
+        return ""
+
+
 def _read(content: bytes) -> KeptTables | None:
     try:
         found = json.loads(content)
         if found["format"] == _FORMAT:
-            role = Role(found["role"])
-            return KeptTables(str(found["digest"]), role, dict(found["tables"]))
+            role, version = Role(found["role"]), str(found.get("version", ""))
+            return KeptTables(str(found["digest"]), role, version, dict(found["tables"]))
     except (ValueError, TypeError, KeyError):
         pass
     return None

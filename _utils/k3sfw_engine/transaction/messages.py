@@ -211,6 +211,15 @@ def not_of_this_version(name: str, version: str) -> Problem:
     )
 
 
+def made_by_newer(version: str, ours: str) -> Problem:
+    return Problem(
+        f"k3sfw {version} made the rules of this node, and this is the older {ours}, which may "
+        "not know all of them",
+        f"let the master serve {version} again, then salt-call saltutil.sync_all; or, to go back "
+        "on purpose, salt-call k3sfw.apply allow_downgrade=True once",
+    )
+
+
 # -- promises -------------------------------------------------------------------------------------
 
 ALLOW_BROKEN = f"{ROOT}:firewall:allow_broken_tests"
