@@ -27,6 +27,7 @@ SSHD = """\
 HostKey /srv/host_key
 AuthorizedKeysFile /srv/user.pub
 StrictModes no
+Subsystem sftp internal-sftp
 UsePAM no
 PermitRootLogin yes
 PasswordAuthentication no
