@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from k3sfw_engine.errors import EngineError, Problem
+from k3sfw_engine.errors import EngineError, FirewalldUnavailable, Problem
 from k3sfw_engine.firewalld import messages
 from k3sfw_engine.firewalld.defaults import TRIAL_SECONDS
 from k3sfw_engine.firewalld.interpreter import firewalld_python
@@ -79,9 +79,14 @@ def judge_trial(trials: Mapping[str, Mapping[str, Any]]) -> Trial:
     stock
         With firewalld's own files, if the candidate did not start.
 
-    Raises ``EngineError`` if the configuration is the reason why it did not start.
+    Raises ``EngineError`` if the configuration is the reason why it did not start, and
+    ``FirewalldUnavailable`` if this firewalld would ignore what is in it.
     """
     candidate = trials["candidate"]
+    if candidate.get("no_policies"):
+        raise FirewalldUnavailable(
+            messages.has_no_policies("its library does not read their files")
+        )
     if candidate.get("starts"):
         return Trial(tried=True)
     stock = trials["stock"]

@@ -50,7 +50,10 @@ def main() -> None:
     asked = json.load(sys.stdin)
     folder, changes = asked["folder"], asked["changes"]
     trials = {"candidate": _apart(lambda: _trial(folder, changes))}
-    if not trials["candidate"].get("starts"):
+    if not hasattr(config, "FIREWALLD_POLICIES"):
+        # Before 0.9 files of policies are not read, whatever is in them.
+        trials["candidate"] = {"no_policies": True}
+    elif not trials["candidate"].get("starts"):
         # What is at fault: the changes, the present configuration, or this namespace?
         trials["present"] = _apart(lambda: _trial(folder, {}))
         trials["stock"] = _apart(lambda: _trial(folder, None))

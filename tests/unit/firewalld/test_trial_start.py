@@ -2,7 +2,7 @@
 
 import pytest
 
-from k3sfw_engine.errors import EngineError
+from k3sfw_engine.errors import EngineError, FirewalldUnavailable
 from k3sfw_engine.firewalld.trial_start import judge_trial
 
 STARTS = {"starts": True}
@@ -33,6 +33,12 @@ def test_a_refusal_says_why_in_which_file_and_since_when(present, words):
     (sentence,) = refused.value.sentences
     for part in (FAILS["reason"], f"(in {AT})", words, f"or {AT}" * (present is STARTS), "Fix: "):
         assert part in sentence
+
+
+def test_a_firewalld_that_would_ignore_policies_is_refused():
+    with pytest.raises(FirewalldUnavailable) as refused:
+        judge_trial({"candidate": {"no_policies": True}})
+    assert "update it to 0.9 or newer" in refused.value.sentences[0]
 
 
 @pytest.mark.parametrize(
