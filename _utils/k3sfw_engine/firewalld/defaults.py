@@ -26,3 +26,7 @@ CHECK_SECONDS = 20.0
 
 # Up to this many ipsets are listed one by one; the whole table takes nft as long as three of them.
 FEW_IPSETS = 4
+
+# firewalld notices a new file after five seconds; it is asked again in the meantime.
+NOTICE_SECONDS = 8.0
+NOTICE_POLL = 0.25

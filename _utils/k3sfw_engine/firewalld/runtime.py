@@ -7,6 +7,7 @@ tells it at once of changed zones.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from k3sfw_engine.firewalld import messages
 from k3sfw_engine.firewalld.dbus import CONFIG_PATH, LIST_SIGNATURES, PROPERTIES, SERVICE, Bus, Call
 from k3sfw_engine.firewalld.defaults import (
     FEW_IPSETS,
+    NOTICE_POLL,
+    NOTICE_SECONDS,
     RELOAD_SECONDS,
     SECONDS_PER_ENTRY,
     SECONDS_PER_RULE,
@@ -179,12 +182,18 @@ def _runtime_call(kind: Kind, name: str) -> Call:
 def check_permanent(bus: Bus) -> None:
     """Let firewalld check its whole permanent configuration, as it is on disk.
 
+    Before 0.9.6 it compares policies with the zones that it has noticed. A reload reads the files.
+
     Raises ``EngineError`` if it would not load.
     """
-    try:
-        bus.call(Call("checkPermanentConfig"))
-    except FirewalldRefused as refused:
-        raise EngineError([messages.would_not_load(refused.error)]) from refused
+    ends_at = time.monotonic() + NOTICE_SECONDS
+    while True:
+        (answer,) = bus.call_all([Call("checkPermanentConfig")])
+        if not isinstance(answer, FirewalldRefused):
+            return
+        if f"'{ZONE}' not among existing zones" not in answer.error or time.monotonic() > ends_at:
+            raise EngineError([messages.would_not_load(answer.error)]) from answer
+        time.sleep(NOTICE_POLL)
 
 
 def tell_zones(bus: Bus, zones: Iterable[FirewalldObject]) -> None:
