@@ -362,3 +362,30 @@ def test_a_file_is_removed_with_its_backup_and_others_stay(tmp_path):
         put(tmp_path, [], gone=[(Kind.ZONE, "k3s")])
     left = {path.name for path in (tmp_path / "zones").iterdir()}
     assert left == {"public.xml.old", "x.xml"}
+
+
+# -- whether all zones of others in use drop ------------------------------------------------------
+
+DROPPING, REJECTING = '<zone target="DROP"/>', "<zone/>"
+
+
+@pytest.mark.parametrize(
+    ("default", "files", "in_use", "drop"),
+    [
+        ("drop", {"drop": DROPPING, "public": REJECTING}, ["drop", "k3s"], True),
+        # The default zone counts although no interface is bound to it.
+        ("", {"drop": DROPPING, "public": REJECTING}, ["drop"], False),
+        ("drop", {"drop": DROPPING, "public": REJECTING}, ["drop", "public"], False),
+        # A zone of which the next reload would make use.
+        ("drop", {"drop": DROPPING, "mgmt": '<zone><source address="::1"/></zone>'}, [], False),
+        # A zone that exists at runtime only.
+        ("drop", {"drop": DROPPING}, ["drop", "gone"], False),
+        ("drop", {"drop": DROPPING, "k3s": '<zone><interface name="cni0"/></zone>'}, [], True),
+    ],
+)
+def test_every_zone_of_others_in_use_has_to_drop(tmp_path, default, files, in_use, drop):
+    if default:
+        (tmp_path / "firewalld.conf").write_text(f"# DefaultZone=x\nDefaultZone={default}\n")
+    for name, text in files.items():
+        write(tmp_path, Kind.ZONE, name, text)
+    assert read(tmp_path).zones_of_others_drop(in_use) is drop
