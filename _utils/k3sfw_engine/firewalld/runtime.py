@@ -255,9 +255,7 @@ def _execute_one(bus: Bus, step: Step) -> None:
         given = (name, _variants(step.settings))
         bus.call(Call(method, interface, "sa{sv}", given, deadline=deadline))
     elif isinstance(step, RefillEntries):
-        deadline = Call.deadline + len(step.entries) * SECONDS_PER_ENTRY
-        arguments = (step.name, list(step.entries))
-        bus.call(Call("setEntries", "ipset", "sas", arguments, deadline=deadline))
+        _refill(bus, step)
     else:
         assert isinstance(step, Reload)
         if step.restore_table:
@@ -393,6 +391,18 @@ def _parts(text: str, count: int) -> tuple[str, ...]:
     to_port = [part for part in to if part.replace("-", "").isdigit()]
     to_address = [part for part in to if part not in to_port]
     return (port, protocol, "".join(to_port), "".join(to_address))[:count]
+
+
+def _refill(bus: Bus, step: RefillEntries) -> None:
+    deadline = Call.deadline + len(step.entries) * SECONDS_PER_ENTRY
+    arguments = (step.name, list(step.entries))
+    (answer,) = bus.call_all([Call("setEntries", "ipset", "sas", arguments, deadline=deadline)])
+    if isinstance(answer, FirewalldRefused) and not step.entries:
+        # 1.0 fails at a list without entries.
+        there = bus.call(Call("getEntries", "ipset", "s", (step.name,)))
+        _change_entries(bus, [ChangeEntries(step.name, remove=tuple(there))])
+    else:
+        _answered(answer)
 
 
 def _change_entries(bus: Bus, steps: Iterable[ChangeEntries]) -> None:
