@@ -90,9 +90,10 @@ def _make(made: Environment, interpreter: Path, release: str) -> None:
 def _make_old(made: Environment, interpreter: Path, release: str) -> None:
     pythons.run(interpreter, "-m", "venv", made.folder)
     pip = [made.python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-    # The last of each for Python 3.6; its first pip takes newer ones that do not run there.
-    pythons.run(*pip, "pip==21.3.1")
-    pythons.run(*pip, "setuptools==59.6.0", "wheel==0.37.1")
+    if made.version_of_python().startswith("3.6."):
+        # The last of each; its first pip takes newer ones that do not run there.
+        pythons.run(*pip, "pip==21.3.1")
+        pythons.run(*pip, "setuptools==59.6.0", "wheel==0.37.1")
     pythons.run(*pip, f"salt~={release}.0")
 
 
