@@ -31,6 +31,8 @@ from k3sfw_engine.master.defaults import NODES_AT_ONCE, TELL_AFTER
 from k3sfw_engine.model.rows import Tables
 
 # What salt-run exits with if a file is not there: not better than a check that was not possible.
+# What each node is asked.
+_FUNCTION = "k3sfw.check"
 _NOT_WRITTEN = RETCODES[Severity.UNKNOWN]
 _WORST = [RETCODES[each] for each in Severity]
 
@@ -162,6 +164,9 @@ def read_answer(raw: object, name: str, known: Collection[str]) -> CheckedNode:
     """Read what a minion returned, which is a sentence where it could not check anything."""
     if isinstance(raw, UnreadableAnswer):
         raise raw
+    if isinstance(raw, Mapping) and isinstance(raw.get(_FUNCTION), str):
+        # Salt's answer if only longer names are known: their documentation, and this.
+        raw = raw[_FUNCTION]
     if isinstance(raw, str):
         text = raw.strip().splitlines()
         raise EngineError([_sentence_of_node((text[-1] if text else "").strip(), name)])
@@ -225,7 +230,7 @@ def _each_answer(
     """
     heard = set()
     try:
-        for name, answer in salt.ask(names, "k3sfw.check", options):
+        for name, answer in salt.ask(names, _FUNCTION, options):
             # Of a minion that was not asked, nothing is believed.
             if name in names:
                 heard.add(name)
@@ -250,9 +255,9 @@ def _not_accepted(name: str) -> str:
 
 def _sentence_of_node(said: str, name: str) -> str:
     # What Salt says of a function that it does not know, or of a module that refuses to load.
-    if said == "'k3sfw.check' is not available.":
+    if said == f"'{_FUNCTION}' is not available.":
         return (
-            "it has no k3sfw.check: its k3sfw is older than the master's, or not there. Fix: salt "
+            f"it has no {_FUNCTION}: its k3sfw is older than the master's, or not there. Fix: salt "
             f"{name} saltutil.sync_all"
         )
     if said.startswith("'k3sfw' __virtual__ returned False: "):

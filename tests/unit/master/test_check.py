@@ -114,6 +114,10 @@ REFUSED = {
     [
         (None, "its minion did not answer"),
         ("'k3sfw.check' is not available.", "it has no k3sfw.check: its k3sfw is older than the"),
+        (
+            {"k3sfw.check": "'k3sfw.check' is not available.", "k3sfw.check_ports": "Ask …"},
+            "it has no k3sfw.check: its k3sfw is older than the",
+        ),
         ("'k3sfw' __virtual__ returned False: k3sfw: this module is 0.3.0 and", "k3sfw: this mod"),
         ("Minion did not", "it answered 'Minion did not'"),
         ("", "it answered ''"),
