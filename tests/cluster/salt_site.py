@@ -8,6 +8,7 @@ import os
 import shutil
 import tarfile
 import zipfile
+from collections import defaultdict
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,13 +43,15 @@ SYNCED_TO = "/var/cache/salt/minion/extmods"
 
 
 @contextmanager
-def standing(name, programs, others=(), **minions):
+def standing(name, programs, others=(), prepare=lambda host: None, **minions):
     """The cluster for as long as the block lasts, its minions connected, nothing synced.
 
     programs
         The folder of the Salt programs.
     others
         More hosts.
+    prepare
+        What is done with each host before Salt starts.
     minions
         What is in the configuration of single minions.
     """
@@ -58,6 +61,7 @@ def standing(name, programs, others=(), **minions):
         for host in lab.hosts.values():
             if host.spec.firewalld:
                 other_firewalld.put_on(host)
+            prepare(host)
         daemons.start_master(lab.master, _master_config(), programs=programs)
         for host in site.nodes:
             site.start_minion(host)
@@ -79,7 +83,8 @@ class Site:
 
     def __init__(self, lab, programs, minions):
         self.lab = lab
-        self._programs = programs
+        # By host, where it has not those of all others.
+        self._programs = defaultdict(lambda: programs)
         self._minions = minions
         # Whether the master knows which minions are nodes of the cluster.
         self._are_known = False
@@ -171,15 +176,38 @@ class Site:
     def start_minion(self, host):
         config = daemons.minion_config(host.name, self.lab.master.ipv4)
         config |= self._minions.get(host.name, {})
-        daemons.start_minion(host, self.lab.master.ipv4, config, programs=self._programs)
+        programs = self._programs[host.name]
+        daemons.start_minion(host, self.lab.master.ipv4, config, programs=programs)
 
     def restart_minion(self, host):
         daemons.stop(host, "salt-minion")
         self.start_minion(host)
-        daemons.wait_for_minions(self.lab.master, [host], timeout=120, programs=self._programs)
+        self._wait_for([host])
+
+    def install_salt(self, host, programs):
+        """Put another Salt in the place of the host's, with all that Salt keeps there."""
+        self._programs[host.name] = programs
+        if host.name != self.lab.master.name:
+            self.restart_minion(host)
+            return
+        daemons.stop(host, "salt-master")
+        daemons.start_master(host, _master_config(), programs=programs)
+        self._wait_for(self.nodes)
+
+    def _wait_for(self, minions):
+        master = self.lab.master
+        programs = self._programs[master.name]
+        daemons.wait_for_minions(master, minions, timeout=180, programs=programs)
+
+    def salt_call(self, host, function, *arguments):
+        """What salt-call on a host says, with its return code."""
+        words = ["--out=json", "--retcode-passthrough", function, *arguments]
+        done = forked.salt(host, "salt-call", words, programs=self._programs[host.name])
+        return done.stdout + done.stderr, done.returncode
 
     def _on_master(self, program, words):
-        done = forked.salt(self.lab.master, program, words, programs=self._programs)
+        programs = self._programs[self.lab.master.name]
+        done = forked.salt(self.lab.master, program, words, programs=programs)
         try:
             return json.loads(done.stdout)
         except ValueError:

@@ -50,6 +50,15 @@ class Watched:
             if any((outcome in ("open", "again")) != way.is_open for _at, outcome in self.seen[way])
         }
 
+    def got_in(self) -> list[float]:
+        """When connections began that succeeded though they must not."""
+        return sorted(
+            at
+            for way, outcomes in self.seen.items()
+            for at, outcome in outcomes
+            if not way.is_open and outcome in ("open", "again")
+        )
+
     def held_up(self) -> float:
         """The seconds between the first and the last begin of a connection that had to wait."""
         times = [
@@ -83,8 +92,9 @@ def watched(hosts: dict[str, Host], ways: Sequence[Way]) -> Iterator[Watched]:
             # What the last change did must show.
             time.sleep(1)
         finally:
-            for own, asker in askers.values():
+            for _own, asker in askers.values():
                 asker.terminate()
+            for own, asker in askers.values():
                 outcomes = json.loads(asker.communicate(timeout=60)[0])
                 result.seen.update(
                     {way: [(at, what) for at, what in each] for way, each in zip(own, outcomes)}
