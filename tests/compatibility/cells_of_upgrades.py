@@ -42,7 +42,9 @@ def _of_product() -> Cell:
             "tests/unit/salt/test_half_synced.py",
             "tests/unit/salt/test_two_copies.py",
         ),
-        prepare=lambda _kept: Prepared(versions={"salt": salt.version.__version__}),
+        prepare=lambda _kept: Prepared(
+            {"K3SFW_ALL_UPGRADES": "1"}, {"salt": salt.version.__version__}
+        ),
         shipping="synced",
     )
 
