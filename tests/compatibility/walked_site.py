@@ -113,6 +113,7 @@ class Site:
         assert set(returned) == {host.name for host in self.nodes}, returned
         for node, states in returned.items():
             assert isinstance(states, dict), f"{node}: {states}"
+            assert all("__run_num__" in str(state) for state in states.values()), states
         return {
             node: sorted(states.values(), key=lambda state: state["__run_num__"])
             for node, states in returned.items()
