@@ -254,7 +254,18 @@ class Ssh(Site):
         master.path("/etc/salt/roster").write_text(yaml.safe_dump(roster))
 
     def call(self, function, *arguments):
-        words = ["--out=json", "--static", "*", function, *arguments]
+        if not function.startswith("k3sfw."):
+            return self._ssh(function, *arguments)
+        # salt-ssh gives pillar to states alone.
+        returned = self._ssh("state.single", "module.run", f"name={function}", *arguments)
+        answers = {}
+        for node, states in returned.items():
+            (state,) = states.values()
+            answers[node] = state["changes"]["ret"]
+        return answers
+
+    def _ssh(self, *words):
+        words = ["--out=json", "--static", "*", *words]
         return self.answer(self.lab.master, [self.program("salt-ssh"), *words])
 
 
