@@ -71,7 +71,8 @@ bench: root machine $(VENV)/complete
 	$(PYTHON) -m bench
 
 matrix: root machine $(VENV)/complete
-	PYTHONPATH=_utils $(PYTHON) -m tests.compatibility $(CELLS)
+	@# The patterns are for cells, not for files.
+	set -f; PYTHONPATH=_utils $(PYTHON) -m tests.compatibility $(CELLS)
 
 # Needs no virtual environment: nothing is installed to take a lab down.
 stop: root

@@ -8,7 +8,7 @@ set -eu
 
 # Chromium opens the reports; nothing else of a desktop comes with it.
 packages="chromium conntrack containernetworking-plugins dbus etcd-client etcd-server firewalld \
-haproxy iproute2 ipset iptables keepalived network-manager nftables openssh-client openssh-server openssl \
+git haproxy iproute2 ipset iptables keepalived network-manager nftables openssh-client openssh-server openssl \
 procps prometheus prometheus-node-exporter python3-venv redis-server serf systemd ufw util-linux wireguard-go \
 wireguard-tools"
 # Salt needs a Python package that is distributed only as source.

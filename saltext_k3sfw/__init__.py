@@ -40,9 +40,8 @@ def _warn_of_a_second_distribution() -> None:
     pip = f"{sys.executable} -m pip"
     logging.getLogger(__name__).warning(
         "k3sfw: the Python packages k3sfw %s and saltext.k3sfw %s are both installed, and own the "
-        "same files. Fix: %s uninstall --yes k3sfw saltext.k3sfw, then %s install saltext.k3sfw",
+        "same files. Fix: %s uninstall --yes k3sfw saltext.k3sfw, then install the new wheel again",
         old,
         new,
-        pip,
         pip,
     )

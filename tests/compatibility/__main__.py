@@ -24,7 +24,7 @@ def main(patterns: list[str]) -> int:
         print(f"\n{cell.key}: {cell.what}", flush=True)
         outcome = run.prove(cell)
         # Read anew: other cells may have been proven meanwhile.
-        record.write({**record.read(), cell.key: outcome})
+        record.write(record.with_outcome(record.read(), cell.key, outcome))
         table.write(catalogue.cells(), record.read())
         if outcome.failed:
             failed.append(cell.key)

@@ -10,11 +10,9 @@ import os
 import re
 import shutil
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 
 from tests.compatibility.cell import NotHere
@@ -62,17 +60,21 @@ def from_source(series: str, kept: Path) -> tuple[Path, str]:
     with _unfinished(folder) as making:
         if making:
             tree = making.parent / "tree"
-            with tarfile.open(fileobj=BytesIO(_git(sources, "archive", f"v{version}"))) as archive:
-                archive.extractall(tree, filter="data")
+            tree.mkdir()
+            archive = _git(sources, "archive", f"v{version}")
+            subprocess.run(["tar", "--extract", f"--directory={tree}"], check=True, input=archive)
             _lay_out(tree, making, version)
             _add_library(making)
     return folder, version
 
 
 def _git(folder: str, *arguments: str) -> bytes:
-    return subprocess.run(
-        ["git", f"--git-dir={folder}", *arguments], check=True, stdout=subprocess.PIPE
-    ).stdout
+    done = subprocess.run(
+        ["git", f"--git-dir={folder}", *arguments], check=False, capture_output=True
+    )
+    if done.returncode:
+        raise NotHere(f"FIREWALLD_SOURCES: {done.stderr.decode().strip()}")
+    return done.stdout
 
 
 def _newest(sources: str, series: str) -> str:

@@ -44,6 +44,12 @@ def read() -> dict[str, Outcome]:
     }
 
 
+def with_outcome(outcomes: dict[str, Outcome], key: str, outcome: Outcome) -> dict[str, Outcome]:
+    """Add an outcome. What was measured elsewhere stays where this machine lacks what it needs."""
+    measured = key in outcomes and not outcomes[key].not_run
+    return outcomes if outcome.not_run and measured else {**outcomes, key: outcome}
+
+
 def write(outcomes: dict[str, Outcome]) -> None:
     """Write the outcomes, sorted, so that a run changes only the lines of its own cells."""
     tree = {key: asdict(outcome) for key, outcome in sorted(outcomes.items())}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 from junitparser import Error, Failure, JUnitXml, Skipped
@@ -16,6 +17,9 @@ from k3sfw_engine import __version__
 from tests.compatibility.cell import COLUMNS, Cell, NotHere, Prepared
 from tests.compatibility.record import Outcome
 from tests.paths import ROOT
+
+# All passed, or some failed. It was stopped, was used wrongly or found no tests otherwise.
+_CAME_TO_AN_END = (0, 1)
 
 # What cells install is kept here between runs, inside the environment of the tests.
 KEPT = Path(sys.prefix).resolve() / "matrix"
@@ -29,22 +33,28 @@ def prove(cell: Cell) -> Outcome:
         prepared = cell.prepare(KEPT)
     except NotHere as reason:
         return _outcome(cell, Prepared(), began, not_run=str(reason))
+    except Exception:
+        # The other cells can still be proven.
+        traceback.print_exc()
+        return _outcome(cell, Prepared(), began, failed=1, failures=("its preparation",))
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        subprocess.run(
+        done = subprocess.run(
             _command(cell, report),
             cwd=ROOT,
             env={**_environment(), **prepared.environment},
             check=False,
         )
-        if not report.exists():
-            return _outcome(cell, prepared, began, not_run="pytest did not come to an end")
-        return _outcome(cell, prepared, began, **_counted(report))
+        return _outcome(cell, prepared, began, **counted(report, done.returncode))
 
 
 def _environment() -> dict[str, str]:
-    # Of this module's own start; pytest finds the engine by its configuration.
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    """Without what chooses tests, or what they meet: only the cell does that."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("K3SFW_") and name not in ("PYTEST_ADDOPTS", "PYTHONPATH")
+    }
 
 
 def _command(cell: Cell, report: Path) -> list[str]:
@@ -53,9 +63,12 @@ def _command(cell: Cell, report: Path) -> list[str]:
     return [sys.executable, "-m", "pytest", *options, *shared, *cell.tests]
 
 
-def _counted(report: Path) -> dict[str, object]:
+def counted(report: Path, code: int) -> dict[str, object]:
+    """Count what pytest reported; an end before all tests were through is a failure, too."""
     passed, skipped, failures = 0, 0, []
-    for suite in JUnitXml.fromfile(str(report)):
+    if code not in _CAME_TO_AN_END:
+        failures.append(f"pytest ended with {code}")
+    for suite in JUnitXml.fromfile(str(report)) if report.exists() else ():
         for case in suite:
             if any(isinstance(result, (Failure, Error)) for result in case.result):
                 failures.append(f"{case.classname}::{case.name}")

@@ -15,7 +15,9 @@ _BEGIN = """\
 
 What k3sfw was tried with. `make matrix` runs it again and writes this page; `CELLS='firewalld-2.*'`
 runs a part. A cell is ✅ only if its tests ran and all passed; ❌ says how many failed; ⬜ was not
-run, and says why. Versions are those that were found, not those that were asked for.
+run, and says why. What ran has the versions that were found, the rest those that are asked for.
+Without a firewalld in its row, a cell ran with the one of the machine: 1.3.3 of Debian 12, with the
+nftables backend.
 """
 
 
@@ -43,7 +45,9 @@ def _table(cells: list[Cell], outcomes: Mapping[str, Outcome]) -> str:
     for cell in cells:
         outcome = outcomes.get(cell.key)
         values = [versions[cell.key][name] for name in columns]
-        rows.append([f"`{cell.key}`", *values, cell.what, _result(outcome), _when(outcome)])
+        # What ran then, which the cell may call otherwise now.
+        what = outcome.what if outcome else cell.what
+        rows.append([f"`{cell.key}`", *values, what, _result(outcome), _when(outcome)])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

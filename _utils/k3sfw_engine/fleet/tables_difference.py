@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import netaddr
 
@@ -38,7 +38,8 @@ from k3sfw_engine.plan.reach_difference import ChangeKind, ReachChange, RoleReac
 _CLIENT_PORT = 40000
 # A range of so many addresses may be a network, whose first address no host has.
 _SMALLEST_NETWORK = 4
-_PortsOf = tuple[Protocol, PortRange | None]
+# Python 3.9 knows no PortRange | None where it is evaluated.
+_PortsOf = tuple[Protocol, Optional[PortRange]]
 
 
 @dataclass(frozen=True)

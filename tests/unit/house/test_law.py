@@ -159,3 +159,37 @@ def test_the_map_of_the_house_names_every_package():
             if name != "__init__" and not re.search(rf"\b{name}\b", doc)
         ]
         assert missing == [], f"the map in {package.relative_to(ROOT)}/__init__.py lacks these"
+
+
+def evaluated(node):
+    """The parts of a syntax tree that run: annotations do not, below the import from __future__."""
+    for field, value in ast.iter_fields(node):
+        if field in ("annotation", "returns"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                yield child
+                yield from evaluated(child)
+
+
+def unions_with_none(tree):
+    return [
+        node.lineno
+        for node in evaluated(tree)
+        if isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.BitOr)
+        and any(
+            isinstance(side, ast.Constant) and side.value is None
+            for side in (node.left, node.right)
+        )
+    ]
+
+
+def test_nothing_is_evaluated_that_python_3_9_cannot():
+    """There, ``type | None`` is an error, except in an annotation."""
+    assert unions_with_none(ast.parse("Ports = tuple[int, str | None]")) == [1]
+    assert not unions_with_none(
+        ast.parse("def f(a: str | None) -> int | None:\n    b: int | None = 1")
+    )
+    for path, tree in parsed("_utils", *(folder for folder in THIN if (ROOT / folder).exists())):
+        assert not unions_with_none(tree), path
