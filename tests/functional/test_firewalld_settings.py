@@ -68,7 +68,7 @@ def test_what_is_promised_holds_however_firewalld_is_set_up(node, pillar, new_ro
     kept = "FlushAllOnReload=no" in settings
     left = node.firewall_cmd("--get-ipsets")
     assert ("k3s" in left) == kept
-    assert "policy_k3s" not in node.nft("list", "ruleset")
+    assert "k3s-rows" not in node.nft("list", "ruleset")
     for name in left.split():
         assert node.firewall_cmd(f"--ipset={name}", "--get-entries") == ""
     assert node.call("remove")["changes"] == {}
