@@ -33,13 +33,16 @@ EMPTY = (
 FIREWALLD_FOLDERS = ("helpers", "icmptypes", "ipsets", "policies", "services", "zones")
 
 
-def furnish(folder: Path, spec: HostSpec, everyone: Iterable[HostSpec]) -> None:
-    """Fill the folder of a host that has not been started."""
+def furnish(
+    folder: Path, spec: HostSpec, everyone: Iterable[HostSpec], *, firewalld: bool = True
+) -> None:
+    """Fill the folder of a host that has not been started, as after firewalld was installed."""
     files = folder / "files"
     for name in EMPTY:
         empty(files / name)
     _write_names(files / "etc", spec, everyone)
-    _stock_firewalld(files / "etc/firewalld")
+    if firewalld:
+        _stock_firewalld(files / "etc/firewalld")
     if spec.is_node:
         _k3s(files, spec, everyone)
     for name in ("salt", "pillar"):

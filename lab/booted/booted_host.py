@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, ClassVar
 
-from lab.booted import keeper, root
+from lab.booted import disk, keeper, root
 from lab.errors import LabError
 from lab.namespaces import Namespaces
 from lab.spec import HostSpec
@@ -52,9 +52,21 @@ class BootedHost(Namespaces):
         ",".join(f"-{name}" for name in root.GIVEN_UP),
     )
 
-    def __init__(self, spec: HostSpec = SPEC, first: tuple[str, ...] = SYSTEMD) -> None:
-        """Describe the host; ``first`` is the command line of its first process."""
+    def __init__(
+        self,
+        spec: HostSpec = SPEC,
+        first: tuple[str, ...] = SYSTEMD,
+        base: Path = disk.MACHINE,
+    ) -> None:
+        """Describe the host.
+
+        first
+            The command line of its first process.
+        base
+            The file system that its disk is based on: the machine's, or another distribution's.
+        """
         self.spec = spec
+        self._base = base
         self._first = first
         self._keeper: subprocess.Popen[bytes] | None = None
         self._unread = b""
@@ -66,6 +78,7 @@ class BootedHost(Namespaces):
             [
                 *(sys.executable, "-m", keeper.__name__),
                 json.dumps(dataclasses.asdict(self.spec)),
+                str(self._base),
                 *self._first,
             ],
             cwd=keeper.CHECKOUT,

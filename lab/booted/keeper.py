@@ -1,6 +1,7 @@
 """The process that keeps one booted host: its disk while it is off, and its first process.
 
-Started with the host's spec and the command line of its first process. Single bytes on stdin are
+Started with the host's spec, the file system that its disk is based on, and the command line of its
+first process. Single bytes on stdin are
 its commands; it reports the host's state on stdout, one line each. The other end of stdin is in the
 process that uses the host. If that is killed, the kernel closes the pipe, and the keeper takes
 everything down.
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> None:
     """Keep the host until stdin closes."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        keeper = Keeper(from_record(json.loads(argv[0])), argv[1:], root.devices())
+        keeper = Keeper(from_record(json.loads(argv[0])), Path(argv[1]), argv[2:], root.devices())
         keeper.set_up()
     except (OSError, LabError) as error:
         _say(f"failed {error}")
@@ -68,6 +69,7 @@ class Keeper:
     """One host and its resources; ``machine`` are the devices that it must not touch."""
 
     spec: HostSpec
+    base: Path
     first: list[str]
     machine: frozenset[str]
     pid: int | None = None
@@ -83,8 +85,8 @@ class Keeper:
         syscalls.mount("tmpfs", FOLDER, "tmpfs", 0, "mode=700")
         for name in ("files", "work", DISK.name):
             (FOLDER / name).mkdir()
-        disk.lay_out(FOLDER, self.spec)
-        layers = f"lowerdir=/,upperdir={FOLDER}/files,workdir={FOLDER}/work"
+        disk.lay_out(FOLDER, self.spec, self.base)
+        layers = f"lowerdir={self.base},upperdir={FOLDER}/files,workdir={FOLDER}/work"
         syscalls.mount("overlay", DISK, "overlay", MS_NODEV, layers)
         # The checkout's .venv may be a link to that of another checkout.
         self.shown = [CHECKOUT, *{Path(sys.prefix).resolve()} - {CHECKOUT / ".venv"}]
