@@ -128,7 +128,8 @@ def managed(name, prepared=False):
 
 def prepared(name):
     """
-    Write the rules to the permanent configuration before firewalld starts on a live node.
+    Write the rules to the permanent configuration before firewalld starts on a live node, or in an
+    image (a chroot, or with ``SYSTEMD_OFFLINE=1``), in which it does not run.
 
     name
         An arbitrary identifier.

@@ -22,7 +22,8 @@ _PROGRAM = "firewall-offline-cmd"
 def check_offline(contents: Contents) -> bool:
     """Check the permanent configuration with these files in place of the present ones.
 
-    Returns whether it could be checked. Nothing but a copy is written.
+    Returns whether it could be checked: not if firewalld refuses its own files as well, as one that
+    is installed in part. Nothing but a copy is written.
 
     Raises ``EngineError`` if firewalld would not load it.
     """
@@ -30,14 +31,19 @@ def check_offline(contents: Contents) -> bool:
     if program is None:
         return False
     with tempfile.TemporaryDirectory(prefix="k3sfw-check-") as folder:
-        copy = Path(folder) / "firewalld"
-        shutil.copytree(FOLDERS[0], copy, ignore_dangling_symlinks=True)
+        copy, stock = Path(folder) / "firewalld", Path(folder) / "stock"
+        stock.mkdir()
+        if FOLDERS[0].exists():
+            shutil.copytree(FOLDERS[0], copy, ignore_dangling_symlinks=True)
         _lay_over(copy, contents)
         done = _check(program, copy)
-    if done.code != 0 and not done.timed_out:
+        if done.code == 0:
+            return True
+        if done.timed_out or _check(program, stock).code != 0:
+            return False
         new_ones = _check(program, FOLDERS[0]).code == 0
-        raise EngineError([messages.check_failed(_reason(done), new_ones=new_ones)])
-    return not done.timed_out
+        reason = _reason(done).replace(str(copy), str(FOLDERS[0]))
+        raise EngineError([messages.check_failed(reason, new_ones=new_ones)])
 
 
 def _check(program: str, folder: Path) -> Finished:
