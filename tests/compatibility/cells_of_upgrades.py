@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import salt.version
@@ -23,30 +24,46 @@ _FIREWALLDS = (("1.3", "2.3"), ("2.3", "2.5"), ("1.3", "2.5"))
 def cells() -> list[Cell]:
     """Return the cells: what is upgraded, from where to where."""
     return [
-        _of_product(),
+        *_of_product(),
         *(_of_salt(*pair) for pair in _SALTS),
         *(_of_firewalld(*pair) for pair in _FIREWALLDS),
     ]
 
 
-def _of_product() -> Cell:
-    return Cell(
-        group="upgrade",
-        name="product",
-        what="0.1.0 and 0.2.0 to this version, this one to a next one and back: new connections "
-        "meanwhile, unfinished changes, half-synced nodes, two copies",
-        tests=(
-            f"{_TESTS}_product.py",
-            "tests/cluster/test_salt_upgrade.py",
-            "tests/functional/test_downgrade.py",
-            "tests/unit/salt/test_half_synced.py",
-            "tests/unit/salt/test_two_copies.py",
+def _of_product() -> Iterator[Cell]:
+    parts = (
+        (
+            "product",
+            "0.1.0 and 0.2.0 to this version, this one to a next one and back: new connections "
+            "meanwhile, a master with nodes of other versions",
+            (f"{_TESTS}_product.py",),
         ),
-        prepare=lambda _kept: Prepared(
-            {"K3SFW_ALL_UPGRADES": "1"}, {"salt": salt.version.__version__}
+        (
+            "unfinished",
+            "0.1.0 to this version: changes that were broken off, hang or wait; a sync too early",
+            ("tests/cluster/test_salt_upgrade.py",),
         ),
-        shipping="synced",
+        (
+            "copies",
+            "half-synced nodes, a copy of pip beside a synced one, an older version on a node",
+            (
+                "tests/functional/test_downgrade.py",
+                "tests/unit/salt/test_half_synced.py",
+                "tests/unit/salt/test_two_copies.py",
+            ),
+        ),
     )
+    for name, what, tests in parts:
+        yield Cell(
+            group="upgrade",
+            name=name,
+            what=what,
+            tests=tests,
+            prepare=lambda _kept: Prepared(
+                {"K3SFW_ALL_UPGRADES": "1"}, {"salt": salt.version.__version__}
+            ),
+            shipping="synced",
+        )
 
 
 def _of_salt(old: str, old_python: str, new: str, new_python: str) -> Cell:
