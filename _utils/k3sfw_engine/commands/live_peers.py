@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from k3sfw_engine.host.image import refuse_in_image
 from k3sfw_engine.host.live_connections import read_live_connections, read_live_packets
 
 # A busy server has some thousands; the answer says that something is connected, not all of it.
@@ -13,8 +14,9 @@ _MOST = 2000
 def live_peers() -> list[dict[str, str]]:
     """Return ``{place, peer, process}`` of each, at most 2,000.
 
-    Raises ``EngineError`` if the kernel cannot be read.
+    Raises ``EngineError`` if the kernel cannot be read, or is that of a host which builds an image.
     """
+    refuse_in_image()
     return list(_read())[:_MOST]
 
 

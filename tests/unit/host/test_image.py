@@ -5,8 +5,13 @@ from pathlib import Path
 import pytest
 
 from _grains import _k3s_image
+from k3sfw_engine.commands.heal import heal
+from k3sfw_engine.commands.live_peers import live_peers
 from k3sfw_engine.errors import FirewalldUnavailable
+from k3sfw_engine.firewalld.dbus import Bus, firewalld_is_there
 from k3sfw_engine.host import image
+from k3sfw_engine.host.overlay import read_overlay
+from k3sfw_engine.model.overlay import NOTHING_KNOWN
 
 MOUNTED = "21 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"
 PROC = "22 21 0:5 / /proc rw - proc proc rw\n"
@@ -65,5 +70,8 @@ def test_a_system_without_proc_is_an_image(is_image, tmp_path):
 def test_what_only_a_running_system_has_is_refused_in_an_image(monkeypatch):
     image.refuse_in_image()
     monkeypatch.setenv("SYSTEMD_OFFLINE", "1")
-    with pytest.raises(FirewalldUnavailable, match="this is an image"):
-        image.refuse_in_image()
+    for function in (image.refuse_in_image, live_peers, heal, Bus):
+        with pytest.raises(FirewalldUnavailable, match="this is an image"):
+            function()
+    assert not firewalld_is_there()
+    assert read_overlay() == NOTHING_KNOWN
