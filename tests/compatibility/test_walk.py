@@ -1,7 +1,7 @@
 """The walk: from nothing to rules and back, by each way of shipping, with real daemons.
 
 ``K3SFW_SALT`` is the environment of Salt, by default that of the tests. ``K3SFW_WAY`` is the way,
-by default each that differs most from what the tests of the cluster do.
+by default those that differ most from what the tests of the cluster do.
 """
 
 import os
@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 SALT = walked_site.Salt(Path(os.environ.get("K3SFW_SALT") or sys.prefix).resolve())
-CHOSEN = os.environ.get("K3SFW_WAY", "masterless gitfs salt-ssh wheel").split()
+CHOSEN = os.environ.get("K3SFW_WAY", "masterless gitfs wheel").split()
 # The verdicts of a check on a cluster without K3s: nothing is wrong with the firewall.
 SOUND = ("OK", "WARN")
 
