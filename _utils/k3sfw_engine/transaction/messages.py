@@ -216,7 +216,7 @@ def made_by_newer(version: str, ours: str) -> Problem:
         f"k3sfw {version} made the rules of this node, and this is the older {ours}, which may "
         "not know all of them",
         f"let the master serve {version} again, then salt-call saltutil.sync_all; or, to go back "
-        "on purpose, salt-call k3sfw.apply allow_downgrade=True once",
+        "on purpose, salt-call k3sfw.apply allow_downgrade=True",
     )
 
 
