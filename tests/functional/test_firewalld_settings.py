@@ -89,8 +89,9 @@ def test_a_lockdown_without_root_is_refused_before_anything_is_touched(node, pil
     node.path("/etc/firewalld/lockdown-whitelist.xml").write_text(WHITELIST)
     node.host.restart_firewalld()
     before = node.everything()
+    (foretold,) = node.try_call("apply", pillar, test=True)["refused"]
     (refused,) = node.try_call("apply", pillar)["refused"]
-    assert "firewalld is locked down" in refused
+    assert "firewalld is locked down" in refused == foretold
     assert node.everything() == before
 
     node.run("sh", "-c", refused.partition(" Fix: ")[2])

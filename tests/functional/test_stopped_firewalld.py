@@ -6,7 +6,9 @@ import sys
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from tests import other_firewalld
 from tests.functional.hosts import ENGINE_DRIVER, OUTSIDER, SERVER, Node, standing
+from tests.selection import exhaustive
 from tests.unit.samples import pillars
 
 BROKEN = "<zone><service name='nonesuch'/></zone>"
@@ -103,12 +105,16 @@ def test_a_stopped_firewalld_loses_exactly_our_files(stopped, pillar):
     assert "firewalld" not in names(stopped)
 
 
-def test_the_rules_that_a_killed_firewalld_left_are_not_taken_for_none(running, pillar):
+@pytest.mark.parametrize("backend", ["nftables", exhaustive("iptables")])
+def test_the_rules_that_a_killed_firewalld_left_are_not_taken_for_none(running, pillar, backend):
+    other_firewalld.configure(running.host, f"FirewallBackend={backend}")
+    running.host.restart_firewalld()
     running.call("apply", pillar)
     running.host.kill("firewalld", 9)
     before = contents(running)
     assert "firewalld is not running" in running.try_call("remove")["refused"][0]
     assert contents(running) == before
+    other_firewalld.configure(running.host, "FirewallBackend=nftables")
     running.host.start_firewalld()
     running.call("apply", pillar)
 

@@ -66,10 +66,13 @@ class Permanent:
         keys = (*self.others, *self.objects)
         return frozenset(name for kind, name in keys if kind is Kind.ZONE)
 
-    def zones_of_others_drop(self, in_use: Iterable[str]) -> bool:
-        """Whether all of these zones, those with bindings and the default one drop; not ours."""
-        names = {self.default, *in_use, *self.bindings.zones} - {ZONE}
-        zones = (self.others.get((Kind.ZONE, name)) for name in names)
+    def zones_of_others(self, active: Iterable[str]) -> frozenset[str]:
+        """The zones in use but ours: these, those with bindings and the default one."""
+        return frozenset({self.default, *active, *self.bindings.zones} - {ZONE})
+
+    def zones_of_others_drop(self, active: Iterable[str]) -> bool:
+        """Whether all zones in use but ours drop."""
+        zones = (self.others.get((Kind.ZONE, name)) for name in self.zones_of_others(active))
         return all(zone is not None and zone.settings["target"] == "DROP" for zone in zones)
 
 

@@ -27,7 +27,7 @@ from k3sfw_engine.firewalld.defaults import (
 )
 from k3sfw_engine.firewalld.file_copies import known
 from k3sfw_engine.firewalld.kernel_rules import Listing, remove_unused_tables, restore_tables
-from k3sfw_engine.firewalld.permanent import read_permanent
+from k3sfw_engine.firewalld.permanent import Permanent, read_permanent
 from k3sfw_engine.model.firewall_objects import (
     DEFAULTS,
     PREFIX,
@@ -117,9 +117,23 @@ def observe(bus: Bus) -> Observed:
             },
             zones=permanent.zones,
             users=permanent.users,
-            other_zones_drop=permanent.zones_of_others_drop(active),
+            other_zones_drop=_zones_of_others_drop(bus, permanent, active),
             kernel=kernel,
         )
+
+
+def _zones_of_others_drop(bus: Bus, permanent: Permanent, active: Iterable[str]) -> bool:
+    """Whether every zone in use but ours drops, in the files and in force.
+
+    What is only in the files may be half of what the operator wants to write before a reload.
+    """
+    if not permanent.zones_of_others_drop(active):
+        return False
+    keys = [(Kind.ZONE, name) for name in sorted(permanent.zones_of_others(active))]
+    in_force = _those_there(keys, bus.call_all(_runtime_call(*key) for key in keys))
+    return len(in_force) == len(keys) and all(
+        zone.settings["target"] == "DROP" for zone in in_force.values()
+    )
 
 
 def _ipsets_as_the_kernel_shows(permanent: Objects, kernel: KernelRules | None) -> Objects:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from k3sfw_engine.firewalld.dbus import firewalld_is_there
+from k3sfw_engine.host.filter_chains import read_chain_names
 from k3sfw_engine.host.image import is_image
-from k3sfw_engine.host.nft_command import finish_nft, start_nft
 
-_TABLE = "table inet firewalld"
+# With the nftables backend, between its tables, and with the backend of iptables.
+_ITS_CHAINS = (
+    "inet firewalld ",
+    "inet firewalld_",
+    "ip filter INPUT_ZONES",
+    "ip6 filter INPUT_ZONES",
+)
 
 
 def is_stopped() -> bool:
@@ -14,11 +20,10 @@ def is_stopped() -> bool:
 
     One that was killed, or whose bus is gone, is not stopped: its rules are in force.
 
-    Raises ``FirewalldUnavailable`` if the kernel's tables cannot be listed.
+    Raises ``FirewalldUnavailable`` if the kernel's chains cannot be listed.
     """
     if is_image():
         return True
-    if firewalld_is_there():
-        return False
-    listed = finish_nft(start_nft("list", "tables"))
-    return listed.code == 0 and _TABLE not in listed.output.decode().splitlines()
+    return not (
+        firewalld_is_there() or any(name.startswith(_ITS_CHAINS) for name in read_chain_names())
+    )

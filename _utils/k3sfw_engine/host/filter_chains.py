@@ -20,7 +20,7 @@ from k3sfw_engine.host import run_program
 from k3sfw_engine.host.defaults import IPTABLES_SAVE_NAT_SECONDS
 from k3sfw_engine.host.iptables_programs import Kind
 from k3sfw_engine.host.nat import find_iptables_save
-from k3sfw_engine.host.nft_command import base_chains, list_table
+from k3sfw_engine.host.nft_command import all_chains, base_chains, list_table
 from k3sfw_engine.model.filter_chains import ACCEPT, DROP, RETURN, ChainEnd, FilterRule, chain_end
 from k3sfw_engine.model.host_facts import BaseChain
 
@@ -57,6 +57,20 @@ def read_filter_chains(root: Path = Path("/")) -> tuple[tuple[BaseChain, ...], t
         if "filter" in _words(root / name):
             found += _legacy(family, unread)
     return tuple(found), tuple(dict.fromkeys(unread))
+
+
+def read_chain_names(root: Path = Path("/")) -> frozenset[str]:
+    """The names of all chains, as ``inet firewalld filter_INPUT``; those of both iptables, too.
+
+    Raises ``FirewalldUnavailable`` if a program for it is missing or fails.
+    """
+    names = set(all_chains())
+    for family, name in _LEGACY_TABLES.items():
+        if "filter" in _words(root / name):
+            table = f"{'ip' if family == 4 else 'ip6'} filter"
+            saved = re.findall(r"^:(\S+)", _saved("legacy", family), re.M)
+            names.update(f"{table} {chain}" for chain in saved)
+    return frozenset(names)
 
 
 def _ends_of(table: str, unread: list[Problem], names: Iterable[str]) -> Mapping[str, ChainEnd]:

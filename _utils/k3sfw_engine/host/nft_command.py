@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from typing import Any
 
 from k3sfw_engine.errors import FirewalldUnavailable
 from k3sfw_engine.host import run_program
@@ -16,10 +17,6 @@ def base_chains() -> tuple[BaseChain, ...]:
 
     Raises ``FirewalldUnavailable`` if nft is missing or fails.
     """
-    done = finish_nft(start_nft("-j", "list", "chains"))
-    if done.code != 0:
-        raise nft_failure("list the kernel's chains", done.errors)
-    chains = [item["chain"] for item in json.loads(done.output)["nftables"] if "chain" in item]
     return tuple(
         BaseChain(
             f"{chain['family']} {chain['table']}",
@@ -27,9 +24,24 @@ def base_chains() -> tuple[BaseChain, ...]:
             chain["hook"],
             chain.get("policy", "accept"),
         )
-        for chain in chains
+        for chain in _list_chains()
         if "hook" in chain
     )
+
+
+def all_chains() -> tuple[str, ...]:
+    """List the chains of all tables, with family and table before the name of each.
+
+    Raises ``FirewalldUnavailable`` if nft is missing or fails.
+    """
+    return tuple(f"{each['family']} {each['table']} {each['name']}" for each in _list_chains())
+
+
+def _list_chains() -> list[dict[str, Any]]:
+    done = finish_nft(start_nft("-j", "list", "chains"))
+    if done.code != 0:
+        raise nft_failure("list the kernel's chains", done.errors)
+    return [item["chain"] for item in json.loads(done.output)["nftables"] if "chain" in item]
 
 
 def list_table(family: str, name: str, *, numeric: bool = False) -> bytes | None:

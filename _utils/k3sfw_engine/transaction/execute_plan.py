@@ -30,7 +30,6 @@ from k3sfw_engine.firewalld.runtime import (
     execute,
     observe,
     observe_again,
-    refuse_lockdown,
     snapshot_of,
     tell_zones,
 )
@@ -81,7 +80,6 @@ def carry_out(
     Raises ``Undone`` if they did not prove themselves, and other kinds of ``EngineError`` if
     nothing was touched yet.
     """
-    refuse_lockdown(bus)
     # A trial takes as long as a reload, and firewalld is idle meanwhile.
     with ThreadPoolExecutor(max_workers=1) as beside:
         trial = beside.submit(try_out, files_of_plan(plan)) if needs_trial(plan) else None

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 
 from k3sfw_engine.errors import EngineError, FirewalldFailed, Problem
 from k3sfw_engine.firewalld.dbus import Bus
-from k3sfw_engine.firewalld.runtime import observe
+from k3sfw_engine.firewalld.runtime import observe, refuse_lockdown
 from k3sfw_engine.firewalld.trial_start import try_out
 from k3sfw_engine.healing.known_damage import HealResult
 from k3sfw_engine.healing.leftover_drop_table import is_cut_off
@@ -69,6 +69,8 @@ def run(
                         return RunResult(differences, health.reloads, notices)
                     observed = observe(bus)
                 plan = guard(bus, observed, planner(bus, observed))
+                if plan.steps:
+                    refuse_lockdown(bus)
                 if plan.steps and not test:
                     notices += carry_out(bus, planner, plan, observed, options)
                 elif needs_trial(plan):
