@@ -25,7 +25,9 @@ from jeepney.io.blocking import DBusConnection, open_dbus_connection
 
 from k3sfw_engine.errors import FirewalldRefused, FirewalldUnavailable
 from k3sfw_engine.firewalld import messages
-from k3sfw_engine.firewalld.defaults import CALL_SECONDS
+from k3sfw_engine.firewalld.defaults import CALL_SECONDS, START_POLL, START_SECONDS
+from k3sfw_engine.host import run_program
+from k3sfw_engine.host.defaults import SYSTEMCTL_SECONDS
 from k3sfw_engine.host.image import is_image, refuse_in_image
 
 SERVICE = "org.fedoraproject.FirewallD1"
@@ -75,12 +77,34 @@ def firewalld_is_there() -> bool:
         return False
     try:
         with open_dbus_connection("SYSTEM") as connection:
-            message = message_bus.NameHasOwner(SERVICE)
-            return bool(connection.send_and_get_reply(message, timeout=CALL_SECONDS).body[0])
+            return _has_started(connection)
     except TimeoutError:
         return True  # The bus is frozen, and what is on it goes on.
     except (OSError, AuthenticationError):
         return False
+
+
+def _has_started(connection: DBusConnection) -> bool:
+    """Whether firewalld is on the bus; wait for one that systemd has just started.
+
+    From 2.3.4, 2.4.3 and 2.5 on, its unit is active as soon as its process is there.
+    https://github.com/firewalld/firewalld/commit/a8451858
+    """
+    ends_at = time.monotonic() + START_SECONDS
+    asked = message_bus.NameHasOwner(SERVICE)
+    while not connection.send_and_get_reply(asked, timeout=CALL_SECONDS).body[0]:
+        if time.monotonic() > ends_at or not _systemd_runs_it():
+            return False
+        time.sleep(START_POLL)
+    return True
+
+
+def _systemd_runs_it() -> bool:
+    program = run_program.find_program("systemctl")
+    if program is None or not os.path.isdir("/run/systemd/system"):
+        return False
+    state = run_program.run(program, "is-active", "firewalld.service", seconds=SYSTEMCTL_SECONDS)
+    return state.output.strip() in (b"active", b"activating")
 
 
 class Bus:
@@ -91,6 +115,7 @@ class Bus:
         try:
             self._connection: DBusConnection = open_dbus_connection("SYSTEM")
             self._replies: dict[int, Message] = {}
+            _has_started(self._connection)
         except TimeoutError as error:
             raise FirewalldUnavailable(messages.bus_is_frozen()) from error
         except (OSError, AuthenticationError) as error:
