@@ -50,13 +50,13 @@ class Watched:
             if any((outcome in ("open", "again")) != way.is_open for _at, outcome in self.seen[way])
         }
 
-    def got_in(self) -> list[float]:
-        """When connections began that succeeded though they must not."""
+    def wrong_at(self) -> list[float]:
+        """When connections began that failed though they are allowed, or succeeded though not."""
         return sorted(
             at
             for way, outcomes in self.seen.items()
             for at, outcome in outcomes
-            if not way.is_open and outcome in ("open", "again")
+            if (outcome in ("open", "again")) != way.is_open
         )
 
     def held_up(self) -> float:
