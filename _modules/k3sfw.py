@@ -266,7 +266,14 @@ def apply(test=None, refresh=True, confirm=None, within=600, allow_downgrade=Fal
     tables = _replace(tables, notices=(*tables.notices, *notices))
     if _image.is_image() and not options.confirm_within:
         return _change(
-            dry, _prepare.prepare, tables, own_role, masters=(), master_ports=(), options=options
+            dry,
+            _prepare.prepare,
+            tables,
+            own_role,
+            masters=(),
+            master_ports=(),
+            options=options,
+            allow_downgrade=bool(allow_downgrade),
         )
     return _change(
         dry,

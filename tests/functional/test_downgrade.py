@@ -6,6 +6,7 @@ import pytest
 
 from k3sfw_engine import __version__
 from tests.functional.hosts import standing
+from tests.functional.stopped_hosts import NO_MASTER, offline
 from tests.functional.transactions import TransactionNode
 
 KEPT = "/var/lib/k3sfw/tables.json"
@@ -26,6 +27,13 @@ def node(raised, pillar):
     node.path(KEPT).unlink(missing_ok=True)
     node.call("apply", pillar)
     return node
+
+
+@pytest.fixture
+def stopped(node):
+    node.host.stop_firewalld()
+    yield node
+    node.host.start_firewalld()
 
 
 def mark(node, **other):
@@ -85,3 +93,22 @@ def test_a_removal_is_never_refused(node, pillar):
     assert node.call("remove")["changes"] != {}
     assert node.call("apply", pillar)["changes"] != {}
     assert version_on(node) == __version__
+
+
+def test_the_older_one_does_not_write_for_the_start_of_a_stopped_firewalld(stopped, new_row):
+    mark(stopped, version=NEWER)
+    before = stopped.files()
+    for test in (True, False):
+        (sentence,) = stopped.try_call("prepare", new_row, test=test, **NO_MASTER)["refused"]
+        assert NEWER in sentence
+        assert "systemctl start firewalld, then salt-call k3sfw.apply" in sentence
+    assert stopped.files() == before
+    assert version_on(stopped) == NEWER
+
+
+def test_an_image_is_written_by_the_older_one_once_that_is_allowed(stopped, new_row, pillar):
+    mark(stopped, version=NEWER)
+    assert NEWER in offline(stopped, "prepare", new_row, **NO_MASTER)["refused"][0]
+    allowed = offline(stopped, "prepare", new_row, allow_downgrade=True, **NO_MASTER)
+    assert allowed["changes"] != {}
+    assert offline(stopped, "prepare", pillar, **NO_MASTER)["changes"] != {}

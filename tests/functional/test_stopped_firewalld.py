@@ -1,19 +1,15 @@
 """On a host where firewalld is stopped its files are written, planned and removed."""
 
-import json
-import sys
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests import other_firewalld
-from tests.functional.hosts import ENGINE_DRIVER, OUTSIDER, SERVER, Node, standing
+from tests.functional.hosts import OUTSIDER, SERVER, Node, standing
+from tests.functional.stopped_hosts import NO_MASTER, offline
 from tests.selection import exhaustive
 from tests.unit.samples import pillars
 
 BROKEN = "<zone><service name='nonesuch'/></zone>"
-# No master is configured, as on a masterless minion.
-NO_MASTER = {"masters": [], "master_ports": []}
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +39,6 @@ def names(node):
 
 def contents(node):
     return {name: content for name, (content, _time, _inode) in node.files().items()}
-
-
-def offline(node, function, pillar, *limits, **options):
-    """What the engine answers where it is told that this is an image."""
-    asked = {"pillar": pillar, "minion_id": "s1", "role": "server", "options": options}
-    command = [*limits, "env", "SYSTEMD_OFFLINE=1", sys.executable, str(ENGINE_DRIVER), function]
-    return json.loads(node.host.run(command, input=json.dumps(asked)).stdout)
 
 
 def test_a_plan_of_a_stopped_firewalld_is_what_is_written_before_its_start(stopped, pillar):

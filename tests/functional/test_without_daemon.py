@@ -151,6 +151,17 @@ def test_an_image_that_firewalld_would_not_load_is_refused_and_left_alone(built)
     assert image.files("etc/firewalld") == built["files"]
 
 
+def test_an_image_of_a_newer_version_is_refused_until_a_downgrade_is_allowed(built):
+    image = built["image"]
+    kept = image.folder / "var/lib/k3sfw/tables.json"
+    kept.write_text(json.dumps({"version": "99.0.0"}))
+    refused = image.states("k3s.firewall", check=False)["k3s_firewall_prepared"]
+    assert refused["result"] is False
+    assert "allow_downgrade=True" in refused["comment"]
+    assert image.salt_call("k3sfw.apply", "allow_downgrade=True")["result"] is True
+    assert image.states("k3s.firewall")["k3s_firewall_prepared"]["result"] is True
+
+
 def test_a_removal_leaves_an_image_as_it_was(built):
     image = built["image"]
     predicted = image.states("k3s.remove", "test=True")

@@ -18,7 +18,9 @@ from k3sfw_engine.plan.observed import Observed
 from k3sfw_engine.transaction.before_first_start import run_before_first_start
 from k3sfw_engine.transaction.commit_options import CommitOptions
 from k3sfw_engine.transaction.compare import plan_of_files, trusted_by_files
+from k3sfw_engine.transaction.kept_tables import forget_kept_tables
 from k3sfw_engine.transaction.refuse_broken_promises import tell_promises
+from k3sfw_engine.transaction.refuse_downgrade import refuse_downgrade
 from k3sfw_engine.transaction.refuse_lockout import guard_first_start
 
 _PREPARE = CommitOptions(what="prepare")
@@ -31,6 +33,7 @@ def prepare(
     masters: Iterable[str],
     master_ports: Iterable[int],
     options: CommitOptions = _PREPARE,
+    allow_downgrade: bool = False,
     test: bool = False,
 ) -> RunResult:
     """Write the objects into the permanent files, if firewalld does not run; else do nothing.
@@ -43,6 +46,8 @@ def prepare(
         The ports that the masters listen on.
     options
         Under which name the change is recorded.
+    allow_downgrade
+        Also where a newer version of k3sfw made the rules that are there. It is not asked again.
     test
         Touch nothing, and return what would change.
 
@@ -51,15 +56,15 @@ def prepare(
     if firewalld_is_there():
         return RunResult()
     # Nothing of the host that builds an image concerns the nodes that it is for.
-    image = is_image()
     wanted = compute_desired(tables, role, read_overlay())
-    if not image:
+    if not (image := is_image()):
         wanted = with_return_path(wanted, resolve_masters(masters), master_ports)
 
     def planner(observed: Observed) -> Plan:
         return plan_of_files(tables, wanted, observed)
 
     def guard(observed: Observed, plan: Plan) -> Plan:
+        refuse_downgrade(allowed=allow_downgrade, stopped=not image)
         plan = tell_promises(tables, role, plan)
         if image:
             return plan
@@ -67,4 +72,11 @@ def prepare(
         allowed = guard_first_start(trusted, role, wanted, observed.permanent)
         return replace(plan, notices=(*plan.notices, *allowed))
 
-    return run_before_first_start(planner, guard, wanted.objects, options, test=test)
+    prepared = run_before_first_start(planner, guard, wanted.objects, options, test=test)
+    return prepared if test or not allow_downgrade else _without_kept_tables(prepared)
+
+
+def _without_kept_tables(prepared: RunResult) -> RunResult:
+    """Forget what the newer version proved: the files are not made from it any more."""
+    left = tuple(map(str, forget_kept_tables()))
+    return replace(prepared, notices=(*prepared.notices, *left))

@@ -211,12 +211,18 @@ def not_of_this_version(name: str, version: str) -> Problem:
     )
 
 
-def made_by_newer(version: str, ours: str) -> Problem:
+def made_by_newer(version: str, ours: str, *, stopped: bool = False) -> Problem:
+    """Return the refusal of an older version.
+
+    stopped
+        Whether firewalld is stopped: it starts with the rules of the newer version first.
+    """
+    start = "systemctl start firewalld, then " if stopped else ""
     return Problem(
         f"k3sfw {version} made the rules of this node, and this is the older {ours}, which may "
         "not know all of them",
         f"let the master serve {version} again, then salt-call saltutil.sync_all; or, to go back "
-        "on purpose, salt-call k3sfw.apply allow_downgrade=True",
+        f"on purpose, {start}salt-call k3sfw.apply allow_downgrade=True",
     )
 
 

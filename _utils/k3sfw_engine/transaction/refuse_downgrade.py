@@ -13,8 +13,12 @@ from k3sfw_engine.transaction import messages
 from k3sfw_engine.transaction.kept_tables import version_of_kept_tables
 
 
-def refuse_downgrade(*, allowed: bool) -> None:
-    """Raise ``EngineError`` if a newer version made what is in force, unless that is allowed."""
+def refuse_downgrade(*, allowed: bool, stopped: bool = False) -> None:
+    """Raise ``EngineError`` if a newer version made what is in force, unless that is allowed.
+
+    stopped
+        Whether firewalld is stopped on a host that runs.
+    """
     version = version_of_kept_tables()
     if is_newer(version, __version__) and not allowed:
-        raise EngineError([messages.made_by_newer(version, __version__)])
+        raise EngineError([messages.made_by_newer(version, __version__, stopped=stopped)])
