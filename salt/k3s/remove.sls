@@ -1,11 +1,16 @@
 # Removes everything k3sfw created, and nothing else. The schedule goes first, or it would reinstall
-# the rest.
+# the rest. Without a running minion, as in an image, it is in the file that the minion reads when
+# it starts, as k3s.schedule wrote it.
+{%- set pidfile = opts['pidfile'] %}
+{%- set pid = salt['file.read'](pidfile) | trim if salt['file.file_exists'](pidfile) else '' %}
+{%- set minion_runs = pid != '' and salt['file.file_exists']('/proc/' ~ pid ~ '/comm') %}
 k3s_schedule_removed:
   schedule.absent:
     - names:
       - k3s_highstate
       - k3s_heal
       - k3s_check
+    - offline: {{ not minion_runs }}
 
 k3s_firewall_removed:
   k3sfw.absent:

@@ -1,7 +1,11 @@
 # Sets the kernel settings that pod traffic needs, as far as that is safe, then checks the rest.
 # Routes belong to flannel and to the operator: they are checked here and never created.
+#
+# In an image (a chroot, or with SYSTEMD_OFFLINE=1) nothing is done: the kernel and the routes there
+# are those of the host that builds it.
 include:
   - k3s.requirements
+{%- if not grains.get('k3s_image', False) %}
 
 {%- set file = '/etc/sysctl.d/90-k3sfw.conf' %}
 {%- set sys = '/proc/sys/net/' %}
@@ -106,3 +110,4 @@ k3s_routes:
     - settled: True
     - require:
       - sls: k3s.requirements
+{%- endif %}

@@ -15,6 +15,10 @@ from tests.paths import ROOT
 from tests.unit.masterless import configure, salt_call
 
 SCHEDULE = {"enabled": True, "interval": 600, "splay": 60, "heal": 120, "check": 600}
+ROOTS = {
+    name: {"base": [str(ROOT / folder)]}
+    for name, folder in (("file_roots", "salt"), ("pillar_roots", "pillar"))
+}
 JOBS = ["k3s_highstate", "k3s_heal", "k3s_check"]
 
 
@@ -99,16 +103,50 @@ def test_a_wrong_setting_is_reported_with_its_path_and_changes_nothing(settings,
 
 
 def test_a_second_run_changes_nothing(tmp_path):
-    roots = {
-        name: {"base": [str(ROOT / folder)]}
-        for name, folder in (("file_roots", "salt"), ("pillar_roots", "pillar"))
-    }
-    configure(tmp_path, grains={"k3s_role": "server"}, **roots)
+    configure(tmp_path, grains={"k3s_role": "server"}, **ROOTS)
     runs = [salt_call(tmp_path, "state.apply", "k3s.schedule") for _ in range(2)]
     first, second = ([state["changes"] for state in run.values()] for run in runs)
     assert first == [{"k3s_highstate": "added"}, {"k3s_heal": "added"}, {}]
     assert second == [{}, {}, {}]
     assert {state["result"] for run in runs for state in run.values()} == {True}
+
+
+def test_a_removal_takes_the_schedule_out_of_the_configuration_of_a_minion_that_does_not_run(
+    tmp_path,
+):
+    configure(tmp_path, grains={"k3s_role": "server"}, **ROOTS)
+    saved = tmp_path / "minion.d/_schedule.conf"
+    salt_call(tmp_path, "state.apply", "k3s.schedule")
+    assert "k3s_heal" in saved.read_text()
+    removal = ("state.sls_id", "k3s_schedule_removed", "k3s.remove")
+    removed = salt_call(tmp_path, *removal).values()
+    assert [bool(each["changes"]) for each in removed] == [True, True, False]
+    assert "k3s_heal" not in saved.read_text()
+    assert {str(each["changes"]) for each in salt_call(tmp_path, *removal).values()} == {"{}"}
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_removal_asks_a_running_minion_for_its_schedule(tmp_path, runs):
+    if runs:
+        (tmp_path / "pid").write_text(f"{os.getpid()}\n")
+    configure(tmp_path, pidfile=str(tmp_path / "pid"), **ROOTS)
+    shown = salt_call(tmp_path, "state.show_sls", "k3s.remove")["k3s_schedule_removed"]
+    assert {"offline": not runs} in shown["schedule"]
+
+
+@pytest.mark.parametrize("name", ["k3s.routes", "k3s.metrics", "k3s"])
+def test_nothing_of_the_building_host_is_set_or_measured_in_an_image(tmp_path, name):
+    configure(tmp_path, grains={"k3s_role": "server", "k3s_image": True}, **ROOTS)
+    shown = salt_call(tmp_path, "state.show_sls", name)
+    assert "k3s_requirements" in shown
+    of_host = [each for each in shown if each.startswith(("k3s_sysctl", "k3s_routes", "k3s_net"))]
+    assert (of_host, "k3s_metrics" in shown) == ([], False)
+
+
+def test_a_node_gets_its_routes_and_metrics(tmp_path):
+    configure(tmp_path, grains={"k3s_role": "server"}, **ROOTS)
+    shown = salt_call(tmp_path, "state.show_sls", "k3s")
+    assert {"k3s_sysctl_net.ipv4.ip_forward", "k3s_routes", "k3s_metrics"} <= set(shown)
 
 
 @pytest.fixture
