@@ -68,8 +68,8 @@ def k3s():
     """
     Return ``k3s_role``, ``k3s_cluster`` and ``k3s_node_ips``, ``k3s_pod_cidrs`` once flannel has
     written its subnet file, ``k3s_doubts`` if something could not be read or contradicts itself,
-    and ``k3s_image`` in an image of a node, which has no addresses. On a host that is not a K3s
-    node, return nothing.
+    and ``k3s_image`` in an image of a node, whose addresses are only those that are set. On a host
+    that is not a K3s node, return nothing.
 
     Each value that the operator set in the minion's configuration or in the grains file wins; an
     empty ``k3s_role`` means that this host is not a K3s node.
@@ -101,7 +101,7 @@ def _node(root: Path, operator: dict, read_network) -> dict:
     node = {"k3s_role": role, "k3s_cluster": "default", **operator}
     if _image.is_image():
         # The network is that of the host which builds it.
-        return {**node, "k3s_node_ips": [], "k3s_image": True}
+        return {"k3s_node_ips": [], **node, "k3s_image": True}
     doubts = list(host.doubts_about_role(operator.get("k3s_role")))
     if "k3s_node_ips" not in node:
         claim = _addresses.claim(root, host.configurations, _network(read_network, doubts))

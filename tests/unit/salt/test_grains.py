@@ -49,6 +49,14 @@ def test_each_value_set_by_hand_wins_on_its_own(host):
     assert host.grains(operator=by_hand)["k3s_node_ips"] == ["192.0.2.99"]
 
 
+def test_an_image_has_only_the_addresses_that_are_set_by_hand(host, monkeypatch):
+    monkeypatch.setenv("SYSTEMD_OFFLINE", "1")
+    found = host.grains(operator={"k3s_role": "server"})
+    assert (found["k3s_image"], found["k3s_node_ips"]) == (True, [])
+    by_hand = {"k3s_role": "server", "k3s_node_ips": ["192.0.2.99"]}
+    assert host.grains(operator=by_hand)["k3s_node_ips"] == ["192.0.2.99"]
+
+
 # As written by flannel: the addresses are those of the bridge.
 SUBNET_FILE = """FLANNEL_NETWORK=10.42.0.0/16
 FLANNEL_SUBNET=10.42.1.1/24
