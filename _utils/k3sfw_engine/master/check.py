@@ -30,9 +30,9 @@ from k3sfw_engine.fleet.returned import Returned
 from k3sfw_engine.master.defaults import NODES_AT_ONCE, TELL_AFTER
 from k3sfw_engine.model.rows import Tables
 
-# What salt-run exits with if a file is not there: not better than a check that was not possible.
 # What each node is asked.
 _FUNCTION = "k3sfw.check"
+# What salt-run exits with if a file is not there: not better than a check that was not possible.
 _NOT_WRITTEN = RETCODES[Severity.UNKNOWN]
 _WORST = [RETCODES[each] for each in Severity]
 
