@@ -117,6 +117,9 @@ def main(function):
         return _outcome(adopt.adopt(tables, role, **options))
     if function == "prepare":
         return _outcome(prepare.prepare(tables, role, **options))
+    if function == "comments":
+        would = remove.remove(test=True), prepare.prepare(tables, role, test=True, **options)
+        return {"comments": [outcome.comment(test=True) for outcome in would]}
     return _outcome(apply.apply(tables, role, options=commit, **options))
 
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from k3sfw_engine.transaction import messages
 from tests import other_firewalld
 from tests.functional.hosts import OUTSIDER, SERVER, Node, standing
 from tests.functional.stopped_hosts import NO_MASTER, offline
@@ -46,6 +47,14 @@ def test_a_plan_of_a_stopped_firewalld_is_what_is_written_before_its_start(stopp
     assert any("firewalld does not run" in notice for notice in planned["notices"])
     assert stopped.call("prepare", pillar, **NO_MASTER)["changes"] == planned["changes"]
     assert stopped.call("plan", pillar)["changes"] == {}
+
+
+def test_what_was_not_compared_with_the_tables_is_not_said_to_match_them(running, pillar):
+    said = running.call("comments", pillar, **NO_MASTER)["comments"]
+    assert said == [messages.NOTHING_OF_OURS, messages.NOT_PREPARED]
+    running.host.stop_firewalld()
+    said = running.call("comments", pillar, **NO_MASTER)["comments"]
+    assert said[0] == messages.FILES_REMOVED
 
 
 def test_what_is_written_is_the_permanent_difference_that_firewalld_would_show(running, pillar):

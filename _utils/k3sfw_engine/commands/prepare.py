@@ -15,6 +15,7 @@ from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.plan.desired.return_path import with_return_path
 from k3sfw_engine.plan.make_plan import Plan
 from k3sfw_engine.plan.observed import Observed
+from k3sfw_engine.transaction import messages
 from k3sfw_engine.transaction.before_first_start import run_before_first_start
 from k3sfw_engine.transaction.commit_options import CommitOptions
 from k3sfw_engine.transaction.compare import plan_of_files, trusted_by_files
@@ -54,9 +55,9 @@ def prepare(
     Raises ``EngineError`` and its kinds.
     """
     if firewalld_is_there():
-        return RunResult()
-    # Nothing of the host that builds an image concerns the nodes that it is for.
+        return RunResult(in_step=messages.NOT_PREPARED)
     wanted = compute_desired(tables, role, read_overlay())
+    # Nothing of the host that builds an image concerns the nodes that it is for.
     if not (image := is_image()):
         wanted = with_return_path(wanted, resolve_masters(masters), master_ports)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from k3sfw_engine.firewalld.stopped import is_stopped
 from k3sfw_engine.model.run_result import RunResult
 from k3sfw_engine.plan.make_plan import removal_plan
+from k3sfw_engine.transaction import messages
 from k3sfw_engine.transaction.before_first_start import run_before_first_start
 from k3sfw_engine.transaction.commit_options import NO_CONFIRMATION, CommitOptions
 from k3sfw_engine.transaction.kept_tables import forget_kept_tables
@@ -20,12 +21,13 @@ def remove(*, options: CommitOptions = NO_CONFIRMATION, test: bool = False) -> R
     """
     if is_stopped():
         return _remove_files(options, test=test)
-    return run(
+    removed = run(
         lambda _bus, observed: removal_plan(observed),
         options,
         test=test,
         afterwards=forget_kept_tables,
     )
+    return replace(removed, in_step=messages.NOTHING_OF_OURS)
 
 
 def _remove_files(options: CommitOptions, *, test: bool) -> RunResult:
@@ -33,4 +35,4 @@ def _remove_files(options: CommitOptions, *, test: bool) -> RunResult:
         removal_plan, lambda _observed, plan: plan, {}, options, test=test, starts=False
     )
     left = () if test else tuple(map(str, forget_kept_tables()))
-    return replace(removed, notices=(*removed.notices, *left))
+    return replace(removed, notices=(*removed.notices, *left), in_step=messages.FILES_REMOVED)

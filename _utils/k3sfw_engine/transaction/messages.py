@@ -42,6 +42,9 @@ def node_list_is_incomplete(reasons: Iterable[str]) -> str:
 
 
 FILES_IN_STEP = "the permanent configuration matches the tables; firewalld does not run"
+FILES_REMOVED = "the permanent configuration has nothing of k3sfw; firewalld does not run"
+NOTHING_OF_OURS = "nothing of k3sfw is in firewalld"
+NOT_PREPARED = "nothing to prepare"
 
 
 def only_files() -> str:
