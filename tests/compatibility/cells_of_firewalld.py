@@ -94,6 +94,11 @@ def _cell(
     )
 
 
+def prepare(series: str, backend: str, kept: Path) -> Prepared:
+    """Get a firewalld of this series, to be run with this backend."""
+    return _prepared(_SERIES[series], backend, kept)
+
+
 def _prepared(source: tuple[_Getter, str] | None, backend: str, kept: Path) -> Prepared:
     environment = {"K3SFW_FIREWALLD_SETTINGS": f"FirewallBackend={backend}"}
     if source is None:

@@ -57,6 +57,10 @@ def test_zones_are_shown_with_what_networkmanager_says_and_what_is_wrong_is_fixe
         "meaning": "pods come in by it",
     }
     assert report["interfaces"]["eth0"]["network_manager"] == "managed (connection eth0, no zone)"
+    targets = {"k3s": "DROP", "public": "default"}
+    assert report["zones"] == {
+        name: {"runtime": target, "permanent": target} for name, target in targets.items()
+    }
 
     with done(
         agent,
