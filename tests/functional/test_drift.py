@@ -90,9 +90,12 @@ def kernel_flushed(node):
 
 
 def kernel_rules_twice(node):
+    before = node.nft("-s", "list", "table", "inet", "firewalld")
     node.signal_firewalld(signal.SIGKILL)
     wait_until(lambda: "firewalld" not in node.host.daemons(), "firewalld does not end", timeout=10)
     node.host.start_firewalld()
+    if node.nft("-s", "list", "table", "inet", "firewalld") == before:
+        pytest.skip("this firewalld removes what one that was killed left")
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,8 @@ def test_a_host_cut_off_by_a_firewalld_killed_in_a_reload_is_reachable_again(
     kill_firewalld_in_a_reload(served.host)
     served.host.start_firewalld()
     assert state(served) == "running"
+    if not has_drop_table(served.host):
+        pytest.skip("this firewalld removes what one that was killed left")
     assert answer(outsider, served) == "dropped"
 
     before = served.everything()

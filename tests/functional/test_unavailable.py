@@ -4,6 +4,8 @@ import time
 
 import pytest
 
+from lab.errors import LabError
+
 
 def not_running(node):
     node.host.stop_firewalld()
@@ -27,7 +29,12 @@ def failed(node):
     node.path("/etc/firewalld/zones/broken.xml").write_text(
         "<zone><service name='nonesuch'/></zone>"
     )
-    node.host.start_firewalld(state="FAILED")
+    try:
+        node.host.start_firewalld(state="FAILED")
+    except LabError:
+        if node.run("firewall-cmd", "--state", check=False).strip() != "running":
+            raise
+        pytest.skip("this firewalld starts without a file that it cannot load")
 
 
 def frozen(node):

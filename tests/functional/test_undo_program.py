@@ -66,12 +66,14 @@ def test_iptables_rules_that_the_undo_missed_are_restored_by_the_next_run(shared
     with ours_failing(shared, "iptables-restore"):
         shared.drive(steps.index("execute"), "kill", pillar)
         shared.wait_until_ended()
-    assert shared.others() != before
+    lost = shared.others() != before
     (notice,) = shared.call("apply", pillar)["notices"]
     assert "was undone by the watchdog" in notice
     assert shared.others() == before
     shared.run("iptables", "-t", "nat", "-F", "PREROUTING")
     shared.run("iptables", "-t", "nat", "-X", "CNI-HOSTPORT-DNAT")
+    if not lost:
+        pytest.skip("a reload of this firewalld takes no rules of iptables away")
 
 
 def test_undone_rules_do_not_come_back_through_iptables(shared, pillar):
