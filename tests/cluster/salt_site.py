@@ -40,6 +40,8 @@ FOLDERS = (
     *("pillar", "salt"),
 )
 SYNCED_TO = "/var/cache/salt/minion/extmods"
+# All that differs on a node that 0.1.0 or 0.2.0 furnished: in force after the next reload.
+NEW_TARGET = {"permanent": {"zone k3s": {"target": {"old": "default", "new": "DROP"}}}}
 
 
 @contextmanager

@@ -67,8 +67,10 @@ def test_the_rules_of_the_old_version_are_taken_over_hold_and_go(upgraded):
             "s1": ("server", ["192.0.2.11", "2001:db8::11"]),
             "a1": ("agent", ["192.0.2.21", "2001:db8::21"]),
         }
-    for applied in (site.apply("*", "test=True"), site.apply()):
-        assert [(each["result"], each["changes"]) for each in applied.values()] == [(True, {})] * 2
+    for applied, result in ((site.apply("*", "test=True"), None), (site.apply(), True)):
+        found = [(each["result"], each["changes"]) for each in applied.values()]
+        assert found == [(result, salt_site.NEW_TARGET)] * 2
+    assert [each["changes"] for each in site.apply().values()] == [{}, {}]
     for report in site.salt("*", "k3sfw.check_ports").values():
         assert report["status"] in ("OK", "WARN"), report
 

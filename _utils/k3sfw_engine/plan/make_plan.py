@@ -112,14 +112,13 @@ def removal_plan(observed: Observed) -> Plan:
     permanent = ours(observed.readable)
     _refuse_used(permanent, observed)
     damaged = observed.damaged & {*ours(observed.runtime), *observed.kept}
-    runtime = {
-        key: each for key, each in ours(observed.runtime).items() if not is_empty_ipset(each)
-    }
+    runtime = ours(observed.runtime)
     steps: list[Step] = [RemovePermanent(key) for key in _referring_first({*permanent, *damaged})]
     if any(kind is not Kind.IPSET for kind, _name in runtime):
         steps.append(Reload(messages.REMOVAL))
     else:
         # With FlushAllOnReload=no ipsets outlive a reload, and none of our policies uses them.
+        runtime = {key: each for key, each in runtime.items() if not is_empty_ipset(each)}
         steps += [RefillEntries(name, ()) for _kind, name in runtime]
     differences = tuple(
         Difference(layer, key, WHOLE, extra=each)
