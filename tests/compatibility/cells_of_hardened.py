@@ -14,7 +14,7 @@ def cells() -> list[Cell]:
     return [
         *(_cell(series, "nftables", "hardened") for series in ("0.9-last", "1.3", "2.5")),
         # The test of drift looks at the rules of nftables.
-        _cell("1.3", "iptables", "hardened and not mended"),
+        _cell("1.3", "iptables", "hardened and not corrected"),
         Cell(
             "host",
             "hardened-paths",

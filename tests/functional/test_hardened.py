@@ -91,7 +91,7 @@ def test_every_zone_drops_and_all_rows_and_paths_of_pods_hold(lab, hardened, pil
         assert hardened.call("apply", pillar)["changes"] == {}
 
 
-def test_an_apply_is_mended_undone_and_removed_there(hardened, pillar, new_row):
+def test_an_apply_is_corrected_undone_and_removed_there(hardened, pillar, new_row):
     bare = hardened.state()
     hardened.call("apply", pillar)
     before = hardened.state()
