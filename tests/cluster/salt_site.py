@@ -6,7 +6,7 @@ The master has its own checkout, ``/srv/k3sfw``, laid out as this one is.
 import json
 import os
 import shutil
-import subprocess
+import tarfile
 import zipfile
 from collections import defaultdict
 from contextlib import contextmanager
@@ -110,10 +110,9 @@ class Site:
         for name in FOLDERS:
             shutil.rmtree(tree / name, ignore_errors=True)
         if release == LAST_RELEASE:
-            archive = RELEASES / f"k3sfw-{release}.tar.xz"
-            subprocess.run(
-                ["tar", "--extract", f"--file={archive}", f"--directory={tree}"], check=True
-            )
+            # Without a filter: the Python of Debian 12 does not know them.
+            with tarfile.open(RELEASES / f"k3sfw-{release}.tar.xz") as archive:
+                archive.extractall(tree)
         else:
             for name in FOLDERS if release is None else ("pillar", "salt"):
                 # The file root has links to the folders above.
