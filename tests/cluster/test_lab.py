@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -59,7 +60,12 @@ def spaces(lab: Lab) -> Spaces:
 
 def spaces_of(pids: Iterable[int]) -> dict[str, IO[Any]]:
     """Name the pid namespaces of processes; while they are open their names are not reused."""
-    return {os.readlink(path): open(path) for path in (f"/proc/{pid}/ns/pid" for pid in pids)}
+    opened = {}
+    for path in (f"/proc/{pid}/ns/pid" for pid in pids):
+        # One that was seen may have ended since.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            opened.update({os.readlink(path): open(path)})
+    return opened
 
 
 def inhabitants(namespaces: Spaces) -> list[str]:
@@ -187,12 +193,13 @@ def test_two_labs_run_side_by_side_and_share_nothing(lab: Lab) -> None:
 @pytest.mark.parametrize("seconds", [exhaustive(0.1), 0.4, exhaustive(3.0)])
 def test_after_a_killed_up_down_leaves_nothing(seconds: float, before: dict[str, str]) -> None:
     raising = subprocess.Popen(command("up", name=KILLED), cwd=daemons.CHECKOUT)
-    time.sleep(seconds)
-    standing = lab_folder.folder_of(KILLED).alive()
-    namespaces = spaces_of(standing)
-    namespaces.pop(os.readlink("/proc/self/ns/pid"), None)
-    raising.kill()
-    raising.wait()
+    try:
+        time.sleep(seconds)
+        namespaces = spaces_of(lab_folder.folder_of(KILLED).alive())
+        namespaces.pop(os.readlink("/proc/self/ns/pid"), None)
+    finally:
+        raising.kill()
+        raising.wait()
     assert cli("down", name=KILLED).returncode == 0
     assert not lab_folder.folder_of(KILLED).path.exists()
     assert not lab_folder.folder_of(KILLED).alive()
