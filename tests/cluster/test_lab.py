@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -60,12 +59,13 @@ def spaces(lab: Lab) -> Spaces:
 
 def spaces_of(pids: Iterable[int]) -> dict[str, IO[Any]]:
     """Name the pid namespaces of processes; while they are open their names are not reused."""
-    opened = {}
-    for path in (f"/proc/{pid}/ns/pid" for pid in pids):
-        # One that was seen may have ended since.
-        with suppress(FileNotFoundError, ProcessLookupError):
-            opened.update({os.readlink(path): open(path)})
-    return opened
+    return {os.readlink(path): open(path) for pid in pids for path in _living(pid)}
+
+
+def _living(pid: int) -> list[str]:
+    """The path of its pid namespace, unless it has ended since it was listed."""
+    path = f"/proc/{pid}/ns/pid"
+    return [path] if os.path.lexists(path) else []
 
 
 def inhabitants(namespaces: Spaces) -> list[str]:
