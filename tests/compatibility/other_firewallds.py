@@ -150,7 +150,7 @@ def _extract(suite: str, packages: Iterable[str], root: Path) -> None:
 def _downloaded(suite: str, packages: Iterable[str], folder: Path) -> list[Path]:
     """Download the packages with apt, which checks their signatures, and an index of its own."""
     (folder / "lists/partial").mkdir(parents=True)
-    (folder / "sources").write_text(f"deb {_archive()} {suite} main\n")
+    (folder / "sources").write_text(f"deb {archive()} {suite} main\n")
     (folder / "status").touch()
     options = [
         f"--option=Dir::Etc::sourcelist={folder}/sources",
@@ -170,8 +170,8 @@ def _downloaded(suite: str, packages: Iterable[str], folder: Path) -> list[Path]
     return sorted(folder.glob("*.deb"))
 
 
-def _archive() -> str:
-    """The archive that this machine's packages come from."""
+def archive() -> str:
+    """Return the archive that this machine's packages come from."""
     done = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages",
          "Origin: Debian", "Label: Debian"],

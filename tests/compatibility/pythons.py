@@ -13,17 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.compatibility.cell import NotHere
+from tests.compatibility.other_firewallds import archive
 
 # The suites of Debian that have these versions.
 _SUITES = {"3.14": "forky"}
-_MIRROR = "http://deb.debian.org/debian"
 
 
 def find(version: str, kept: Path) -> Path:
     """The interpreter of a version such as ``3.12``; Debian's is kept in a folder of its own."""
     found = _of_this_machine(version) or _debians(version, kept)
     if found is None:
-        raise NotHere(f"There is no Python {version} on this machine, and none of Debian is known.")
+        raise NotHere(f"this machine has no Python {version}, and none of Debian's is known")
     return found
 
 
@@ -96,7 +96,7 @@ def _download(packages: list[str], suite: str, work: Path) -> list[Path]:
     for name in ("lists/partial", "cache/archives/partial", "parts", "state"):
         (work / name).mkdir(parents=True)
     key = "/usr/share/keyrings/debian-archive-keyring.gpg"
-    (work / "sources.list").write_text(f"deb [signed-by={key}] {_MIRROR} {suite} main\n")
+    (work / "sources.list").write_text(f"deb [signed-by={key}] {archive()} {suite} main\n")
     options = {
         "Dir::Etc::SourceList": work / "sources.list",
         "Dir::Etc::SourceParts": work / "parts",

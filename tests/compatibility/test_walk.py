@@ -159,7 +159,7 @@ def test_the_check_of_routes_says_what_the_nodes_lack(checked):
 def test_the_master_says_what_it_lacks_and_then_sees_the_whole_cluster(checked):
     site, _reports = checked
     if not site.has_master:
-        pytest.skip("There is no master to ask")
+        pytest.skip("this way has no master")
     told = site.equip_master()
     assert not told or f"the Python package netaddr is missing in {SALT.python}" in told
     seen = site.run("k3sfw.check")["data"]

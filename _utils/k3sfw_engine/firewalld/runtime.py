@@ -234,7 +234,7 @@ def refuse_lockdown(bus: Bus) -> None:
     Files and reloads are not locked, so that a change would go half the way. What others have only
     at runtime could not be restored after it.
     """
-    # Since 2.2 there is no lockdown, and later perhaps no such method.
+    # Lockdown was removed in 2.2, and a later version may lack the method too.
     (locked,) = bus.call_all([Call("queryLockdown", "policies")])
     if locked is True:
         # Who is allowed is not told. Callers are checked before the name, which no ipset has.

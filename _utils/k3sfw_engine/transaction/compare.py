@@ -49,7 +49,7 @@ def observe_files(runtime: Objects) -> Observed:
     """
     permanent = read_permanent()
     kept = known(permanent.damaged)
-    # A damaged file of which there is no copy may be another's.
+    # A damaged file without a copy may be another owner's.
     doubtful = permanent.damaged - kept
     return Observed(
         runtime={key: each for key, each in runtime.items() if key not in doubtful},
