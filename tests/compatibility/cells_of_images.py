@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tests.compatibility.cell import Cell, NotHere, Prepared
 
-_ARCHIVE = "http://deb.debian.org/debian"
 _SUITE = "bookworm"
 # The image's own; firewalld comes with the state.
 _PACKAGES = ("ca-certificates", "iproute2", "python3", "python3-venv")
@@ -40,7 +39,7 @@ def _prepare(kept: Path) -> Prepared:
     root = kept / "images/debian12"
     if not root.exists():
         if shutil.which("debootstrap") is None:
-            raise NotHere("debootstrap is not installed")
+            raise NotHere("debootstrap is not installed. Fix: apt-get install debootstrap")
         if sys.version_info[:2] != _PYTHON:
             raise NotHere("Salt for the image is installed by a Python 3.11 outside of it")
         _build(root)
@@ -58,7 +57,7 @@ def _build(root: Path) -> None:
     new.mkdir(parents=True)
     include = f"--include={','.join(_PACKAGES)}"
     try:
-        _run("debootstrap", "--variant=minbase", include, _SUITE, str(new), _ARCHIVE)
+        _run("debootstrap", "--variant=minbase", include, _SUITE, str(new))
         # The state finds them in apt's own cache.
         shutil.copy("/etc/resolv.conf", new / "etc/resolv.conf")
         (new / "etc/apt/apt.conf.d/20keep").write_text(
