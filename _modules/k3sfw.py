@@ -264,25 +264,11 @@ def apply(test=None, refresh=True, confirm=None, within=600, allow_downgrade=Fal
     notices = [_refresh_grains(changed, dry)] if changed else []
     tables, own_role = _node_tables(refresh, image=True)
     tables = _replace(tables, notices=(*tables.notices, *notices))
+    verb, masters = _apply.apply, {}
     if _image.is_image() and not options.confirm_within:
-        return _change(
-            dry,
-            _prepare.prepare,
-            tables,
-            own_role,
-            masters=(),
-            master_ports=(),
-            options=options,
-            allow_downgrade=bool(allow_downgrade),
-        )
-    return _change(
-        dry,
-        _apply.apply,
-        tables,
-        own_role,
-        options=options,
-        allow_downgrade=bool(allow_downgrade),
-    )
+        verb, masters = _prepare.prepare, {"masters": (), "master_ports": ()}
+    allowed = bool(allow_downgrade)
+    return _change(dry, verb, tables, own_role, options=options, allow_downgrade=allowed, **masters)
 
 
 def confirm():
