@@ -36,8 +36,9 @@ def unpack(host: Host, old: Path, new: Path) -> None:
     changed = configuration.read_bytes() != (old / CONFIGURATION).read_bytes()
     mine = configuration.read_bytes()
     host.run(["rm", "-rf", *(f"/{name}" for name in _OWNED)])
-    # Older packages have a folder where the host has a link: /lib.
-    unpacked = "tar --extract --directory=/ --keep-directory-symlink"
+    # Older packages have a folder where the host has a link: /lib. Folders that are there stay as
+    # they are, as with dpkg: a bus that cannot read / any more answers no-one.
+    unpacked = "tar --extract --directory=/ --keep-directory-symlink --no-overwrite-dir"
     packed = f"tar --create --directory='{new}' --exclude=./{_BUS_POLICY} ."
     host.run(["sh", "-c", f"{packed} | {unpacked}"])
     policy = host.path(f"/{_BUS_POLICY}")
