@@ -80,8 +80,10 @@ def is_empty_ipset(each: FirewalldObject) -> bool:
 def _sides(want: Value, have: Value | None) -> tuple[Side, Side]:
     """What of a setting is missing, and what is extra; of a list, the items."""
     if isinstance(want, tuple) and isinstance(have, tuple):
+        # An ipset has an item for each node: these sets are made once, not for each item.
+        wanted, observed = set(want), set(have)
         return (
-            tuple(item for item in want if item not in set(have)),
-            tuple(item for item in have if item not in set(want)),
+            tuple(item for item in want if item not in observed),
+            tuple(item for item in have if item not in wanted),
         )
     return want, have
