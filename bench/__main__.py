@@ -3,11 +3,9 @@
 from bench import (
     checks,
     cluster_check,
-    difference,
     fleet,
     page,
     pillar_nodes,
-    reach,
     rules,
     transactions,
 )
@@ -24,10 +22,6 @@ if __name__ == "__main__":
     checks.main()
     print()
     pillar_nodes.main()
-    print()
-    reach.main()
-    print()
-    difference.main()
     print()
     fleet.main()
     print()

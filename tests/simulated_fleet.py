@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from k3sfw_engine.checks.verdicts import Check, Severity, Status
@@ -93,12 +93,23 @@ class _World:
 
 
 def simulated_fleet(
-    nodes: int = 5, faults: Iterable[Fault] = (), peers: int | None = 8, servers: int = 3
+    nodes: int = 5,
+    faults: Iterable[Fault] = (),
+    peers: int | None = 8,
+    servers: int = 3,
+    proofs: int = PROOFS_SENT,
+    name_of: Callable[[str], str] = str,
 ) -> CheckedCluster:
-    """The answers of so many nodes, of which each asked the next ``peers`` in the ring."""
+    """The answers of so many nodes, of which each asked the next ``peers`` in the ring.
+
+    proofs
+        How many proofs each node sends at most.
+    name_of
+        Makes the name of a node from its text, such as one that counts comparisons.
+    """
     width = len(str(nodes))
-    names = [f"s{i}" for i in range(1, min(servers, nodes) + 1)]
-    names += [f"a{i:0{max(width, 1)}}" for i in range(1, nodes - len(names) + 1)]
+    names = [name_of(f"s{i}") for i in range(1, min(servers, nodes) + 1)]
+    names += [name_of(f"a{i:0{max(width, 1)}}") for i in range(1, nodes - len(names) + 1)]
     world = _World(
         {name: "server" if name[0] == "s" else "agent" for name in names}, frozenset(faults)
     )
@@ -109,7 +120,9 @@ def simulated_fleet(
         if world.has("silent", name) or world.has("down", name)
     }
     answers = {
-        name: _answer(world, name, ring, peers) for name in sorted(names) if name not in silent
+        name: _answer(world, name, ring, peers, proofs)
+        for name in sorted(names)
+        if name not in silent
     }
     addresses = {name: (str(_address(at)),) for at, name in enumerate(names)}
     return CheckedCluster(
@@ -127,7 +140,7 @@ def _address(number: int) -> str:
     return f"10.{100 + number // 62500}.{number // 250 % 250}.{number % 250 + 1}"
 
 
-def _answer(world: _World, own: str, ring: list[str], count: int | None) -> CheckedNode:
+def _answer(world: _World, own: str, ring: list[str], count: int | None, sent: int) -> CheckedNode:
     at = ring.index(own)
     others = ring[at + 1 :] + ring[:at]
     asked = others if count is None else others[:count]
@@ -139,7 +152,7 @@ def _answer(world: _World, own: str, ring: list[str], count: int | None) -> Chec
         peer: NOW - 3 - 60 * (place * rounds // max(len(others), 1))
         for place, peer in enumerate(others)
     }
-    oldest = sorted(others, key=lambda peer: (proofs[peer], peer))[:PROOFS_SENT]
+    oldest = sorted(others, key=lambda peer: (proofs[peer], peer))[:sent]
     return CheckedNode(
         node=own,
         at=NOW - 3,
