@@ -729,8 +729,8 @@ def check_ports(full=False, peers=8, to=None, port=None, **kwargs):
 
     It never binds a port, and uses new connections only. It leaves nothing behind but the time at
     which each peer was asked, in ``/var/lib/k3sfw/asked.json``. It takes a second if peers answer,
-    and up to eight if they are silent. A peer that rejects many ports takes one second per
-    rejection, because its kernel rate-limits ICMP errors.
+    two if they drop packets on some ports, and four if they are silent. A peer that rejects many
+    ports takes one second per rejection, because its kernel rate-limits ICMP errors.
 
     CLI Example:
 

@@ -17,6 +17,7 @@ from lab.k3s import responder
 from lab.spec import HostSpec
 
 DRIVER = Path(__file__).with_name("probe_driver.py")
+SLOW_LINE = Path(__file__).with_name("slow_line.py")
 
 TCP, UDP = "tcp", "udp"
 OPEN, NOBODY, REJECTED = "open", "nothing listens", "rejected"
@@ -133,6 +134,37 @@ def rule(host, hook, text):
         yield
     finally:
         host.run(["nft", "delete", "table", "inet", "t"])
+
+
+@contextlib.contextmanager
+def table(host, *parts):
+    """Add an nft table of these parts."""
+    host.run(["nft", f"table inet t {{\n{chr(10).join(parts)}\n}}"])
+    try:
+        yield
+    finally:
+        host.run(["nft", "delete", "table", "inet", "t"])
+
+
+@contextlib.contextmanager
+def slow_line(router):
+    """Delay what the router forwards to the far host by half a second."""
+    with router.popen([sys.executable, "-I", str(SLOW_LINE), "0.5"], stdout=-1) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            router.run(["sh", "-c", "echo 0 > /proc/sys/net/ipv4/conf/slow1/rp_filter"])
+            router.run(["sh", "-c", "echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter"])
+            _ip(
+                router,
+                "link set slow0 up",
+                "link set slow1 up",
+                "route add default dev slow0 table 77",
+                f"rule add iif eth0 to {FAR[0]} table 77",
+            )
+            yield
+        finally:
+            router.run(["ip", "rule", "del", "table", "77"], check=False)
+            process.terminate()
 
 
 def _ip(host, *commands):
@@ -271,6 +303,86 @@ def test_a_reject_on_output_is_blamed_on_this_host(asker, target):
     with rule(asker.host, "output", f"th dport {LISTENED} reject with icmpx admin-prohibited"):
         answers = asker.answers(*both(of(target), LISTENED))
     assert outcomes(answers) == [LOCAL] * 4
+
+
+# -- silence that is known before all patience is over ---------------------------------------------
+
+SYN = f"tcp dport {LISTENED} tcp flags & (syn | ack) == syn"
+SYN_TO_OTHER = f"tcp dport {UNUSED} tcp flags & (syn | ack) == syn"
+
+
+def test_silence_beside_a_port_that_answers_takes_four_packets_in_a_row(asker, target):
+    opened(target, LISTENED)
+    with table(
+        target,
+        "set senders { type inet_service; flags dynamic; }",
+        "chain c { type filter hook input priority -5; "
+        f"tcp dport {UNUSED} add @senders {{ tcp sport }} drop; "
+        f"udp dport {UNUSED} counter drop; }}",
+    ):
+        answers = asker.answers(
+            (target.ipv4, TCP, LISTENED), (target.ipv4, TCP, UNUSED), (target.ipv4, UDP, UNUSED)
+        )
+        listing = json.loads(target.run(["nft", "-j", "list", "table", "inet", "t"]).stdout)
+    assert outcomes(answers) == [OPEN, SILENCE, SILENCE]
+    # Four connections of their own, where patience has one that the kernel repeats.
+    (ports,) = [
+        each["set"]["elem"]
+        for each in listing["nftables"]
+        if each.get("set", {}).get("name") == "senders"
+    ]
+    assert len(ports) == 4
+    (datagrams,) = [
+        part["counter"]["packets"]
+        for each in listing["nftables"]
+        for part in each.get("rule", {}).get("expr", ())
+        if "counter" in part
+    ]
+    assert datagrams == 4
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_packets_that_a_bad_line_loses_in_a_row_are_not_taken_for_a_rule(lost, asker, target):
+    opened(target, LISTENED, UNUSED)
+    with rule(target, "input", f"{SYN} numgen inc mod 1000 < {lost} drop"):
+        answers = asker.answers((target.ipv4, TCP, UNUSED), (target.ipv4, TCP, LISTENED))
+    assert outcomes(answers) == [NOBODY, OPEN]
+
+
+def test_a_line_that_is_lost_after_the_first_answers_is_not_taken_for_a_rule(asker, target):
+    opened(target, LISTENED, UNUSED)
+    # Every packet to one port is lost, and so are two to the port that answered at first.
+    with table(
+        target,
+        "set ended { type inet_proto; flags dynamic; }",
+        "chain c { type filter hook input priority -5; "
+        f"{SYN} numgen inc mod 1000 == 2 add @ended {{ meta l4proto }} drop; "
+        f"{SYN} numgen inc mod 1000 == 1 drop; "
+        f"{SYN_TO_OTHER} meta l4proto != @ended drop; }}",
+    ):
+        answers = asker.answers((target.ipv4, TCP, UNUSED), (target.ipv4, TCP, LISTENED))
+    assert outcomes(answers) == [NOBODY, OPEN]
+
+
+def test_a_rejection_that_the_rate_limit_holds_back_is_not_taken_for_silence(asker, target):
+    opened(target, LISTENED)
+    used_up = [(target.ipv4, TCP, 20000 + number) for number in range(7)]
+    assert outcomes(asker.answers(*used_up)) == [REJECTED] * 7
+    answers = asker.answers((target.ipv4, TCP, LISTENED), (target.ipv4, TCP, UNUSED))
+    assert outcomes(answers) == [OPEN, REJECTED]
+
+
+def test_a_slow_line_is_waited_for(lab, asker):
+    router, far = lab.host("router"), lab.host("far")
+    with (
+        listening(far, FAR[:1]),
+        slow_line(router),
+        rule(far, "input", f"tcp dport {UNUSED + 1} drop"),
+    ):
+        answers = asker.answers(*[(FAR[0], TCP, LISTENED + number) for number in range(3)])
+        with rule(router, "forward", f"{SYN} numgen inc mod 1000 < 2 drop"):
+            lossy = asker.answers(*[(FAR[0], TCP, LISTENED + number) for number in range(3)])
+    assert outcomes(answers) == outcomes(lossy) == [OPEN, NOBODY, SILENCE]
 
 
 # -- the host to blame -----------------------------------------------------------------------------

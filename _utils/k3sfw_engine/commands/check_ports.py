@@ -56,6 +56,7 @@ from k3sfw_engine.model.kubernetes_names import OVERLAY_DEVICES
 from k3sfw_engine.model.nat import LocalAddresses, Redirection
 from k3sfw_engine.model.overlay import OverlayFacts
 from k3sfw_engine.model.packet_question import (
+    NOTHING_CAME_THROUGH,
     Answer,
     PacketQuestion,
     ProbeResult,
@@ -71,7 +72,6 @@ from k3sfw_engine.probes.packet_recorder import PacketRecorder
 from k3sfw_engine.transaction.compare import compare, layers_in_step
 
 _ZonesHere = tuple[OtherRules, frozenset[str]]
-_NOTHING_CAME_THROUGH = (ProbeResult.SILENCE, ProbeResult.HOST_DOWN, ProbeResult.NO_ROUTE)
 
 
 def check_ports(
@@ -285,32 +285,38 @@ def _verdicts(
 
 def _send(asked: tuple[PeerQuestion, ...]) -> tuple[list[Answer], dict[PeerQuestion, Answer]]:
     """Send all questions; and plain datagrams where the overlay's answer does not tell enough."""
-    plain = [each for each in asked if each.via is Via.OVERLAY and each.is_claimed]
+    overlay = {place: each for place, each in enumerate(asked) if each.via is Via.OVERLAY}
+    plain = dict(enumerate(overlay, len(asked)))
     # In one call, so that a question whose rejection the rate limit of ICMP errors held back is
-    # asked again.
-    answers = _answers([*(each.question for each in asked), *map(tunnel_datagram, plain)])
-    datagrams = dict(zip(plain, answers[len(asked) :]))
-    silent = [
-        each
-        for each, answer in zip(asked, answers)
-        if each.via is Via.OVERLAY
-        and each not in datagrams
-        and answer.outcome in _NOTHING_CAME_THROUGH
-    ]
-    datagrams.update(zip(silent, connect.ask([*map(tunnel_datagram, silent)])))
+    # asked again, and silence is waited for once. What comes through VXLAN tells enough.
+    answers = _answers(
+        [each.question for each in asked] + [*map(tunnel_datagram, overlay.values())],
+        {at: place for at, place in plain.items() if not overlay[place].is_claimed},
+    )
+    datagrams = {
+        overlay[place]: answers[at]
+        for at, place in plain.items()
+        if overlay[place].is_claimed or answers[place].outcome in NOTHING_CAME_THROUGH
+    }
     return answers[: len(asked)], datagrams
 
 
-def _answers(asked: Sequence[PacketQuestion]) -> list[Answer]:
+def _answers(asked: Sequence[PacketQuestion], spared_by: Mapping[int, int]) -> list[Answer]:
     """The answers to packets that ask a port, and to echoes."""
     echoes = [each.address for each in asked if not each.protocol.has_ports]
+    ports = [place for place, each in enumerate(asked) if each.protocol.has_ports]
+    places = {place: at for at, place in enumerate(ports)}
     with ThreadPoolExecutor(max_workers=1) as beside:
         # Silence takes all the patience: for both at the same time.
         echoed = beside.submit(echo.probe, dict.fromkeys(echoes, SMALL_ECHO))
-        answers = iter(connect.ask([each for each in asked if each.protocol.has_ports]))
+        answers = connect.ask(
+            [asked[place] for place in ports],
+            spared_by={places[spared]: places[by] for spared, by in spared_by.items()},
+        )
         paths = echoed.result() or {}
     return [
-        next(answers) if each.protocol.has_ports else _echoed(each.address, paths) for each in asked
+        answers[places[place]] if place in places else _echoed(each.address, paths)
+        for place, each in enumerate(asked)
     ]
 
 

@@ -65,6 +65,10 @@ class ProbeResult(Enum):
     ERROR = "error"  # this host could not ask
 
 
+# Neither the host itself nor a rule on the way answered.
+NOTHING_CAME_THROUGH = (ProbeResult.SILENCE, ProbeResult.HOST_DOWN, ProbeResult.NO_ROUTE)
+
+
 @dataclass(frozen=True)
 class Answer:
     """What came back.

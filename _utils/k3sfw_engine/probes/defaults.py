@@ -5,6 +5,13 @@
 # Seconds to wait for an answer. Three tries fit in: the kernel repeats a SYN after one and after
 # three seconds. It gives up a host on the same link that is down after 3.06 s.
 PATIENCE = 3.4
+# Packets that an address which answers elsewhere must leave unanswered in a row: patience has three
+# or four SYNs and four datagrams. The kernel's own second SYN of the first try comes on top.
+TRIES = 4
+# Seconds between them, and for the last of them: more than a second together, in which a kernel
+# that has used up its ICMP errors has one again. And as many round trips on a slow line.
+TRY_PAUSE = 0.4
+ROUND_TRIPS = 3
 # Seconds for a question that is asked again, one by one: two tries.
 PACED_PATIENCE = 2.2
 # Seconds between two questions to a host that rejects: the pace of its ICMP errors, by IP version.
