@@ -33,13 +33,14 @@ RUNS = 9
 
 def main(what: str) -> dict[str, Any]:
     given = json.load(sys.stdin)
-    began = time.perf_counter()
+    before, began = peak(), time.perf_counter()
     tables = parse_tables(given["pillar"], minion_id=given["minion_id"], role="server")
-    parsed = time.perf_counter() - began
-    return {"local": local, "peers": peers, "many": many}[what](tables, given["minion_id"], parsed)
+    if what == "many":
+        return many(tables, given["minion_id"], began, before)
+    return {"local": local, "peers": peers}[what](tables, given["minion_id"])
 
 
-def local(tables: Tables, name: str, _parsed: float) -> dict[str, Any]:
+def local(tables: Tables, name: str) -> dict[str, Any]:
     """Time the check of this node alone, and three D-Bus round trips."""
     apply.apply(tables, Role.SERVER)
     with Bus() as bus:
@@ -51,7 +52,7 @@ def local(tables: Tables, name: str, _parsed: float) -> dict[str, Any]:
     return {"trips": statistics.median(trips), "check": statistics.median(checks)}
 
 
-def peers(tables: Tables, name: str, _parsed: float) -> dict[str, Any]:
+def peers(tables: Tables, name: str) -> dict[str, Any]:
     """Time the whole check, including packets to every peer."""
     apply.apply(tables, Role.SERVER)
     began = time.perf_counter()
@@ -60,14 +61,17 @@ def peers(tables: Tables, name: str, _parsed: float) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - began, "statuses": statuses}
 
 
-def many(tables: Tables, name: str, parsed: float) -> dict[str, Any]:
-    """Time everything that a check of very many peers does, except for this node's firewalld."""
-    began = time.perf_counter()
+def many(tables: Tables, name: str, began: float, before: float) -> dict[str, Any]:
+    """Time everything that a check of very many peers does, except for this node's firewalld.
+
+    began, before
+        When reading the pillar began, and the peak memory then.
+    """
     compute_desired(tables, Role.SERVER)
     own = next(node for node in tables.nodes if node.name == name)
     others = [node for node in tables.nodes if node.name != name]
     asked = questions(tables, own, others, None, EVERYTHING, 0)
-    modelled = parsed + time.perf_counter() - began
+    modelled, planned = time.perf_counter() - began, peak() - before
     answers = ask([each.question for each in asked])
     sight = ProbeContext(own, alive(asked, answers))
     checks = [judge_answer(each, answer, sight) for each, answer in zip(asked, answers)]
@@ -77,8 +81,14 @@ def many(tables: Tables, name: str, parsed: float) -> dict[str, Any]:
         "asked": len(asked),
         "seconds": time.perf_counter() - began,
         "statuses": Counter(check.status.value for check in checks),
-        "mebibytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "planned": planned,
+        "mebibytes": peak(),
     }
+
+
+def peak() -> float:
+    """The most memory that this process ever had, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def timed(action: Any) -> float:
