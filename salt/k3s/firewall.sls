@@ -28,6 +28,8 @@ k3s_firewalld_package:
 {%- if grains.get('os_family') == 'Debian' %}
       # /etc/protocols, which a minimal system lacks, and without which firewalld does not start.
       - netbase
+      # Debian only recommends it. firewalld 0.9, and each with the iptables backend, needs it.
+      - ipset
 {%- endif %}
     - require:
 {%- if image %}

@@ -13,7 +13,7 @@ from tests.compatibility.cell import Cell, NotHere, Prepared
 _SUITE = "bookworm"
 # The image's own; firewalld comes with the state.
 _PACKAGES = ("ca-certificates", "iproute2", "python3", "python3-venv")
-_OF_STATE = ("firewalld", "netbase", "nftables")
+_OF_STATE = ("firewalld", "ipset", "netbase", "nftables")
 _PYTHON = (3, 11)
 _SALT = "/opt/salt"
 

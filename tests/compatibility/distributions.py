@@ -36,7 +36,7 @@ _SYSTEM = (
 # Salt, and some of the packages that it needs, are distributed only as source.
 _COMPILER = ("gcc", "libc6-dev", "python3-dev")
 # What k3s.firewall installs.
-_INSTALLED_BY_STATE = ("firewalld", "nftables")
+_INSTALLED_BY_STATE = ("firewalld", "ipset", "netbase", "nftables")
 _REQUIREMENTS = ("jeepney", "netaddr", "psutil")
 # Of no use in a test.
 _NOT_KEPT = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info")

@@ -213,6 +213,27 @@ def test_the_iptables_backend_works_and_the_kernel_layer_is_reported_as_unknown(
     assert set(report["counts"]) == {"unproven"}
 
 
+def test_a_firewalld_that_lacks_the_ipset_program_is_told_so_before_anything_is_touched(
+    node, pillar
+):
+    """Debian's package only recommends it, and the iptables backend does nothing without it."""
+    configuration = node.path("/etc/firewalld/firewalld.conf")
+    configuration.write_text(
+        configuration.read_text().replace("FirewallBackend=nftables", "FirewallBackend=iptables")
+    )
+    node.run("mv", "/usr/sbin/ipset", "/usr/sbin/ipset.away")
+    try:
+        node.host.restart_firewalld()
+        for test in (True, False):
+            (sentence,) = node.try_call("apply", pillar, test=test)["refused"]
+            assert "Fix: install the package ipset and restart firewalld" in sentence
+        assert "k3s-rows" not in node.firewall_cmd("--get-policies")
+    finally:
+        node.run("mv", "/usr/sbin/ipset.away", "/usr/sbin/ipset")
+    node.host.restart_firewalld()
+    assert node.call("apply", pillar)["changes"] != {}
+
+
 def typed(node, script):
     """Each command by itself, which is quicker: it need not start an interpreter."""
     for line in script.splitlines():

@@ -94,6 +94,8 @@ def judge_trial(trials: Mapping[str, Mapping[str, Any]]) -> Trial:
         return _not_tried(
             candidate.get("unable") or stock.get("unable") or f"there, {stock['reason']}"
         )
+    if candidate["no_ipsets"]:
+        raise FirewalldUnavailable(messages.has_no_ipsets(candidate["reason"]))
     if candidate["direct"]:
         return _not_tried(
             f"direct.xml may refer to chains and sets of other programs, which are not there: "

@@ -142,9 +142,9 @@ def _trial(folder: str, changes: "Mapping[str, str | None] | None") -> "dict[str
         self._load_command, ["--dry-run", module]
     )
     modules.modules.unload_module = lambda self, module: (0, "")
-    at_direct = _notice_direct_rules()
+    at_direct, lacks_ipsets = _notice_direct_rules(), _notice_lack_of_ipsets()
+    firewall = Firewall()
     try:
-        firewall = Firewall()
         firewall.start()
         # 0.9 starts without the files that it cannot load, and so without their zones.
         check = getattr(on_disk, "check_on_disk_config", None) or on_disk.check_config
@@ -155,6 +155,7 @@ def _trial(folder: str, changes: "Mapping[str, str | None] | None") -> "dict[str
             "reason": _one_line(error),
             "file": _file_of(error, folder),
             "direct": bool(at_direct),
+            "no_ipsets": any((*lacks_ipsets, not firewall.ipset_supported_types)),
         }
     return {"starts": True}
 
@@ -199,6 +200,19 @@ def _notice_direct_rules() -> "list[bool]":
         return make(self, *arguments)
 
     FirewallDirect.apply_direct = apply_direct
+    return seen
+
+
+def _notice_lack_of_ipsets() -> "list[bool]":
+    """Return a list that tells whether it could use none, each time that it forgets what it can."""
+    seen: list[bool] = []
+    clean_up = Firewall.cleanup
+
+    def cleanup(self: Any) -> None:
+        seen.append(not self.ipset_supported_types)
+        clean_up(self)
+
+    Firewall.cleanup = cleanup
     return seen
 
 

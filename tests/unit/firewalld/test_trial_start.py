@@ -7,7 +7,13 @@ from k3sfw_engine.firewalld.trial_start import judge_trial
 
 STARTS = {"starts": True}
 AT = "/etc/firewalld/ipsets/theirs.xml"
-FAILS = {"starts": False, "reason": "COMMAND_FAILED: it overlaps", "file": AT, "direct": False}
+FAILS = {
+    "starts": False,
+    "reason": "COMMAND_FAILED: it overlaps",
+    "file": AT,
+    "direct": False,
+    "no_ipsets": False,
+}
 DIRECT = {**FAILS, "file": "", "direct": True}
 UNABLE = {"unable": "cannot make namespaces: Operation not permitted"}
 
@@ -39,6 +45,13 @@ def test_a_firewalld_that_would_ignore_policies_is_refused():
     with pytest.raises(FirewalldUnavailable) as refused:
         judge_trial({"candidate": {"no_policies": True}})
     assert "update it to 0.9 or newer" in refused.value.sentences[0]
+
+
+def test_a_firewalld_that_can_use_no_ipsets_is_told_what_to_install():
+    candidate = {**FAILS, "reason": "INVALID_IPSET: k3s-node-4", "no_ipsets": True}
+    with pytest.raises(FirewalldUnavailable) as refused:
+        judge_trial({"candidate": candidate, "present": STARTS, "stock": STARTS})
+    assert "install the package ipset and restart firewalld" in refused.value.sentences[0]
 
 
 @pytest.mark.parametrize(
