@@ -11,7 +11,8 @@
   changes. They are sent on request. check_ports asks for them with a grain when it compiles its
   pillar, because an agent must know that a server's etcd has to reject it. They are sent as
   peer_ports, open nothing, and are not kept by the minion. (The master remembers the grain until
-  the minion's next refresh.) Tests are sent whole: of one that another pillar file changes, a part
+  the minion's next refresh.) salt-ssh, which alone has the version of ssh in its options, compiles a
+  pillar once for each state, so a check cannot ask, and they are always sent. Tests are sent whole: of one that another pillar file changes, a part
   would be left, and be refused.
 -#}
 {%- import_yaml "k3s/tables/settings.yaml" as settings %}
@@ -38,7 +39,8 @@
 {%-     endif %}
 {%-   endfor %}
 {%- endfor %}
-{%- if grains.get("k3sfw_asks_for_peer_ports") and merged.k3s is mapping %}
+{%- if (grains.get("k3sfw_asks_for_peer_ports") or "_ssh_version" in opts)
+      and merged.k3s is mapping %}
 {%-   do merged.k3s.update({"peer_ports": peer_ports}) %}
 {%- endif %}
 {%- do settings.update(tests=tests) %}

@@ -212,8 +212,8 @@ class Ssh(Site):
     name = "salt-ssh"
     has_master = False
     is_equipped = True
-    # Before 3008 salt-ssh takes no extension along by itself.
-    extra = "saltext_k3sfw,k3sfw_engine,jeepney,netaddr,psutil"
+    # Before 3008 salt-ssh takes no extension along by itself, but what the file root has of one.
+    extra = "k3sfw_engine,jeepney,netaddr,psutil"
 
     def prepare(self, host):
         if host.spec.is_node:
@@ -225,7 +225,7 @@ class Ssh(Site):
 
     def ship(self):
         master = self.lab.master
-        lay_out(master, self.salt, synced=False)
+        lay_out(master, self.salt)
         write_pillar(master, pinned(self.nodes))
         config = daemons.master_config(
             file_roots=["/srv/salt", f"{CHECKOUT}/salt"],
