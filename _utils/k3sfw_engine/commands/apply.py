@@ -22,6 +22,7 @@ from k3sfw_engine.transaction.kept_tables import keep_tables, kept_for_today, te
 from k3sfw_engine.transaction.refuse_broken_promises import guard_promises
 from k3sfw_engine.transaction.refuse_downgrade import refuse_downgrade
 from k3sfw_engine.transaction.refuse_lockout import guard_apply
+from k3sfw_engine.transaction.reload_for_rules import reload_costs_less
 from k3sfw_engine.transaction.run import run
 
 PromiseGuard = Callable[[Tables, Role, Desired, Objects, Plan], Plan]
@@ -88,8 +89,8 @@ def _apply(
 ) -> RunResult:
     wanted = compute_desired(tables, role, read_overlay())
 
-    def planner(_bus: Bus, observed: Observed) -> Plan:
-        return plan_for(tables, wanted, observed)
+    def planner(bus: Bus, observed: Observed) -> Plan:
+        return plan_for(tables, wanted, observed, reload_costs_less(bus, observed))
 
     def guard(bus: Bus, observed: Observed, plan: Plan) -> Plan:
         plan = promises(tables, role, wanted, observed.runtime, plan)

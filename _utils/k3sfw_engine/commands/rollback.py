@@ -21,6 +21,7 @@ from k3sfw_engine.transaction.interrupted import is_under_way, undo_entry, untol
 from k3sfw_engine.transaction.journal import KEPT, Entry, past, unfinished
 from k3sfw_engine.transaction.kept_tables import forget_kept_tables
 from k3sfw_engine.transaction.refuse_lockout import guard_rollback
+from k3sfw_engine.transaction.reload_for_rules import reload_costs_less
 from k3sfw_engine.transaction.run import run
 
 _OPTIONS = {"ports": "--add-port", "rich_rules": "--add-rich-rule"}
@@ -50,8 +51,10 @@ def rollback(
     target = _objects_before(entry)
     wanted = Desired(target, rules=(), rows=(), pods_by_interface=False)
 
-    def planner(_bus: Bus, observed: Observed) -> Plan:
-        return make_plan(wanted, observed) if target else removal_plan(observed)
+    def planner(bus: Bus, observed: Observed) -> Plan:
+        if not target:
+            return removal_plan(observed)
+        return make_plan(wanted, observed, reload_costs_less=reload_costs_less(bus, observed))
 
     def guard(bus: Bus, observed: Observed, plan: Plan) -> Plan:
         if name is None:

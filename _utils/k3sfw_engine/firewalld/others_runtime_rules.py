@@ -14,12 +14,18 @@ from typing import Any
 
 from k3sfw_engine.errors import FirewalldRefused
 from k3sfw_engine.firewalld import messages
-from k3sfw_engine.firewalld.dbus import Bus, Call
+from k3sfw_engine.firewalld.dbus import CONFIG_PATH, Bus, Call, those_known
+from k3sfw_engine.firewalld.permanent import Permanent
 from k3sfw_engine.firewalld.runtime import runtime_object
 from k3sfw_engine.model.firewall_objects import Key, Kind, Objects
 from k3sfw_engine.standalone.undo.restore_runtime import DIRECT, Snapshot, restoring
 
 _Variants = Mapping[str, tuple[str, Any]]
+
+_PERMANENT_GETTERS = {
+    Kind.ZONE: ("getZoneByName", "config.zone", "getSettings2"),
+    Kind.POLICY: ("getPolicyByName", "config.policy", "getSettings"),
+}
 
 
 @dataclass(frozen=True)
@@ -50,26 +56,60 @@ def read_foreign_runtime(bus: Bus, ours: frozenset[Key]) -> ForeignRuntime:
     )
 
 
+def have_only_what_a_reload_keeps(bus: Bus, ours: frozenset[Key], permanent: Permanent) -> bool:
+    """Whether a reload changes nothing that others have at runtime, not even for a moment."""
+    now = read_foreign_runtime(bus, ours)
+    if now.ipsets or any(now.direct.values()):
+        return False
+    zones = {name: now.zones[name] for name in _changed(Kind.ZONE, now.zones, permanent.others)}
+    if permanent.default in zones:
+        # An interface is in it without a binding, too.
+        settings = {**zones[permanent.default], "interfaces": ("as", [])}
+        zones[permanent.default] = settings
+    policies = {
+        name: now.policies[name] for name in _changed(Kind.POLICY, now.policies, permanent.others)
+    }
+    loaded = {
+        "zones": _permanent_settings(bus, Kind.ZONE, zones),
+        "policies": _permanent_settings(bus, Kind.POLICY, policies),
+        "ipsets": {},
+        "direct": {},
+    }
+    return (
+        loaded["zones"].keys() == zones.keys()
+        and loaded["policies"].keys() == policies.keys()
+        and not list(restoring({**loaded, "zones": zones, "policies": policies}, loaded))
+    )
+
+
+def _permanent_settings(bus: Bus, kind: Kind, names: Iterable[str]) -> dict[str, _Variants]:
+    """What firewalld has of these permanent objects, in the form of its runtime settings."""
+    find, interface, read = _PERMANENT_GETTERS[kind]
+    found = (Call(find, "config", "s", (name,), path=CONFIG_PATH) for name in names)
+    paths = those_known(bus, names, found)
+    return those_known(bus, paths, (Call(read, interface, path=path) for path in paths.values()))
+
+
 def read_again(bus: Bus, before: ForeignRuntime, permanent: Objects) -> ForeignRuntime:
     """Read again what a reload can have changed: objects that differed from their files.
 
     permanent
         The zones and policies of others, as their files were before the reload.
     """
-
-    def changed(kind: Kind, found: Mapping[str, _Variants]) -> list[str]:
-        return [
-            name
-            for name, answer in found.items()
-            if permanent.get((kind, name)) != runtime_object(kind, name, answer)
-        ]
-
     return _read(
         bus,
-        changed(Kind.ZONE, before.zones),
-        changed(Kind.POLICY, before.policies),
+        _changed(Kind.ZONE, before.zones, permanent),
+        _changed(Kind.POLICY, before.policies, permanent),
         list(before.ipsets),
     )
+
+
+def _changed(kind: Kind, found: Mapping[str, _Variants], permanent: Objects) -> list[str]:
+    return [
+        name
+        for name, answer in found.items()
+        if permanent.get((kind, name)) != runtime_object(kind, name, answer)
+    ]
 
 
 def put_back(bus: Bus, before: ForeignRuntime, after: ForeignRuntime) -> tuple[str, ...]:

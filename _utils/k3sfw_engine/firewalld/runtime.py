@@ -58,7 +58,7 @@ from k3sfw_engine.plan.steps import (
     TakeOutOfZone,
     WritePermanent,
 )
-from k3sfw_engine.standalone.undo.restore_runtime import Snapshot
+from k3sfw_engine.standalone.undo.restore_runtime import DIRECT, Snapshot
 
 _RUNTIME_GETTERS = {
     Kind.IPSET: ("ipset", "getIPSetSettings"),
@@ -242,6 +242,18 @@ def refuse_lockdown(bus: Bus) -> None:
         (answer,) = bus.call_all([tried])
         if isinstance(answer, FirewalldRefused) and answer.error.startswith("ACCESS_DENIED"):
             raise FirewalldUnavailable(messages.is_locked_down())
+
+
+def flushes_iptables(bus: Bus) -> bool:
+    """Whether a reload flushes the rules that other programs have in iptables."""
+    asked = [
+        Call("Get", PROPERTIES, "ss", (SERVICE, "version")),
+        *(Call(getter, "direct") for getter, *_others in DIRECT.values()),
+    ]
+    version, *direct = bus.call_all(asked)
+    if any(answer and not isinstance(answer, FirewalldRefused) for answer in direct):
+        return True
+    return int(str(_plain(_answered(version))).split(".")[0]) < 2
 
 
 def execute(bus: Bus, steps: Iterable[Step]) -> None:

@@ -78,6 +78,11 @@ def put_back_iptables(folder: Path = KEPT) -> Iterator[str]:
         path.unlink(missing_ok=True)
 
 
+def has_rules() -> bool:
+    """Whether any program has rules in iptables."""
+    return any(line.startswith("-A") for text in _saved().values() for line in text.splitlines())
+
+
 def _lost(program: str, reason: str) -> str:
     return str(
         Problem(

@@ -9,6 +9,11 @@ PRIORITY = -500
 # refill (80 ms for a thousand entries) is the lesser evil.
 ENTRIES_ONE_BY_ONE = 200
 
+# firewalld changes rules one by one, and checks all that it has at each: 6 ms, and 0.1 ms more for
+# each rule that it has. From this many on they are compared with a reload (0.5 s), which loads all
+# of them at once and holds new connections up meanwhile.
+RULES_ONE_BY_ONE = 50
+
 # An ipset that is new to a running firewalld needs a reload. Instead, up to this many runtime rules
 # name its addresses one by one. The permanent rules name the ipset, which the next reload creates.
 ADDRESSES_IN_PLACE_OF_AN_IPSET = 64

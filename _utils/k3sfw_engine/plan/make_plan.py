@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from k3sfw_engine.errors import EngineError, ForeignObject
@@ -25,7 +25,7 @@ from k3sfw_engine.model.firewall_objects import (
 from k3sfw_engine.model.rich_rules import RichRule, Rule
 from k3sfw_engine.model.zone_bindings import Bindings
 from k3sfw_engine.plan import messages
-from k3sfw_engine.plan.defaults import ADDRESSES_IN_PLACE_OF_AN_IPSET
+from k3sfw_engine.plan.defaults import ADDRESSES_IN_PLACE_OF_AN_IPSET, RULES_ONE_BY_ONE
 from k3sfw_engine.plan.desired.bound_interfaces import leave_bound_interfaces
 from k3sfw_engine.plan.desired.desired_objects import Desired
 from k3sfw_engine.plan.desired.ipsets import keep_members
@@ -40,7 +40,17 @@ from k3sfw_engine.plan.difference import (
 from k3sfw_engine.plan.ipset_steps import entry_steps
 from k3sfw_engine.plan.observed import Observed
 from k3sfw_engine.plan.policy_steps import setting_steps
-from k3sfw_engine.plan.steps import RefillEntries, Reload, RemovePermanent, Step, WritePermanent
+from k3sfw_engine.plan.steps import (
+    RefillEntries,
+    Reload,
+    RemovePermanent,
+    SetRuntime,
+    Step,
+    WritePermanent,
+)
+
+# Whether a reload costs clients less than so many rules that firewalld changes one by one.
+ReloadCostsLess = Callable[[int], bool]
 
 
 @dataclass(frozen=True)
@@ -65,11 +75,19 @@ class Plan:
         return tuple(step.reason for step in self.steps if isinstance(step, Reload))
 
 
-def make_plan(wanted: Desired, observed: Observed, *, narrow: bool = True) -> Plan:
+def make_plan(
+    wanted: Desired,
+    observed: Observed,
+    *,
+    narrow: bool = True,
+    reload_costs_less: ReloadCostsLess = lambda _rules: False,
+) -> Plan:
     """Compute the steps from what is observed to what is wanted.
 
     narrow
         Whether addresses may be removed from the ipsets of nodes.
+    reload_costs_less
+        Is asked only if many rules would change at runtime.
 
     Raises ``ForeignObject`` if an object that k3sfw did not create has a name that we need.
     """
@@ -85,10 +103,9 @@ def make_plan(wanted: Desired, observed: Observed, *, narrow: bool = True) -> Pl
     permanent_wanted = leave_bound_interfaces(wanted.objects, permanently.interfaces, zones)
     gone = obsolete(permanent_wanted, observed.readable)
     _refuse_used(gone, observed)
-    other_rules = observed.drift.rules
     at_runtime = leave_bound_interfaces(wanted.objects, now.interfaces, now.zones)
     runtime_wanted = _runtime_wanted(_with_old_target(at_runtime, observed), observed.runtime)
-    reason = _reload_reason(runtime_wanted, observed.runtime, other_rules)
+    reason, steps = _steps_or_reason(runtime_wanted, observed, reload_costs_less)
     if reason:
         runtime_wanted = at_runtime
     permanent_steps = [
@@ -101,7 +118,7 @@ def make_plan(wanted: Desired, observed: Observed, *, narrow: bool = True) -> Pl
         table_lost = observed.kernel is not None and not observed.kernel.table
         steps = [*permanent_steps, Reload(reason, restore_table=table_lost)]
     else:
-        steps = [*_runtime_steps(runtime_wanted, observed), *permanent_steps]
+        steps += permanent_steps
     differences = differences_by_layer(permanent_wanted, runtime_wanted, observed)
     notices = tuple(_bound_notices(now | permanently, observed))
     return Plan(tuple(steps) if differences else (), differences, notices)
@@ -222,6 +239,20 @@ def _with_rules(
 
 
 # -- the steps ------------------------------------------------------------------------------------
+
+
+def _steps_or_reason(
+    wanted: Objects, observed: Observed, reload_costs_less: ReloadCostsLess
+) -> tuple[str, list[Step]]:
+    """The reason why a reload is needed or better, or else the steps without one."""
+    reason = _reload_reason(wanted, observed.runtime, observed.drift.rules)
+    if reason:
+        return reason, []
+    steps = list(_runtime_steps(wanted, observed))
+    rules = sum(step.changed for step in steps if isinstance(step, SetRuntime))
+    if rules > RULES_ONE_BY_ONE and reload_costs_less(rules):
+        return messages.many_rules(rules), []
+    return "", steps
 
 
 def _reload_reason(wanted: Objects, runtime: Objects, other_rules: bool) -> str:

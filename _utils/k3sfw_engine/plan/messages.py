@@ -67,6 +67,10 @@ def fixed_settings(settings: Iterable[str]) -> str:
     return f"firewalld changes these only with a reload: {', '.join(settings)}"
 
 
+def many_rules(count: int) -> str:
+    return f"{count} rules change, which takes firewalld longer one by one"
+
+
 OLD_OBJECTS = "objects of an older version are removed only by a reload"
 OTHER_KERNEL_RULES = "the kernel has other rules than firewalld believes"
 REMOVAL = "runtime objects are removed only by a reload"

@@ -10,6 +10,7 @@ refuse_downgrade     refuses to write over what a newer version has proven here
 kept_tables          the last tables that were proven here
 execute_plan         the steps of a plan, in force first, proven, and permanent at last
 take_out_of_zone     ports and rules removed from a zone of the operator
+reload_for_rules     whether many rules come with a reload, by what each way takes on this host
 make_permanent       the files of a plan, written and read back
 still_reachable      the proof: new connections to the Salt masters, before and after
 confirm_waiting      keeps a change that waits for confirmation

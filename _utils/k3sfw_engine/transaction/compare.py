@@ -14,9 +14,10 @@ from k3sfw_engine.model.overlay import OverlayFacts
 from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.plan.desired.desired_objects import Desired
-from k3sfw_engine.plan.make_plan import Plan, make_plan
+from k3sfw_engine.plan.make_plan import Plan, ReloadCostsLess, make_plan
 from k3sfw_engine.plan.observed import LAYERS, Observed
 from k3sfw_engine.transaction import messages
+from k3sfw_engine.transaction.reload_for_rules import reload_costs_less
 
 
 def compare(tables: Tables, role: Role, overlay: OverlayFacts) -> tuple[Plan, Observed]:
@@ -24,7 +25,8 @@ def compare(tables: Tables, role: Role, overlay: OverlayFacts) -> tuple[Plan, Ob
     wanted = compute_desired(tables, role, overlay)
     with Bus() as bus:
         observed = observe(bus)
-    return plan_for(tables, wanted, observed), observed
+        plan = plan_for(tables, wanted, observed, reload_costs_less(bus, observed))
+    return plan, observed
 
 
 def layers_in_step(plan: Plan, observed: Observed) -> dict[str, bool | None]:
@@ -34,10 +36,17 @@ def layers_in_step(plan: Plan, observed: Observed) -> dict[str, bool | None]:
     return found if observed.kernel is not None else {**found, "kernel": None}
 
 
-def plan_for(tables: Tables, wanted: Desired, observed: Observed) -> Plan:
+def plan_for(
+    tables: Tables,
+    wanted: Desired,
+    observed: Observed,
+    reload_costs_less: ReloadCostsLess = lambda _rules: False,
+) -> Plan:
     """Plan from what is observed; a list of nodes that shrank too much removes none."""
     tables = distrust_shrunken_list(tables, wanted, ours(observed.runtime))
-    plan = make_plan(wanted, observed, narrow=not tables.unsure)
+    plan = make_plan(
+        wanted, observed, narrow=not tables.unsure, reload_costs_less=reload_costs_less
+    )
     return replace(plan, notices=(*notices_of(tables), *plan.notices))
 
 

@@ -11,6 +11,15 @@ WATCHDOG_ARMED = 10.0
 # An undo may wait for a start and two reloads of firewalld.
 UNDO_DEADLINE = 300.0
 
+# Measured on two slow cores; a host's own figures, from its last changes, take their place.
+SECONDS_OF_A_RELOAD = 0.5
+SECONDS_OF_A_RULE = 0.03
+# The kernel repeats the first packet of a connection after one second: a reload holds a connection
+# up for so long. Kernels before 6.5 repeat it next after three: a client that waits so long loses
+# no connection to a longer reload either.
+HELD_UP_BY_A_RELOAD = 1.0
+HELD_UP_AT_MOST = 3.0
+
 # As many changes as an operator looks through; with ten thousand nodes each takes a megabyte.
 HISTORY = 20
 

@@ -6,6 +6,7 @@ the new ones. So a reload or restart of firewalld by anything else undoes an unp
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ from k3sfw_engine.plan.steps import (
     Reload,
     RemovePermanent,
     SetRuntime,
+    Step,
     TakeOutOfZone,
     WritePermanent,
     touched_at_runtime,
@@ -61,6 +63,7 @@ from k3sfw_engine.transaction.make_permanent import (
     refuse_differences,
 )
 from k3sfw_engine.transaction.make_record import make_record
+from k3sfw_engine.transaction.reload_for_rules import note_pace
 from k3sfw_engine.transaction.still_reachable import Baseline
 from k3sfw_engine.transaction.take_out_of_zone import take_out_of_zones
 
@@ -161,7 +164,7 @@ def _reload(bus: Bus, journal: Journal, plan: Plan, others: _Others) -> tuple[st
     check_permanent(bus)
     keep_iptables()
     journal.note(RELOAD)
-    execute(bus, [step for step in plan.steps if isinstance(step, Reload)])
+    _execute(bus, [step for step in plan.steps if isinstance(step, Reload)])
     put_back_files(before)
     failed = put_back(bus, others.runtime, read_again(bus, others.runtime, others.permanent))
     failed = (*failed, *put_back_iptables())
@@ -177,8 +180,14 @@ def _change_in_force(bus: Bus, journal: Journal, plan: Plan, observed: Observed)
     if all(isinstance(step, _NOT_AT_RUNTIME) for step in plan.steps):
         return observed
     journal.note(RUNTIME)
-    execute(bus, plan.steps)
+    _execute(bus, [step for step in plan.steps if not isinstance(step, _NOT_AT_RUNTIME)])
     return observe_again(bus, observed, touched_at_runtime(plan.steps))
+
+
+def _execute(bus: Bus, steps: list[Step]) -> None:
+    began = time.monotonic()
+    execute(bus, steps)
+    note_pace(steps, time.monotonic() - began)
 
 
 def _zones_with_files(plan: Plan) -> Iterator[FirewalldObject]:

@@ -275,6 +275,35 @@ def test_a_new_group_of_many_addresses_costs_at_most_one_reload():
     assert make_plan(wanted(tree), host.observed()).differences == ()
 
 
+def many_rows(count):
+    tree = pillar()
+    rows = {f"row{at}": {"protocol": "tcp", "port": 20000 + at} for at in range(count)}
+    tree["ports"]["manager"].update(rows)
+    return tree
+
+
+@pytest.mark.parametrize("less", [True, False])
+def test_many_rules_come_with_a_reload_only_where_it_costs_less(less):
+    asked = []
+    host = settled(wanted().objects)
+    plan = make_plan(
+        wanted(many_rows(30)),
+        host.observed(),
+        reload_costs_less=lambda rules: asked.append(rules) or less,
+    )
+    assert asked == [60]  # one for each family
+    assert len(plan.reloads) == less
+    assert any(isinstance(step, SetRuntime) for step in plan.steps) is not less
+    list(host.run(plan))
+    assert host.runtime == host.permanent == wanted(many_rows(30)).objects
+
+
+def test_few_rules_never_come_with_a_reload():
+    host = settled(wanted().objects)
+    few = wanted(many_rows(25))
+    assert make_plan(few, host.observed(), reload_costs_less=lambda _rules: True).reloads == ()
+
+
 @pytest.mark.parametrize("backend", ["vxlan", "host-gw", "none"])
 @pytest.mark.parametrize("name", ["k3s-node-4", "k3s-node-6", "k3s-server-4"])
 def test_an_ipset_that_runtime_lacks_is_replaced_by_its_addresses(backend, name):
