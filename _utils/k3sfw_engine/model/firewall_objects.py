@@ -148,6 +148,12 @@ def in_order(items: Iterable[Item]) -> tuple[Item, ...]:
     return tuple(sorted(set(items), key=str))
 
 
+def only_in(items: Iterable[Item], others: Iterable[Item]) -> tuple[Item, ...]:
+    """Return the items, in their order, that are not among the others."""
+    known = frozenset(others)
+    return tuple(item for item in items if item not in known)
+
+
 def as_plain(settings: Settings) -> dict[str, Any]:
     """Return the settings in the form of JSON: rules as texts, tuples as lists."""
     return {

@@ -14,6 +14,7 @@ from k3sfw_engine.model.firewall_objects import (
     Kind,
     Objects,
     Value,
+    only_in,
     ours,
     title,
 )
@@ -80,10 +81,5 @@ def is_empty_ipset(each: FirewalldObject) -> bool:
 def _sides(want: Value, have: Value | None) -> tuple[Side, Side]:
     """What of a setting is missing, and what is extra; of a list, the items."""
     if isinstance(want, tuple) and isinstance(have, tuple):
-        # An ipset has an item for each node: these sets are made once, not for each item.
-        wanted, observed = set(want), set(have)
-        return (
-            tuple(item for item in want if item not in observed),
-            tuple(item for item in have if item not in wanted),
-        )
+        return only_in(want, have), only_in(have, want)
     return want, have

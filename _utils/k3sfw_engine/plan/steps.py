@@ -16,6 +16,7 @@ from k3sfw_engine.model.firewall_objects import (
     Kind,
     Settings,
     Value,
+    only_in,
     title,
 )
 from k3sfw_engine.plan.defaults import ITEMS_IN_A_SENTENCE
@@ -177,9 +178,8 @@ _WORDS = {
 
 def _clauses(name: str, setting: str, value: Value, old: Value) -> Iterator[str]:
     if isinstance(value, tuple) and isinstance(old, tuple):
-        add = tuple(item for item in value if item not in set(old))
-        remove = tuple(item for item in old if item not in set(value))
-        yield from _additions(name, f"{_WORDS.get(setting, setting)} ", add, remove)
+        word = f"{_WORDS.get(setting, setting)} "
+        yield from _additions(name, word, only_in(value, old), only_in(old, value))
     else:
         yield f"set {setting} of {name} to {value}"
 
