@@ -1,4 +1,4 @@
-"""How long firewalld may take, in seconds, each figure with its measurement."""
+"""How long firewalld may take, in seconds, each figure with its measurement; and a few limits."""
 
 from __future__ import annotations
 
@@ -35,3 +35,6 @@ FEW_IPSETS = 4
 # firewalld notices a new file after five seconds; it is asked again in the meantime.
 NOTICE_SECONDS = 8.0
 NOTICE_POLL = 0.25
+
+# As many zones, policies and ipsets as a host may have with room to spare; each is a few kilobytes.
+FILES_KNOWN = 256

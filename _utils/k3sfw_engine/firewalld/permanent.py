@@ -14,7 +14,7 @@ from typing import Optional
 
 from k3sfw_engine.errors import EngineError
 from k3sfw_engine.firewalld import messages
-from k3sfw_engine.firewalld.permanent_xml import our_names_in, read_object, write_object
+from k3sfw_engine.firewalld.permanent_xml import read_content, write_object
 from k3sfw_engine.host.atomic_files import replace_files
 from k3sfw_engine.model.firewall_objects import (
     PREFIX,
@@ -90,8 +90,7 @@ def read_permanent(folders: tuple[Path, ...] = FOLDERS) -> Permanent:
             if kind is Kind.IPSET and not named_like_ours:
                 continue
             try:
-                root = ElementTree.fromstring(path.read_bytes())
-                each = read_object(kind, name, root)
+                each, names_like_ours = read_content(kind, name, path.read_bytes())
             except (ElementTree.ParseError, OSError, ValueError, LookupError):
                 if named_like_ours:
                     damaged.add((kind, name))
@@ -103,7 +102,7 @@ def read_permanent(folders: tuple[Path, ...] = FOLDERS) -> Permanent:
                 objects.append(each)
             else:
                 others.append(each)
-                for key in our_names_in(root):
+                for key in names_like_ours:
                     users[key] = (*users.get(key, ()), f"{kind.value} {name}")
     return Permanent(
         objects=by_key(objects),

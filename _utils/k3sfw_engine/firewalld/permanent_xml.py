@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
+from k3sfw_engine.firewalld.defaults import FILES_KNOWN
 from k3sfw_engine.model.firewall_objects import (
     PREFIX,
     RICH_RULES,
@@ -37,6 +39,17 @@ _FLAGS = {
 _PORTS = {"port": "ports", "source-port": "source_ports", "forward-port": "forward_ports"}
 
 # -- reading --------------------------------------------------------------------------------------
+
+
+# An apply reads every file several times, and most are the same each time.
+@lru_cache(maxsize=FILES_KNOWN)
+def read_content(kind: Kind, name: str, content: bytes) -> tuple[FirewalldObject, tuple[Key, ...]]:
+    """Read an object from the content of its file, and the names like ours to which it refers.
+
+    Raises ``ParseError`` for what is not XML, and ``ValueError`` for what firewalld would not load.
+    """
+    root = ElementTree.fromstring(content)
+    return read_object(kind, name, root), tuple(our_names_in(root))
 
 
 def read_object(kind: Kind, name: str, root: ElementTree.Element) -> FirewalldObject:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Union, cast
 
 from k3sfw_engine.model.rich_rules import Rule, read_rule
@@ -182,6 +183,7 @@ def by_key(objects: Iterable[FirewalldObject]) -> Objects:
     return {each.key: each for each in ranked}
 
 
+@lru_cache(maxsize=1024)
 def digest(kind: Kind, name: str) -> str:
     """Return the mark in a description that tells our object from another of the same name.
 

@@ -54,6 +54,8 @@ def _differences(
 
 def differing_settings(want: FirewalldObject, have: FirewalldObject) -> list[str]:
     """Return the settings in which an object differs."""
+    if want.settings == have.settings:
+        return []  # As most are, most of the time.
     return sorted(
         setting
         for setting in {*want.settings, *have.settings}

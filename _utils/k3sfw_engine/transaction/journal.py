@@ -121,9 +121,11 @@ def _next_name() -> str:
     """A name that sorts last, even if the clock was set back."""
     now = datetime.now(timezone.utc)
     for folder in _folders()[-1:]:
-        with suppress(ValueError):
-            last = datetime.strptime(folder.name.partition("-")[0], f"{_MOMENT}%z")
-            now = max(now, last + timedelta(microseconds=1))
+        # Read only if need be: strptime imports half a dozen modules.
+        if folder.name >= f"{now:{_MOMENT}}":
+            with suppress(ValueError):
+                last = datetime.strptime(folder.name.partition("-")[0], f"{_MOMENT}%z")
+                now = max(now, last + timedelta(microseconds=1))
     return f"{now:{_MOMENT}}Z-{os.getpid()}"
 
 
