@@ -1,4 +1,7 @@
-"""Runs inside a host: asks ``[[address, protocol, port], …]`` from stdin, answers as JSON."""
+"""Runs inside a host: asks ``[[address, protocol, port], …]`` from stdin, answers as JSON.
+
+A fourth word is the place of the question whose answer spares this one.
+"""
 
 import json
 import os
@@ -14,12 +17,13 @@ from k3sfw_engine.model.packet_question import PacketQuestion
 from k3sfw_engine.model.rows import Protocol
 from k3sfw_engine.probes.connect import ask
 
+given = json.load(sys.stdin)
 asked = [
-    PacketQuestion(address, Protocol(protocol), port)
-    for address, protocol, port in json.load(sys.stdin)
+    PacketQuestion(address, Protocol(protocol), port) for address, protocol, port, *_spared in given
 ]
+spared_by = {place: each[3] for place, each in enumerate(given) if each[3:]}
 began = time.monotonic()
-answers = ask(asked)
+answers = ask(asked, spared_by=spared_by)
 
 
 def is_socket(descriptor):

@@ -146,6 +146,21 @@ def table(host, *parts):
         host.run(["nft", "delete", "table", "inet", "t"])
 
 
+def listed(host):
+    """The table of a test, as nft lists it."""
+    return json.loads(host.run(["nft", "-j", "list", "table", "inet", "t"]).stdout)
+
+
+def counted(listing):
+    """The packets that the counters of its rules have."""
+    return [
+        part["counter"]["packets"]
+        for each in listing["nftables"]
+        for part in each.get("rule", {}).get("expr", ())
+        if "counter" in part
+    ]
+
+
 @contextlib.contextmanager
 def slow_line(router):
     """Delay what the router forwards to the far host by half a second."""
@@ -323,7 +338,7 @@ def test_silence_beside_a_port_that_answers_takes_four_packets_in_a_row(asker, t
         answers = asker.answers(
             (target.ipv4, TCP, LISTENED), (target.ipv4, TCP, UNUSED), (target.ipv4, UDP, UNUSED)
         )
-        listing = json.loads(target.run(["nft", "-j", "list", "table", "inet", "t"]).stdout)
+        listing = listed(target)
     assert outcomes(answers) == [OPEN, SILENCE, SILENCE]
     # Four connections of their own, where patience has one that the kernel repeats.
     (ports,) = [
@@ -332,13 +347,7 @@ def test_silence_beside_a_port_that_answers_takes_four_packets_in_a_row(asker, t
         if each.get("set", {}).get("name") == "senders"
     ]
     assert len(ports) == 4
-    (datagrams,) = [
-        part["counter"]["packets"]
-        for each in listing["nftables"]
-        for part in each.get("rule", {}).get("expr", ())
-        if "counter" in part
-    ]
-    assert datagrams == 4
+    assert counted(listing) == [4]
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3])
@@ -383,6 +392,20 @@ def test_a_slow_line_is_waited_for(lab, asker):
         with rule(router, "forward", f"{SYN} numgen inc mod 1000 < 2 drop"):
             lossy = asker.answers(*[(FAR[0], TCP, LISTENED + number) for number in range(3)])
     assert outcomes(answers) == outcomes(lossy) == [OPEN, NOBODY, SILENCE]
+
+
+def test_a_question_is_spared_once_anything_comes_back_to_another_one(asker, target):
+    opened(target, LISTENED, UNUSED)
+    counter = f"udp dport {UNUSED} counter drop"
+    with table(target, f"chain c {{ type filter hook input priority -5; {counter}; }}"):
+        spared = asker.answers((target.ipv4, TCP, LISTENED), (target.ipv4, UDP, UNUSED, 0))
+        after_spared = counted(listed(target))
+        with rule(asker.host, "output", f"tcp dport {LISTENED} drop"):
+            asked = asker.answers((target.ipv4, TCP, LISTENED), (target.ipv4, UDP, UNUSED, 0))
+        after_asked = counted(listed(target))
+    assert outcomes(spared) == [OPEN, SILENCE]
+    assert outcomes(asked) == [SILENCE, SILENCE]
+    assert (after_spared, after_asked) == ([1], [5])
 
 
 # -- the host to blame -----------------------------------------------------------------------------
