@@ -106,8 +106,8 @@ def main(at, way):
 
     note = step_log.note
 
-    def noting(folder, line):
-        note(folder, line)
+    def noting(folder, line, wait=True):
+        note(folder, line, wait)
         reached(line["step"])
 
     step_log.note = noting

@@ -50,6 +50,7 @@ class Journal:
 
     name: str
     _steps: list[str] = field(default_factory=list)
+    _is_on_disk: bool = False
 
     @property
     def touched(self) -> bool:
@@ -62,9 +63,17 @@ class Journal:
         return not (TRANSACTION / RECORD).exists()
 
     def note(self, step: str, **more: Any) -> None:
-        """Note on disk that a step is about to begin."""
+        """Note that a step is about to begin: on disk, if it changes what outlives a power cut."""
+        line = {"step": step, "at": time.time(), **more}
+        # A power cut ends what is in force at runtime, and a kill leaves what was written.
+        wait = step != step_log.RUNTIME
         with writing():
-            step_log.note(str(TRANSACTION), {"step": step, "at": time.time(), **more})
+            if wait and not self._is_on_disk:
+                # The files may lie on another disk: none may survive a power cut that the record of
+                # the transaction does not.
+                sync(str(STATE))
+                self._is_on_disk = True
+            step_log.note(str(TRANSACTION), line, wait)
         self._steps.append(step)
 
     def confirm_by(self, seconds: float, files: Contents, runtime: Snapshot, tables: str) -> None:
@@ -98,7 +107,9 @@ class Journal:
 
 
 def begin(record: Record) -> Journal:
-    """Begin a transaction: give its record a name, and write it to disk.
+    """Begin a transaction: give its record a name, and write it.
+
+    It is whole on disk or not there; the first step that outlives a power cut waits for it.
 
     Raises ``EngineError`` if it cannot be written; then nothing may be changed.
     """
@@ -112,8 +123,6 @@ def begin(record: Record) -> Journal:
         waiting.mkdir(mode=0o700)
         write_record(str(waiting), record._replace(id=name, at=time.time()))
         waiting.rename(TRANSACTION)
-        # The files may lie on another disk: none may survive a power cut that this does not.
-        sync(str(STATE))
     return Journal(name)
 
 

@@ -170,7 +170,7 @@ def test_the_watchdog_kills_a_run_only_while_that_run_holds_the_lock(
 
 
 def begin_watched(file, lock, pid):
-    journal.begin(
+    return journal.begin(
         NOTHING_CHANGED._replace(
             files={str(file): "old"},
             lock=str(lock),
@@ -211,10 +211,12 @@ def test_file_names_are_on_disk_before_the_next_step_is_noted(state, file, monke
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", noticing)
-    begin_watched(file, state.with_name("lock"), 0)
-    assert synced[-1] == str(state)
+    noted = str(state / "transaction" / STEPS)
+    begun = begin_watched(file, state.with_name("lock"), 0)
+    begun.note(journal.PERMANENT)
+    assert synced[-3:] == [str(state), noted, str(state / "transaction")]
     put_files({file: b"new"})
     assert synced[-1] == str(file.parent)
+    synced.clear()
     assert main([str(state), ANY, BY_BOOT]) == 0
-    journal_at = synced.index(str(state / "transaction" / STEPS))
-    assert synced[journal_at - 1] == str(file.parent)
+    assert synced[synced.index(noted) - 1] == str(file.parent)

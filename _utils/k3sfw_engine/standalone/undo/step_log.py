@@ -15,8 +15,8 @@ RELOAD, RUNTIME, ENDED = "reload", "runtime", "ended"
 KEPT, UNDONE = "kept", "undone"
 
 
-def note(folder: str, line: Mapping[str, Any]) -> None:
-    """Add a line, and wait until it is on disk."""
+def note(folder: str, line: Mapping[str, Any], wait: bool = True) -> None:
+    """Add a line; wait until it is on disk with all before it, unless a kill is all to fear."""
     with open(os.path.join(folder, STEPS), "a+b") as file:
         begun = file.tell() > 0
         if begun:
@@ -25,8 +25,9 @@ def note(folder: str, line: Mapping[str, Any]) -> None:
                 file.write(b"\n")
         file.write(json.dumps(line).encode() + b"\n")
         file.flush()
-        os.fsync(file.fileno())
-    if not begun:
+        if wait:
+            os.fsync(file.fileno())
+    if wait:
         sync(folder)
 
 
