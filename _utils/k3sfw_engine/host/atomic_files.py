@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from k3sfw_engine.host.defaults import SYNCED_TOGETHER
 from k3sfw_engine.standalone.undo.files import sync
 
 
@@ -28,9 +30,7 @@ def replace_files(contents: Mapping[Path, bytes | None], *, mode: int, folder_mo
         for path, waiting in staged.items():
             path.parent.mkdir(mode=folder_mode, parents=True, exist_ok=True)
             _write(waiting, contents[path] or b"", mode)
-        # After all are written: the first to be synced takes the others along.
-        for waiting in staged.values():
-            sync(str(waiting))
+        _sync_all(staged.values())
         for path, waiting in staged.items():
             os.replace(waiting, path)
     finally:
@@ -40,9 +40,13 @@ def replace_files(contents: Mapping[Path, bytes | None], *, mode: int, folder_mo
         if content is None:
             path.unlink(missing_ok=True)
     # The names, too: what is noted next, in a journal, may lie on another disk.
-    for folder in {path.parent for path in contents}:
-        if folder.is_dir():
-            sync(str(folder))
+    _sync_all(folder for folder in {path.parent for path in contents} if folder.is_dir())
+
+
+def _sync_all(paths: Iterable[Path]) -> None:
+    """Wait for all of them together: the disk then takes many in the time of a few."""
+    with ThreadPoolExecutor(max_workers=SYNCED_TOGETHER) as beside:
+        list(beside.map(sync, map(str, paths)))
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 
 import pytest
 
@@ -38,11 +39,15 @@ class Disk:
     def _watch(self, monkeypatch):
         sync = os.fsync
 
+        # Some are synced beside each other.
+        lock = threading.Lock()
+
         def fsync(descriptor):
-            self.moments.append(self.after_power_cut())
-            sync(descriptor)
-            self._sync(os.dup(descriptor))
-            self.moments.append(self.after_power_cut())
+            with lock:
+                self.moments.append(self.after_power_cut())
+                sync(descriptor)
+                self._sync(os.dup(descriptor))
+                self.moments.append(self.after_power_cut())
 
         monkeypatch.setattr(os, "fsync", fsync)
 
