@@ -37,7 +37,7 @@ def parse_network(text: object) -> netaddr.IPNetwork:
         network = netaddr.IPNetwork(text)
     except (netaddr.AddrFormatError, ValueError) as error:
         raise ValueError(f"{text!r} is not an address or CIDR") from error
-    if network.ip != network.network:
+    if network.value != network.first:
         raise ValueError(f"{text!r} has host bits set; the network is {network.cidr}")
     if network.version == 6 and network.ip.is_ipv4_mapped():
         raise ValueError(f"{text!r} is an IPv4 address written as IPv6; write it as IPv4")
@@ -53,7 +53,7 @@ def parse_address(text: object) -> netaddr.IPAddress:
     if "/" in str(text):
         raise ValueError(f"{text!r} is a network; a node has single addresses")
     address = network.ip
-    if any(address in unusable for unusable in _UNUSABLE):
+    if any(each.version == address.version and address in each for each in _UNUSABLE):
         raise ValueError(f"{text!r} is not an address at which peers can reach a node")
     return address
 
@@ -85,8 +85,10 @@ def without_contained(networks: Iterable[netaddr.IPNetwork]) -> tuple[netaddr.IP
     """
     kept: list[netaddr.IPNetwork] = []
     # Sorted, a network comes directly before all that it contains.
+    version, last = 0, 0
     for network in sorted(networks, key=lambda each: (each.version, each.first, each.prefixlen)):
-        if kept and kept[-1].version == network.version and network in kept[-1]:
+        if network.version == version and network.last <= last:
             continue
+        version, last = network.version, network.last
         kept.append(network)
     return tuple(kept)

@@ -32,10 +32,9 @@ def keep_members(wanted: Desired, *observed: Objects) -> Desired:
         for family in FAMILIES:
             key = (Kind.IPSET, set_name(name, family))
             layers = [layer[key] for layer in (kept, *observed) if key in layer]
-            networks = {
-                netaddr.IPNetwork(text) for each in layers for text in each.items("entries")
-            }
-            kept[key] = kept[key].with_settings({"entries": _entries(networks)})
+            texts = {text for each in layers for text in each.items("entries")}
+            entries = _entries(without_contained(map(netaddr.IPNetwork, texts)))
+            kept[key] = kept[key].with_settings({"entries": entries})
     return replace(wanted, objects=kept)
 
 
@@ -66,7 +65,7 @@ def _members(networks: Iterable[netaddr.IPNetwork]) -> tuple[str, ...] | None:
 
 
 def _entries(networks: Iterable[netaddr.IPNetwork]) -> tuple[str, ...]:
-    return tuple(sorted(entry(network) for network in without_contained(networks)))
+    return tuple(sorted(map(entry, networks)))
 
 
 def is_ipset_as_made(each: FirewalldObject) -> bool:
