@@ -1,6 +1,6 @@
 """
 Where the time of an apply goes: every D-Bus call, fsync, process and import, and the phases side by
-side, for a first apply, nothing to do, one node more, one row more and 150 rows changed.
+side: for a first apply, nothing to do, one node more, one row more, 150 rows, and 5,000 nodes.
 
 ``python -m bench.profile_apply`` raises a host and runs this file inside it. On a busy machine,
 compare counts and CPU times, and times as ratios to the reload.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import subprocess
 import sys
 import threading
 import time
@@ -26,10 +27,10 @@ sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "_utils")]
 # Each is shown with its beginning and its end, in order: what overlaps runs side by side.
 PHASES = {
     "k3sfw_engine.commands.apply": ("compute_desired", "guard_apply", "keep_tables"),
-    "k3sfw_engine.transaction.run": ("recover", "observe", "put_back_iptables"),
+    "k3sfw_engine.transaction.run": ("recover", "observe", "keep_copies"),
     "k3sfw_engine.transaction.execute_plan": (
-        "try_out",
         "_read_others",
+        "lay_out_program",
         "make_record",
         "put_files",
         "check_permanent",
@@ -40,12 +41,13 @@ PHASES = {
         "observe_again",
         "tell_zones",
         "make_permanent",
-        "keep_copies",
     ),
-    "k3sfw_engine.transaction.checkpoint": ("lay_out_program", "begin", "arm"),
+    "k3sfw_engine.firewalld.trial_start": ("try_out",),
+    "k3sfw_engine.transaction.checkpoint": ("begin", "arm"),
     "k3sfw_engine.standalone.undo.step_log": ("note",),
 }
 ROWS = 150
+NODES = 5000
 
 
 def main() -> None:
@@ -66,11 +68,28 @@ def main() -> None:
         ("one row more", rows(20000, 1)),
         (f"{ROWS} rows", rows(20000, ROWS)),
         (f"{ROWS} rows changed", rows(30000, ROWS)),
+        (f"{NODES} nodes", _many_nodes(NODES)),
+        ("nothing to do", _many_nodes(NODES)),
+        ("one node more", _many_nodes(NODES + 1)),
     ]
     with Lab(f"bench{os.getpid()}", (SERVER,), salt=False, ephemeral=True) as lab:
         given = json.dumps(pillars)
         done = lab.host("s1").run([sys.executable, __file__, "inside"], input=given, timeout=500)
     print(done.stdout)
+
+
+def _many_nodes(count: int) -> dict[str, Any]:
+    """Return both tables and so many nodes, three of them servers."""
+    from bench.rules import tables_of
+
+    def address(at: int) -> str:
+        return f"10.{at // 100 // 250}.{at // 100 % 250}.{2 * (at % 100) + 1}"
+
+    nodes = {
+        f"s{at + 1}": {"role": "server" if at < 3 else "agent", "addresses": [address(at)]}
+        for at in range(count)
+    }
+    return {**tables_of(), "nodes": nodes, "firewall": {"expected_nodes": count}}
 
 
 # -- inside the host ------------------------------------------------------------------------------
@@ -112,7 +131,7 @@ class Profile:
 def _inside() -> None:
     began = time.perf_counter()
     from k3sfw_engine.commands import apply
-    from k3sfw_engine.firewalld.dbus import Bus, Call
+    from k3sfw_engine.firewalld.dbus import Bus
     from k3sfw_engine.model.rows import Role
     from k3sfw_engine.port_tables.read_pillar import parse_tables
 
@@ -123,16 +142,18 @@ def _inside() -> None:
     ]
     with Bus() as bus:
         firewalld = bus.process()
-        began = time.perf_counter()
-        bus.call(Call("reload", deadline=60.0))
-        reload = (time.perf_counter() - began) * 1000
-    print(f"one reload before the first apply: {reload:.0f} ms")
+    began = time.perf_counter()
+    subprocess.run(["firewall-cmd", "--quiet", "--reload"], check=True)
+    reload = (time.perf_counter() - began) * 1000
+    print(f"one firewall-cmd --reload before the first apply: {reload:.0f} ms")
     current = [Profile(firewalld)]
     _watch(current)
     for name, each in tables:
         current[0] = Profile(firewalld)
         apply.apply(each, Role.SERVER)
         current[0].show(name, reload)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"\npeak memory of all of them: {peak:.0f} MiB")
 
 
 def _watch(current: list[Profile]) -> None:
@@ -145,7 +166,8 @@ def _watch(current: list[Profile]) -> None:
 
     def audit(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "subprocess.Popen":
-            current[0].processes.append(" ".join(map(str, arguments[1]))[:90])
+            command = " ".join(map(str, arguments[1])).splitlines()[0]
+            current[0].processes.append(command[:90])
 
     sys.addaudithook(audit)
     sync = os.fsync
