@@ -155,6 +155,17 @@ def test_the_trial_works_with_the_iptables_backend(node):
     assert traces(node) == before
 
 
+def test_a_trial_that_was_started_ahead_ends_with_a_run_that_does_not_need_it(node, pillar):
+    write(node, (f"{ETC}/zones/k3s.xml", "<zone/>"))
+    node.firewall_cmd("--reload")
+    before, before_networks = traces(node), networks(node)
+    refused = node.try_call("apply", pillar)["refused"]
+    assert "was not created by k3sfw" in refused[0]
+    for what in ("files", "runtime", "kernel", "processes"):
+        assert traces(node)[what] == before[what]
+    assert networks(node) <= before_networks
+
+
 @pytest.mark.parametrize("after", [0.1, exhaustive(0.25)])
 def test_a_caller_killed_in_the_middle_leaves_nothing_behind(node, after):
     before, before_networks = traces(node), networks(node)

@@ -115,6 +115,11 @@ def read_permanent(folders: tuple[Path, ...] = FOLDERS) -> Permanent:
     )
 
 
+def has_policies_of_ours(folder: Path = FOLDERS[0]) -> bool:
+    """Whether there is a file of a policy that is named like ours: every node of ours has some."""
+    return any((folder / _SUBFOLDERS[Kind.POLICY]).glob(f"{PREFIX}*.xml"))
+
+
 def _setting(folder: Path, name: str) -> str:
     """A setting of firewalld.conf; empty if it is not set."""
     try:

@@ -246,14 +246,21 @@ def refuse_lockdown(bus: Bus) -> None:
 
 def flushes_iptables(bus: Bus) -> bool:
     """Whether a reload flushes the rules that other programs have in iptables."""
-    asked = [
-        Call("Get", PROPERTIES, "ss", (SERVICE, "version")),
-        *(Call(getter, "direct") for getter, *_others in DIRECT.values()),
-    ]
-    version, *direct = bus.call_all(asked)
+    direct = bus.call_all(Call(getter, "direct") for getter, *_others in DIRECT.values())
     if any(answer and not isinstance(answer, FirewalldRefused) for answer in direct):
         return True
-    return int(str(_plain(_answered(version))).split(".")[0]) < 2
+    return _version(bus) < (2, 0)
+
+
+def reload_checks_files(bus: Bus) -> bool:
+    """Whether a reload checks all files before it touches a rule."""
+    return _version(bus) >= (1, 2)
+
+
+def _version(bus: Bus) -> tuple[int, int]:
+    text = str(_plain(bus.call(Call("Get", PROPERTIES, "ss", (SERVICE, "version")))))
+    major, minor = text.split(".")[:2]
+    return int(major), int(minor)
 
 
 def execute(bus: Bus, steps: Iterable[Step]) -> None:

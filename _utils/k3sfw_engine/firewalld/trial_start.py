@@ -12,7 +12,8 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,47 @@ class Trial:
     notices: tuple[str, ...] = ()
 
 
-def try_out(contents: Contents, deadline: float = TRIAL_SECONDS) -> Trial:
+TryOut = Callable[[Contents], Trial]
+
+
+@contextmanager
+def trial_ahead(*, start: bool) -> Iterator[TryOut]:
+    """Return ``try_out`` for the block, with its program started already.
+
+    What the program imports takes it as long as half of the trial, and it is not known yet what is
+    tried.
+
+    start
+        Whether a trial is likely. A program that is not needed ends with the block.
+    """
+    waiting: list[subprocess.Popen[str]] = []
+    if start:
+        # The trial itself says why there can be none.
+        with suppress(OSError):
+            waiting.append(_start())
+
+    def attempt(contents: Contents) -> Trial:
+        return try_out(contents, started=waiting.pop() if waiting else None)
+
+    try:
+        yield attempt
+    finally:
+        for process in waiting:
+            _end(process)
+
+
+def try_out(
+    contents: Contents,
+    deadline: float = TRIAL_SECONDS,
+    started: subprocess.Popen[str] | None = None,
+) -> Trial:
     """Start a firewalld in an isolated namespace, with these files in place of the present ones.
 
     The host is not touched, even if this process dies. A trial that cannot be made (no namespaces
     in a container, no answer in time) is not a verdict, and the ``Trial`` says so.
+
+    started
+        The program, if it has been started already.
 
     Raises ``EngineError`` if firewalld would not start with these files.
     """
@@ -63,7 +100,7 @@ def try_out(contents: Contents, deadline: float = TRIAL_SECONDS) -> Trial:
         },
     }
     try:
-        trials = json.loads(_run(json.dumps(given), deadline))
+        trials = json.loads(_run(started or _start(), json.dumps(given), deadline))
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         return _not_tried(str(error))
     return judge_trial(trials)
@@ -118,11 +155,11 @@ def _not_tried(why: str) -> Trial:
 # -- running it -----------------------------------------------------------------------------------
 
 
-def _run(given: str, deadline: float) -> str:
+def _start() -> subprocess.Popen[str]:
     interpreter = firewalld_python()
     if interpreter is None:
         raise FileNotFoundError("the Python that firewalld runs with is not found")
-    process = subprocess.Popen(
+    return subprocess.Popen(
         # Isolated from our environment, and leaving no compiled files beside firewalld's.
         [interpreter, "-I", "-B", str(_PROGRAM), str(os.getpid())],
         stdin=subprocess.PIPE,
@@ -134,16 +171,24 @@ def _run(given: str, deadline: float) -> str:
         cwd="/",
         start_new_session=True,
     )
+
+
+def _run(process: subprocess.Popen[str], given: str, deadline: float) -> str:
     try:
         output, error = process.communicate(given, timeout=deadline)
     except subprocess.TimeoutExpired as expired:
         raise subprocess.SubprocessError(f"no end within {deadline:.0f} seconds") from expired
     finally:
-        # Its whole group: it has started firewalld.
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            _end(process)
     if process.returncode != 0 or not output:
         last = error.strip().splitlines()[-1:] or [f"it ended with {process.returncode}"]
         raise subprocess.SubprocessError(last[0])
     return output
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End the whole group: it may have started firewalld."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()

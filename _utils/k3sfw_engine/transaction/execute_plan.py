@@ -31,10 +31,11 @@ from k3sfw_engine.firewalld.runtime import (
     execute,
     observe,
     observe_again,
+    reload_checks_files,
     snapshot_of,
     tell_zones,
 )
-from k3sfw_engine.firewalld.trial_start import try_out
+from k3sfw_engine.firewalld.trial_start import Trial, TryOut
 from k3sfw_engine.healing.lost_host_ports import heal_host_ports_if_possible
 from k3sfw_engine.host.iptables_save_restore import keep_iptables, put_back_iptables
 from k3sfw_engine.model.firewall_objects import FirewalldObject, Kind, Objects, ours
@@ -58,14 +59,14 @@ from k3sfw_engine.transaction.defaults import RUN_DEADLINE, RUN_DEADLINE_PER_ENT
 from k3sfw_engine.transaction.journal import PERMANENT, Journal
 from k3sfw_engine.transaction.make_permanent import (
     files_of_plan,
-    keep_copies,
     make_permanent,
     refuse_differences,
 )
 from k3sfw_engine.transaction.make_record import make_record
 from k3sfw_engine.transaction.reload_for_rules import note_pace
-from k3sfw_engine.transaction.still_reachable import Baseline
+from k3sfw_engine.transaction.still_reachable import Baseline, Proof
 from k3sfw_engine.transaction.take_out_of_zone import take_out_of_zones
+from k3sfw_engine.transaction.watchdog import lay_out_program
 
 # Plans what is wanted, given what is observed. It is asked again after each stage: what is left?
 Planner = Callable[[Bus, Observed], Plan]
@@ -74,21 +75,25 @@ _NOT_AT_RUNTIME = (WritePermanent, RemovePermanent, TakeOutOfZone)
 
 
 def carry_out(
-    bus: Bus, planner: Planner, plan: Plan, observed: Observed, options: CommitOptions
+    bus: Bus,
+    planner: Planner,
+    plan: Plan,
+    observed: Observed,
+    options: CommitOptions,
+    try_out: TryOut,
 ) -> tuple[str, ...]:
     """Make the changes of the plan, prove them, and make them permanent; return notices.
+
+    try_out
+        Makes a trial start with the files of the plan.
 
     The caller holds the lock.
 
     Raises ``Undone`` if they did not prove themselves, and other kinds of ``EngineError`` if
     nothing was touched yet.
     """
-    # A trial takes as long as a reload, and firewalld is idle meanwhile.
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        trial = beside.submit(try_out, files_of_plan(plan)) if needs_trial(plan) else None
-        others = _read_others(bus, observed) if plan.reloads else None
-        baseline = options.proof.baseline()
-        notices = trial.result().notices if trial is not None else ()
+    others, baseline, trial = _look_ahead(bus, plan, observed, options.proof, try_out)
+    notices = trial.notices
     record = make_record(
         plan,
         observed,
@@ -99,7 +104,7 @@ def carry_out(
     )
     with checkpoint(record, _deadline(plan, observed, baseline)) as journal:
         if others is not None:
-            notices += _reload(bus, journal, plan, others)
+            notices += _reload(bus, journal, plan, others, checked=trial.tried)
             observed = observe(bus)
             # Bindings that others had made at runtime only are restored; pods may use them.
             plan = planner(bus, observed)
@@ -116,8 +121,23 @@ def carry_out(
             tell_zones(bus, _zones_with_files(left))
             make_permanent(left, observed, partial(planner, bus))
             journal.keep()
-            notices += keep_copies()
     return notices
+
+
+def _look_ahead(
+    bus: Bus, plan: Plan, observed: Observed, proof: Proof, try_out: TryOut
+) -> tuple[_Others | None, Baseline, Trial]:
+    """Try the plan where that is worth it, and read meanwhile what has to be as it was before."""
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        # A trial takes as long as a reload, and firewalld is idle meanwhile.
+        tried = beside.submit(try_out, files_of_plan(plan)) if needs_trial(plan) else None
+        others = _read_others(bus, observed) if plan.reloads else None
+        baseline = proof.baseline()
+        if tried is None:
+            return others, baseline, Trial(tried=False)
+        # The way back will need it, and the disk takes a while where it is not there yet.
+        lay_out_program()
+        return others, baseline, tried.result()
 
 
 def _deadline(plan: Plan, observed: Observed, baseline: Baseline) -> float:
@@ -151,17 +171,23 @@ def _read_others(bus: Bus, observed: Observed) -> _Others:
     return _Others(read_foreign_runtime(bus, keys), read_permanent().others)
 
 
-def _reload(bus: Bus, journal: Journal, plan: Plan, others: _Others) -> tuple[str, ...]:
+def _reload(
+    bus: Bus, journal: Journal, plan: Plan, others: _Others, *, checked: bool
+) -> tuple[str, ...]:
     """Reload firewalld with the new files; return notices about what others lost after all.
 
     Whatever firewalld would not load, it refuses before the reload, files of others included.
     Afterwards the files are the old ones again.
+
+    checked
+        Whether a trial has loaded these files a moment ago.
     """
     files = files_of_plan(plan)
     before = as_they_are(files)
     journal.note("files")
     put_files(files)
-    check_permanent(bus)
+    if not (checked and reload_checks_files(bus)):
+        check_permanent(bus)
     keep_iptables()
     journal.note(RELOAD)
     _execute(bus, [step for step in plan.steps if isinstance(step, Reload)])
