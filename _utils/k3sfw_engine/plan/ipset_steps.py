@@ -24,10 +24,12 @@ def entry_steps(want: FirewalldObject, have: FirewalldObject, *, refill: bool) -
     many = len(add) + len(remove) > ENTRIES_ONE_BY_ONE or (len(add) > 1 and not old)
     # firewalld refuses an entry that overlaps one which is still there.
     if refill or many or _overlap(add, remove):
-        networks = without_contained(netaddr.IPNetwork(text) for text in new | old)
-        both = tuple(sorted(entry(network) for network in networks)) if remove else ()
         final: list[Step] = [RefillEntries(want.name, want.items("entries"))]
-        if not remove or both == want.items("entries"):
+        if not remove:
+            return final, []
+        networks = without_contained(netaddr.IPNetwork(text) for text in new | old)
+        both = tuple(sorted(map(entry, networks)))
+        if both == want.items("entries"):
             return final, []
         return ([RefillEntries(want.name, both)] if add else []), final
     opens: list[Step] = [ChangeEntries(want.name, add=add)] if add else []
