@@ -338,7 +338,7 @@ class _Asking:
         self.answers[asked.number] = answer
         self.under_way.pop(asked.number, None)
         if answer.outcome not in NOTHING_CAME_THROUGH:
-            for number in self._spares[asked.number]:
+            for number in self._spares.get(asked.number, ()):
                 self._spare(number)
 
     def _learn(self, question: PacketQuestion, answer: Answer, left: float) -> None:
@@ -347,8 +347,10 @@ class _Asking:
         if answer.icmp is not None:
             self._last_error = now
         elif question.protocol is Protocol.TCP and answer.outcome in _FROM_THE_HOST:
-            heard = Heard(question, now - left, left)
-            self._heard.setdefault(question.address, heard).answered(left, now)
+            if question.address in self._heard:
+                self._heard[question.address].answered(left, now)
+            else:
+                self._heard[question.address] = Heard(question, now - left, left)
 
     def _spare(self, number: int) -> None:
         """Do not wait for the answer to this question, nor ask it at all."""
