@@ -23,18 +23,19 @@ while True:
 """
 
 _ASK = """
-import collections, errno, json, signal, socket, sys
+import collections, errno, json, signal, socket, sys, time
 counts = collections.Counter()
 go_on = [True]
 signal.signal(signal.SIGTERM, lambda *_: go_on.clear())
 while go_on:
     try:
-        socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=2).close()
+        socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3])).close()
         counts["open"] += 1
     except OSError as error:
         counts[errno.errorcode.get(error.errno, type(error).__name__)] += 1
     if sum(counts.values()) == 1:
         print("asking", flush=True)
+    time.sleep(float(sys.argv[4]))
 print(json.dumps(counts))
 """
 
@@ -47,10 +48,18 @@ class Stream:
 
 
 @contextmanager
-def stream(client: Host, server: Host, port: int) -> Iterator[Stream]:
-    """Open connections during the block; at least one is opened before it."""
+def stream(
+    client: Host, server: Host, port: int, *, timeout: float = 2, pause: float = 0
+) -> Iterator[Stream]:
+    """Open connections during the block; at least one is opened before it.
+
+    timeout
+        The seconds after which one has failed. The kernel sends a lost packet again after one.
+    pause
+        The seconds between two of them.
+    """
     result = Stream()
-    arguments = [server.ipv4, str(port)]
+    arguments = [server.ipv4, str(port), str(timeout), str(pause)]
     with server.popen([sys.executable, "-c", _ANSWER, str(port)], stdout=subprocess.PIPE) as answer:
         try:
             _wait_for_line(answer)
