@@ -4,6 +4,7 @@
 # make check     every linter, in seconds; .pre-commit-config.yaml runs the same targets
 # make build     wheel and sdist, as an index would take them
 # make changelog what the next release changes
+# make bench     what it costs, beside other tools; PARTS='k3sfw script' runs a part
 # make matrix    every Salt, Python, firewalld and distribution; CELLS='salt-*' runs a part
 # make stop      end the lab
 
@@ -12,6 +13,8 @@ PYTHON := $(VENV)/bin/python
 PYTEST_OPTIONS ?=
 LINTERS := ruff mypy import-linter yamllint salt-lint cli-examples rstcheck workflow
 CELLS ?=
+PARTS ?=
+RUNS ?=
 # No build in the checkout itself: what it leaves there would make Salt find an installed extension.
 PACKAGED := $(wildcard _[a-z]*) LICENSE NOTICE README.md pyproject.toml saltext_k3sfw setup.cfg
 
@@ -68,7 +71,8 @@ changelog: $(VENV)/complete
 	@$(PYTHON) -m towncrier build --draft
 
 bench: root machine $(VENV)/complete
-	$(PYTHON) -m bench
+	@# The patterns are for parts, not for files.
+	set -f; $(PYTHON) -m bench $(if $(RUNS),--runs $(RUNS)) $(PARTS)
 
 matrix: root machine $(VENV)/complete
 	@# The patterns are for cells, not for files.
