@@ -15,7 +15,8 @@ Growth with the nodes, on the same page:
     fleet       every computation of a node and of the master, for a cluster of any size
     work        the same as a count, with which a test holds the growth
 
-What is printed only: ``transactions``, ``checks``, ``pillar_nodes``, ``cluster_check``, ``page``.
+What is printed only, one matter each: ``profile_apply``, ``transactions``, ``start``, ``checks``,
+``readers``, ``pillar_nodes``, ``cluster_check``, ``page``.
 """
 
 import sys

@@ -19,7 +19,16 @@ from k3sfw_engine import __version__
 # Written to docs/benchmarks.md: the tools, by their keys, and the growth.
 GROWTH = "fleet"
 # Printed only: one matter each, for work on it.
-PRINTED = ("transactions", "checks", "pillar_nodes", "cluster_check", "page")
+PRINTED = (
+    "profile_apply",
+    "transactions",
+    "start",
+    "checks",
+    "readers",
+    "pillar_nodes",
+    "cluster_check",
+    "page",
+)
 
 
 def main() -> int:
