@@ -34,7 +34,7 @@ class Master:
         (folder / "master").write_text(json.dumps(given))
         self.opts = salt.config.master_config(str(folder / "master"))
         self.keys = Path(self.opts["pki_dir"], "minions")
-        self.keys.mkdir(parents=True)
+        self.keys.mkdir(parents=True, exist_ok=True)
         self.cached = Path(self.opts["cachedir"])
         self.cache = Cache(self.opts)
 
@@ -49,15 +49,24 @@ class Master:
             self.cache.store("grains", minion, grains)
         else:
             self.cache.store(f"minions/{minion}", "data", {"grains": grains, "pillar": {}})
-        heard = time.time() - age
-        os.utime(self.entry(minion), (heard, heard))
+        if self.opts["cache"] == "localfs":
+            heard = time.time() - age
+            os.utime(self.entry(minion), (heard, heard))
+
+    def join(self, minion, grains):
+        """Compile the pillar of a minion, and cache its grains then, as a master does."""
+        self.accept(minion)
+        nodes = self.nodes(minion, grains)
+        self.hear(minion, grains, age=0)
+        return nodes
 
     def entry(self, minion):
         return next(p for p in self.cached.rglob("*.p") if minion in (p.stem, p.parent.name))
 
     @property
     def shared(self):
-        return self.cached / "k3sfw/nodes.p"
+        """What pillars have left in the cache for those after them: each file, and its content."""
+        return {path: path.read_bytes() for path in (self.cached / "k3sfw").rglob("*.p")}
 
     def pillar(self, minion, grains, pillarenv=None):
         compiler = salt.pillar.Pillar(dict(self.opts), grains, minion, "base", pillarenv=pillarenv)
@@ -78,7 +87,12 @@ class Master:
 
     def age_doubts(self, days):
         """Let the days pass since the memory of nodes began."""
-        shared = self.cache.fetch("k3sfw", "nodes")
-        for minion in shared["doubted"]:
-            shared["doubted"][minion] -= days * 24 * 60 * 60
-        self.cache.store("k3sfw", "nodes", shared)
+        memory = self.cache.fetch("k3sfw", "memory")
+        for minion in memory["doubted"]:
+            memory["doubted"][minion] -= days * 24 * 60 * 60
+        self.cache.store("k3sfw", "memory", memory)
+
+    def let_pass(self, seconds):
+        """Let the time pass since a pillar looked at all minions."""
+        memory = self.cache.fetch("k3sfw", "memory")
+        self.cache.store("k3sfw", "memory", {**memory, "looked": memory["looked"] - seconds})
