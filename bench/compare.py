@@ -39,14 +39,17 @@ def main(tools: Sequence[Tool], runs: int = RUNS) -> None:
         for one in measured:
             for story in STORIES:
                 one.meet(story, counting=turn == 0)
-        if turn:
-            reloads.append(_reload())
+        reloads.append(_reload())
+        # After each turn, so that a stop loses none.
+        _write(measured, statistics.median(reloads))
         print(f"turn {turn} of {runs} is done", file=sys.stderr)
+
+
+def _write(measured: Sequence[Measured], reload: float) -> None:
     found = record.read()
     for one in measured:
         for case in CASES:
-            figures = one.figures(case, statistics.median(reloads))
-            found = record.with_figures(found, one.tool.key, case.key, figures)
+            found = record.with_figures(found, one.tool.key, case.key, one.figures(case, reload))
     record.write(found)
     table.write(found)
 
@@ -94,6 +97,8 @@ class Measured:
                         self._spent[later.key] += SPENT
                 if case.title:
                     prepared = 0.0
+                if case.rules.by_node and run.seconds > TOO_LONG / 10:
+                    self._give_up_larger(case, run)
                 if run.seconds > GIVE_UP:
                     self._give_up(story, case, f"it took {run.seconds:.0f} seconds")
                     return
@@ -150,6 +155,13 @@ class Measured:
         for later in story[story.index(at) :]:
             said = reason if later is at else f"{at.title or 'the apply before it'}: {reason}"
             self._reasons.setdefault(later.key, said)
+
+    def _give_up_larger(self, at: Case, run: Run) -> None:
+        """Leave out clusters of ten times the nodes, which would take ten times as long."""
+        for case in CASES:
+            if case.rules.by_node and case.rules.nodes >= 10 * at.rules.nodes:
+                said = f"with {at.rules.nodes} nodes an apply took {run.seconds:.0f} seconds"
+                self._reasons.setdefault(case.key, said)
 
 
 @contextmanager
