@@ -3,7 +3,8 @@
 A time says how fast this machine was just now; a count says how the work grows with its input. Each
 turn of a loop and of a comprehension executes a line. What C does in one call is one line, however
 much it is: so ``Name``, which compares in Python, shows a name that is looked for in a list, and a
-set that is made again for each of its members.
+set that is made again for each of its members. A copy of a set hashes nothing and stays unseen: the
+times of ``bench.fleet`` show that.
 """
 
 from __future__ import annotations

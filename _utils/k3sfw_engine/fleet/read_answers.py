@@ -52,12 +52,13 @@ def read_node(raw: object, node: str, known: Collection[str]) -> CheckedNode:
     node
         The minion id that the master knows as the sender. What the answer itself says is ignored.
     known
-        The nodes of the cluster. What the answer says of others is dropped.
+        The nodes of the cluster, as a set or mapping. What the answer says of others is dropped.
+        It is as large as the cluster, so nothing here copies it for each answer.
 
     Raises ``UnusableAnswers`` with every fault.
     """
     reader = _Reader()
-    answer = _node(reader, raw, node, frozenset(known))
+    answer = _node(reader, raw, node, known)
     reader.finish()
     return answer
 
@@ -136,7 +137,7 @@ def _member(reader: _Reader, raw: object, name: str) -> ListedMember:
     )
 
 
-def _node(reader: _Reader, raw: object, node: str, known: frozenset[str]) -> CheckedNode:
+def _node(reader: _Reader, raw: object, node: str, known: Collection[str]) -> CheckedNode:
     answer = reader.mapping(raw, "the answer")
     reader.finish()
     if answer.get("format") != FORMAT:
@@ -159,12 +160,12 @@ def _node(reader: _Reader, raw: object, node: str, known: frozenset[str]) -> Che
         version=reader.text(answer.get("version", ""), "version"),
         tables=reader.text(answer.get("tables", ""), "tables"),
         parts={name: _part(reader, answer.get(name), name) for name in PARTS},
-        asked=_asked(reader, answer.get("asked", {}), known - {node}),
+        asked=_asked(reader, answer.get("asked", {}), node, known),
         proofs=proofs,
         # No more than there are peers besides.
         proofs_left_off=min(
             reader.number(answer.get("proofs_left_off", 0), "proofs_left_off"),
-            max(0, len(known - {node}) - len(proofs)),
+            max(0, len(known) - (node in known) - len(proofs)),
         ),
         promises={
             reader.text(name, "promises"): _promise(reader, each, f"promises:{_shown(name)}")
@@ -205,13 +206,13 @@ def _problem(reader: _Reader, raw: object, at: str) -> NodeProblem:
     return NodeProblem(source=text.pop("from"), status=status, **text)
 
 
-def _asked(reader: _Reader, raw: object, known: Collection[str]) -> AskedPeers:
+def _asked(reader: _Reader, raw: object, own: str, known: Collection[str]) -> AskedPeers:
     asked = reader.mapping(raw, "asked")
     named = reader.texts(asked.get("peers", []), "asked:peers", MOST_ROWS + len(known))
     rows: dict[str, str] = {}
-    # A peer that the tables do not list, or that is named twice, has no column.
+    # A peer that the tables do not list, or that is named twice, has no column; nor has itself.
     first = {peer: at for at, peer in reversed([*enumerate(named)])}
-    columns = sorted(at for peer, at in first.items() if peer in known)
+    columns = sorted(at for peer, at in first.items() if peer in known and peer != own)
     for name, cells in reader.mapping(asked.get("rows", {}), "asked:rows", MOST_ROWS).items():
         at = f"asked:rows:{_shown(name)}"
         if not isinstance(cells, str) or len(cells) != len(named):
