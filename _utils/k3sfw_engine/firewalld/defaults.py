@@ -29,6 +29,11 @@ TRIAL_SECONDS = 20.0
 # under which images are built, takes ten times as long.
 CHECK_SECONDS = 20.0
 
+# The kernel has the entries of an ipset this long after firewalld has said so, at the latest.
+# Measured with 2.5: a few milliseconds.
+SETTLING_SECONDS = 3.0
+SETTLING_POLL = 0.05
+
 # Up to this many ipsets are listed one by one; the whole table takes nft as long as three of them.
 FEW_IPSETS = 4
 

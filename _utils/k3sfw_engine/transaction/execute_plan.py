@@ -13,7 +13,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from k3sfw_engine.firewalld.dbus import Bus
-from k3sfw_engine.firewalld.defaults import SECONDS_PER_RULE
+from k3sfw_engine.firewalld.defaults import (
+    SECONDS_PER_ENTRY,
+    SECONDS_PER_RULE,
+    SETTLING_POLL,
+    SETTLING_SECONDS,
+)
 from k3sfw_engine.firewalld.others_runtime_rules import (
     ForeignRuntime,
     put_back,
@@ -105,11 +110,10 @@ def carry_out(
     with checkpoint(record, _deadline(plan, observed, baseline)) as journal:
         if others is not None:
             notices += _reload(bus, journal, plan, others, checked=trial.tried)
-            observed = observe(bus)
             # Bindings that others had made at runtime only are restored; pods may use them.
-            plan = planner(bus, observed)
+            observed, plan = _once_settled(bus, planner, observe(bus))
         observed = _change_in_force(bus, journal, plan, observed)
-        left = planner(bus, observed)
+        observed, left = _once_settled(bus, planner, observed)
         refuse_differences(left, ["runtime", "kernel"])
         notices += options.proof.prove(baseline)
         if options.confirm_within:
@@ -145,14 +149,18 @@ def _deadline(plan: Plan, observed: Observed, baseline: Baseline) -> float:
 
     While a change waits for confirmation no run is at work, and the watchdog itself waits, too.
     """
-    entries = sum(
+    rules = sum(step.changed for step in plan.steps if isinstance(step, SetRuntime))
+    work = _entries(observed) * RUN_DEADLINE_PER_ENTRY + rules * SECONDS_PER_RULE
+    return RUN_DEADLINE + work + baseline.spread + baseline.patience
+
+
+def _entries(observed: Observed) -> int:
+    """How many entries all ipsets have."""
+    return sum(
         len(each.items("entries"))
         for (kind, _name), each in observed.runtime.items()
         if kind is Kind.IPSET
     )
-    rules = sum(step.changed for step in plan.steps if isinstance(step, SetRuntime))
-    work = entries * RUN_DEADLINE_PER_ENTRY + rules * SECONDS_PER_RULE
-    return RUN_DEADLINE + work + baseline.spread + baseline.patience
 
 
 # -- in force -------------------------------------------------------------------------------------
@@ -214,6 +222,20 @@ def _execute(bus: Bus, steps: list[Step]) -> None:
     began = time.monotonic()
     execute(bus, steps)
     note_pace(steps, time.monotonic() - began)
+
+
+def _once_settled(bus: Bus, planner: Planner, observed: Observed) -> tuple[Observed, Plan]:
+    """Wait until the kernel has what it should; return what is there then, and what is left.
+
+    From 2.5 on firewalld answers first, and adds the entries of an ipset once it is idle.
+    """
+    left = planner(bus, observed)
+    until = time.monotonic() + SETTLING_SECONDS + _entries(observed) * SECONDS_PER_ENTRY
+    while any(each.layer == "kernel" for each in left.differences) and time.monotonic() < until:
+        time.sleep(SETTLING_POLL)
+        observed = observe(bus)
+        left = planner(bus, observed)
+    return observed, left
 
 
 def _zones_with_files(plan: Plan) -> Iterator[FirewalldObject]:
