@@ -155,7 +155,7 @@ def _trial(folder: str, changes: "Mapping[str, str | None] | None") -> "dict[str
             "reason": _one_line(error),
             "file": _file_of(error, folder),
             "direct": bool(at_direct),
-            "no_ipsets": any((*lacks_ipsets, not firewall.ipset_supported_types)),
+            "no_ipsets": any((*lacks_ipsets, _lacks_ipsets(firewall))),
         }
     return {"starts": True}
 
@@ -209,11 +209,19 @@ def _notice_lack_of_ipsets() -> "list[bool]":
     clean_up = Firewall.cleanup
 
     def cleanup(self: Any) -> None:
-        seen.append(not self.ipset_supported_types)
+        seen.append(_lacks_ipsets(self))
         clean_up(self)
 
     Firewall.cleanup = cleanup
     return seen
+
+
+def _lacks_ipsets(firewall: Firewall) -> bool:
+    # 2.5 fails at the missing program without noting that no type of ipset is usable.
+    needs_program = not firewall.nftables_enabled
+    return not firewall.ipset_supported_types or (
+        needs_program and not os.path.exists(config.COMMANDS["ipset"])
+    )
 
 
 # -- what went wrong ------------------------------------------------------------------------------
