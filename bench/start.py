@@ -20,9 +20,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bench.rules import pillar_of
+from bench.tools import salt_call
 from lab.cluster import Lab
 from lab.daemons import salt_program
 from lab.host import Host
@@ -40,7 +39,6 @@ LOADED = {
 }
 RUNS = 5
 SERVER = HostSpec("s1", "server", 11, minion=False)
-CONFIGURATION = "/etc/salt/bench"
 _READ = re.compile(r"(?:read|pread64|recvmsg|recvfrom)\(.* = (\d+)$")
 
 
@@ -64,7 +62,7 @@ def main() -> None:
         return
     with Lab(f"bench{os.getpid()}", (SERVER,), salt=False, ephemeral=True) as lab:
         host = lab.host("s1")
-        _configure(host)
+        salt_call.configure(host, {"rules": {"k3s_firewall": {"k3sfw.managed": []}}}, pillar_of(5))
         host.run(_salt_call("state.apply", "rules"), timeout=300)
         print("one salt-call                processes   files  KiB read")
         for name, words in (
@@ -86,31 +84,14 @@ def _driven(*words: str) -> dict[str, Any]:
 
 
 def _salt_call(*words: str) -> list[str]:
-    return [salt_program("salt-call"), "--local", "-c", CONFIGURATION, "--out=json", *words]
-
-
-def _configure(host: Host) -> None:
-    """Write the configuration of a masterless minion that keeps the rules."""
-    folder = host.path(CONFIGURATION)
-    content = {
-        "states/rules.sls": {"k3s_firewall": {"k3sfw.managed": []}},
-        "pillar/top.sls": {"base": {"*": ["k3s"]}},
-        "pillar/k3s.sls": {"k3s": pillar_of(5)},
-        "minion": {
-            "id": "s1",
-            "file_client": "local",
-            "root_dir": "/var/lib/salt-bench",
-            "file_roots": {"base": [f"{CONFIGURATION}/states"]},
-            "pillar_roots": {"base": [f"{CONFIGURATION}/pillar"]},
-            "grains": {"k3s_role": "server"},
-            "module_dirs": [str(CHECKOUT / "_modules")],
-            "states_dirs": [str(CHECKOUT / "_states")],
-            "utils_dirs": [str(CHECKOUT / "_utils")],
-        },
-    }
-    for name, data in content.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(yaml.safe_dump(data))
+    return [
+        salt_program("salt-call"),
+        "--local",
+        "-c",
+        salt_call.CONFIGURATION,
+        "--out=json",
+        *words,
+    ]
 
 
 def _traced(host: Host, command: list[str]) -> tuple[int, int, int]:
