@@ -76,24 +76,18 @@ def observe(bus: Bus) -> Observed:
 
     Raises ``FirewalldUnavailable`` if firewalld is not in a usable state.
     """
+    # A firewalld that starts or reloads is on the bus, but has not made its rules yet. Once it
+    # answers, it has; a listing that was begun before would show their absence as drift.
+    state = Call("Get", PROPERTIES, "ss", (SERVICE, "state"))
+    refuse_unusable(*bus.call_all([state, Call("queryPanicMode")]))
     with Listing() as listing:
-        first = bus.begin(
-            [
-                Call("Get", PROPERTIES, "ss", (SERVICE, "state")),
-                Call("queryPanicMode"),
-                Call("getActiveZones", "zone"),
-            ]
-        )
+        first = bus.begin([Call("getActiveZones", "zone"), Call("getPolicies", "policy")])
         permanent = read_permanent()
         # Objects with a file are most likely all there are, so all are asked for at once.
         likely = [(Kind.ZONE, ZONE), *(key for key in permanent.objects if key[0] is Kind.POLICY)]
-        second = bus.begin(
-            [Call("getPolicies", "policy"), *(_runtime_call(*key) for key in likely)]
-        )
-        state, panic, active = bus.collect(first)
-        refuse_unusable(state, panic)
-        active = _answered(active)
-        policies, *settings = bus.collect(second)
+        second = bus.begin(_runtime_call(*key) for key in likely)
+        active, policies = bus.collect(first)
+        active, settings = _answered(active), bus.collect(second)
         kernel = listing.rules() if permanent.nftables else None
         runtime = {
             **_ipsets_as_the_kernel_shows(permanent.objects, kernel),
