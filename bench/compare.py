@@ -64,7 +64,7 @@ class Measured:
         self._counts: dict[str, Counts] = {}
         # By case, the seconds that its runs have taken, with what prepared them.
         self._spent: Counter[str] = Counter()
-        # By case or action, why there are no figures.
+        # By case or action, the reason for missing figures.
         self._reasons = dict(tool.cannot)
         self._version = ""
         try:

@@ -36,7 +36,7 @@ class Figures:
     lost: int = 0
     tool_mebibytes: float = 0.0
     firewalld_mebibytes: float = 0.0
-    # Why there are no figures: it cannot be done, could not be had here, or took too long.
+    # Why figures are missing: it cannot be done, could not be had here, or took too long.
     reason: str = ""
 
 

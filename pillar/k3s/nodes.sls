@@ -238,7 +238,7 @@ def _look_at_all(cache, memory, own_id, own_key):
         last = known.get(name)
         each = _heard(cache, name, last)
         if each and each is not last:
-            # A minion that is no longer a node stays in the list: its claim says so there.
+            # A minion that was a node stays in the list: its claim says what it is now.
             key = _key(each[1]["cluster"]) if each[1] else last[1] if last else ""
             minions[name] = [each[0], key]
         elif last and (each or _accepted([name])):

@@ -20,14 +20,14 @@ DRIVER = Path(__file__).with_name("probe_driver.py")
 SLOW_LINE = Path(__file__).with_name("slow_line.py")
 
 TCP, UDP = "tcp", "udp"
-OPEN, NOBODY, REJECTED = "open", "nothing listens", "rejected"
+OPEN, NO_LISTENER, REJECTED = "open", "nothing listens", "rejected"
 LOCAL, DOWN, NO_ROUTE, SILENCE = "blocked by this host", "host down", "no route", "silence"
 
 LISTENED, UNUSED = 7000, 7001
 # Behind the router: the network of the far host, which the lab's switch does not carry.
 FAR = ("198.51.100.2", "2001:db8:f::2")
 GATEWAYS = ("198.51.100.1", "2001:db8:f::1")
-NOBODY_THERE = ("192.0.2.200", "2001:db8::200")
+NO_HOST = ("192.0.2.200", "2001:db8::200")
 
 
 @pytest.fixture(scope="module")
@@ -121,22 +121,6 @@ def listening(host, addresses=None):
 
 
 @contextlib.contextmanager
-def rule(host, hook, text):
-    """Add one nft rule at this hook, before all others."""
-    host.run(
-        [
-            "nft",
-            f"add table inet t; add chain inet t c {{ type filter hook {hook} priority "
-            f"-5; }}; add rule inet t c {text}",
-        ]
-    )
-    try:
-        yield
-    finally:
-        host.run(["nft", "delete", "table", "inet", "t"])
-
-
-@contextlib.contextmanager
 def table(host, *parts):
     """Add an nft table of these parts."""
     host.run(["nft", f"table inet t {{\n{chr(10).join(parts)}\n}}"])
@@ -144,6 +128,11 @@ def table(host, *parts):
         yield
     finally:
         host.run(["nft", "delete", "table", "inet", "t"])
+
+
+def rule(host, hook, text):
+    """Add one nft rule at this hook, before all others."""
+    return table(host, f"chain c {{ type filter hook {hook} priority -5; {text}; }}")
 
 
 def listed(host):
@@ -226,7 +215,7 @@ def test_an_open_port_with_a_listener_is_open(asker, target):
 def test_an_open_port_without_a_listener_is_recognised_by_rst_or_icmp_error(asker, target):
     opened(target, UNUSED)
     answers = asker.answers(*both(of(target), UNUSED))
-    assert outcomes(answers) == [NOBODY] * 4
+    assert outcomes(answers) == [NO_LISTENER] * 4
     assert [answer["icmp"] for answer in answers] == ["", "", "3/3", "1/4"]
 
 
@@ -255,7 +244,7 @@ def test_a_rich_rule_that_rejects_udp_or_resets_tcp_looks_like_a_port_without_a_
         f"rule family=ipv6 port port={LISTENED} protocol=tcp reject type=tcp-reset",
     ):
         target.run(["firewall-cmd", "--add-rich-rule", text])
-    assert outcomes(asker.answers(*both(of(target), LISTENED))) == [NOBODY] * 4
+    assert outcomes(asker.answers(*both(of(target), LISTENED))) == [NO_LISTENER] * 4
 
 
 def drop_zone(target):
@@ -286,7 +275,7 @@ def test_silence_is_reported_as_silence_and_never_as_open(make, asker, target):
 
 
 def test_a_host_that_is_down_is_recognised_within_four_seconds(asker):
-    answer = asker.ask(*both(NOBODY_THERE, LISTENED))
+    answer = asker.ask(*both(NO_HOST, LISTENED))
     assert outcomes(answer["answers"]) == [DOWN] * 4
     assert answer["seconds"] < 4
 
@@ -355,7 +344,7 @@ def test_packets_that_a_bad_line_loses_in_a_row_are_not_taken_for_a_rule(lost, a
     opened(target, LISTENED, UNUSED)
     with rule(target, "input", f"{SYN} numgen inc mod 1000 < {lost} drop"):
         answers = asker.answers((target.ipv4, TCP, UNUSED), (target.ipv4, TCP, LISTENED))
-    assert outcomes(answers) == [NOBODY, OPEN]
+    assert outcomes(answers) == [NO_LISTENER, OPEN]
 
 
 def test_a_line_that_is_lost_after_the_first_answers_is_not_taken_for_a_rule(asker, target):
@@ -370,7 +359,7 @@ def test_a_line_that_is_lost_after_the_first_answers_is_not_taken_for_a_rule(ask
         f"{SYN_TO_OTHER} meta l4proto != @ended drop; }}",
     ):
         answers = asker.answers((target.ipv4, TCP, UNUSED), (target.ipv4, TCP, LISTENED))
-    assert outcomes(answers) == [NOBODY, OPEN]
+    assert outcomes(answers) == [NO_LISTENER, OPEN]
 
 
 def test_a_rejection_that_the_rate_limit_holds_back_is_not_taken_for_silence(asker, target):
@@ -391,7 +380,7 @@ def test_a_slow_line_is_waited_for(lab, asker):
         answers = asker.answers(*[(FAR[0], TCP, LISTENED + number) for number in range(3)])
         with rule(router, "forward", f"{SYN} numgen inc mod 1000 < 2 drop"):
             lossy = asker.answers(*[(FAR[0], TCP, LISTENED + number) for number in range(3)])
-    assert outcomes(answers) == outcomes(lossy) == [OPEN, NOBODY, SILENCE]
+    assert outcomes(answers) == outcomes(lossy) == [OPEN, NO_LISTENER, SILENCE]
 
 
 def test_a_question_is_spared_once_anything_comes_back_to_another_one(asker, target):
@@ -454,7 +443,7 @@ def test_a_router_that_rejects_as_the_target_is_reported_as_the_target(lab, aske
     finally:
         router.run(["nft", "delete", "table", "inet", "lie"])
     # The report is what came back: an RST from the target's address.
-    assert answer["outcome"] == NOBODY
+    assert answer["outcome"] == NO_LISTENER
     assert answer["evidence"].startswith("RST came back")
 
 
@@ -510,6 +499,6 @@ def test_a_dropped_port_stays_silence_beside_rejected_ones(asker, target):
 
 def test_probing_opens_no_port_and_leaves_no_socket_behind(asker, target):
     opened(target, LISTENED)
-    told = asker.ask(*both(of(target), LISTENED), *both(NOBODY_THERE, LISTENED))
+    told = asker.ask(*both(of(target), LISTENED), *both(NO_HOST, LISTENED))
     assert told["listening"] == []
     assert told["sockets"] == 0

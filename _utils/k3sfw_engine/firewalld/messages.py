@@ -98,9 +98,11 @@ def has_no_policies(error: str) -> Problem:
 
 def has_no_ipsets(error: str) -> Problem:
     return Problem(
-        f"this firewalld can use no ipsets ({error}): it finds no program ipset, which the "
-        "iptables backend needs, and every backend up to 0.9. Nothing was changed",
-        "install the package ipset and restart firewalld, then apply again",
+        f"firewalld cannot use ipsets ({error.rstrip('.')}): the ipset program is missing or does "
+        "not work; the iptables backend needs it, and so does every backend up to 0.9. Nothing was "
+        "changed",
+        "install the package ipset and restart firewalld, then apply again; if the program is "
+        "there, see what ipset list says",
     )
 
 

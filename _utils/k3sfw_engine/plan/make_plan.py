@@ -53,6 +53,11 @@ from k3sfw_engine.plan.steps import (
 ReloadCostsLess = Callable[[int], bool]
 
 
+def one_by_one(_rules: int) -> bool:
+    """Change any number of rules without a reload."""
+    return False
+
+
 @dataclass(frozen=True)
 class Plan:
     """The steps, the differences that they remove, and what the operator is told.
@@ -80,7 +85,7 @@ def make_plan(
     observed: Observed,
     *,
     narrow: bool = True,
-    reload_costs_less: ReloadCostsLess = lambda _rules: False,
+    reload_costs_less: ReloadCostsLess = one_by_one,
 ) -> Plan:
     """Compute the steps from what is observed to what is wanted.
 

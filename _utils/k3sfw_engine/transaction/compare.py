@@ -14,7 +14,7 @@ from k3sfw_engine.model.overlay import OverlayFacts
 from k3sfw_engine.model.rows import Role, Tables
 from k3sfw_engine.plan.desired.compute import compute_desired
 from k3sfw_engine.plan.desired.desired_objects import Desired
-from k3sfw_engine.plan.make_plan import Plan, ReloadCostsLess, make_plan
+from k3sfw_engine.plan.make_plan import Plan, ReloadCostsLess, make_plan, one_by_one
 from k3sfw_engine.plan.observed import LAYERS, Observed
 from k3sfw_engine.transaction import messages
 from k3sfw_engine.transaction.reload_for_rules import reload_costs_less
@@ -40,7 +40,7 @@ def plan_for(
     tables: Tables,
     wanted: Desired,
     observed: Observed,
-    reload_costs_less: ReloadCostsLess = lambda _rules: False,
+    reload_costs_less: ReloadCostsLess = one_by_one,
 ) -> Plan:
     """Plan from what is observed; a list of nodes that shrank too much removes none."""
     tables = distrust_shrunken_list(tables, wanted, ours(observed.runtime))

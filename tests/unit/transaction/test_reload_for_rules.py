@@ -44,6 +44,7 @@ def test_figures_that_cannot_be_read_are_measured_again(file, content):
     assert read_pace().reload == 0.25
 
 
-def test_a_full_disk_ends_no_change(tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_written_ends_no_change(tmp_path, monkeypatch):
     monkeypatch.setattr(reload_for_rules, "FILE", tmp_path / "missing" / "pace.json")
     note_pace([Reload("new objects")], 0.25)
+    assert read_pace() == Pace()
