@@ -14,7 +14,7 @@ _FILES = {Action.APPLY: "/root/open.sh", Action.REMOVE: "/root/close.sh"}
 
 def _get() -> str:
     done = subprocess.run(
-        ["firewall-cmd", "--version"], capture_output=True, text=True, check=False
+        ["firewall-offline-cmd", "--version"], capture_output=True, text=True, check=False
     )
     return f"firewall-cmd {done.stdout.strip()}"
 
