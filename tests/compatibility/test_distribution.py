@@ -22,10 +22,8 @@ KUBELET, UNNAMED = 10250, 7001
 # A route to pods of the peer, as flannel's backend host-gw makes it.
 FOREIGN = ("10.42.1.0/24", "via", PEER, "dev", "eth0")
 CONFIGURED = """
-until grep -q '^ADMIN_STATE=configured' "/run/systemd/netif/links/$(cat /sys/class/net/eth0/ifindex)"
-do
-    sleep 0.1
-done
+link=/run/systemd/netif/links/$(cat /sys/class/net/eth0/ifindex)
+until grep -q '^ADMIN_STATE=configured' "$link"; do sleep 0.1; done
 """
 
 
