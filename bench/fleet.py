@@ -225,7 +225,12 @@ def _settled(nodes: int) -> Observed:
     """What a node has after an apply, in every layer."""
     objects = {key: _countable(each) for key, each in _wanted(nodes).objects.items()}
     facts = kernel_drift(KernelRules(), objects).missing
-    return Observed(dict(objects), dict(objects), kernel=KernelRules(frozenset(facts)))
+    ipsets = {each.name: each for each in objects.values() if each.kind is Kind.IPSET}
+    kernel = KernelRules(
+        frozenset(fact for fact in facts if fact.kind is not Kind.IPSET),
+        {name: frozenset(each.items("entries")) for name, each in ipsets.items()},
+    )
+    return Observed(dict(objects), dict(objects), kernel=kernel)
 
 
 def _countable(each: FirewalldObject) -> FirewalldObject:

@@ -303,7 +303,7 @@ def _freeze_while_it_starts(node):
         if not node.run("nft", "list", "tables"):
             return
         node.signal_firewalld(signal.SIGCONT)
-    raise AssertionError("firewalld has its rules as soon as it is on the bus")
+    pytest.skip("this firewalld has its rules as soon as it is on the bus")
 
 
 def test_prepare_leaves_a_running_firewalld_alone(node, pillar):

@@ -48,7 +48,7 @@ class Firewalld:
         if kernel:
             bindings = Bindings(self.interface_zones)
             facts = (kernel_facts(self.runtime, bindings) - self.kernel_lost) | self.kernel_extra
-            rules = KernelRules(frozenset(facts)) if self.table else KernelRules(table=False)
+            rules = kernel_of(facts) if self.table else KernelRules(table=False)
         return Observed(
             runtime=by_key(self.runtime.values()),
             permanent=by_key(self.permanent.values()),
@@ -138,6 +138,22 @@ class Firewalld:
             refuse_rules(each)
             if each.kind is Kind.IPSET:
                 refuse_entries(each.items("entries"))
+
+
+def kernel_of(facts):
+    """A kernel with these facts."""
+    facts = frozenset(facts)
+    ipsets = {fact for fact in facts if fact.kind is Kind.IPSET}
+    return KernelRules(
+        facts - ipsets,
+        {
+            each.name: frozenset(
+                fact.value for fact in ipsets if (fact.name, fact.respect) == (each.name, "entries")
+            )
+            for each in ipsets
+            if each.respect == "ipset"
+        },
+    )
 
 
 def kernel_facts(runtime, bindings=None):

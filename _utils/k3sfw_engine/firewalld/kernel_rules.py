@@ -48,7 +48,8 @@ def parse_nft_listing(listing: str | bytes) -> KernelRules:
         callers=_callers(rules),
     )
     into = cache(ways.into)
-    facts = [fact for item in items if "set" in item for fact in _set_facts(item["set"])]
+    sets = [item["set"] for item in items if "set" in item]
+    facts: list[KernelFact] = []
     for chain in chains:
         facts += _entrance_facts(chain["name"], into)
     met: set[tuple[str, KernelFact]] = set()
@@ -59,7 +60,14 @@ def parse_nft_listing(listing: str | bytes) -> KernelRules:
             again = (rule["chain"], fact) in met
             met.add((rule["chain"], fact))
             facts.append(replace(fact, value=f"{fact.value} once more") if again else fact)
-    return KernelRules(frozenset(facts))
+    return KernelRules(
+        frozenset(facts),
+        {
+            name: frozenset(map(_address, each.get("elem", ())))
+            for each in sets
+            if (name := str(each["name"])).startswith(PREFIX)
+        },
+    )
 
 
 def accepted_by_zone(listing: str | bytes, zone: str) -> frozenset[Item]:
@@ -139,14 +147,6 @@ def _interfaces(match: Mapping[str, Any]) -> list[str]:
         return []
     names = match["right"]
     return list(names["set"]) if isinstance(names, dict) else [names]
-
-
-def _set_facts(nft_set: Mapping[str, Any]) -> Iterator[KernelFact]:
-    name = str(nft_set["name"])
-    if name.startswith(PREFIX):
-        yield KernelFact(Kind.IPSET, name, "ipset", "exists")
-        for element in nft_set.get("elem", ()):
-            yield KernelFact(Kind.IPSET, name, "entries", _address(element))
 
 
 def _entrance_facts(chain: str, into: _Into) -> Iterator[KernelFact]:
@@ -283,7 +283,9 @@ class Listing:
     def _read(self) -> KernelRules:
         read = [self._read_one(process) for process in self._processes]
         return KernelRules(
-            frozenset().union(*(each.facts for each in read)), all(each.table for each in read)
+            frozenset().union(*(each.facts for each in read)),
+            {name: entries for each in read for name, entries in each.ipsets.items()},
+            all(each.table for each in read),
         )
 
     @staticmethod

@@ -2,13 +2,14 @@
 
 firewalld answers from its memory, where a rule that was removed with nft still exists. Both sides
 are sets of facts: ``firewalld/kernel_rules.py`` reads those of the kernel, and those that the
-runtime objects must have made are computed here.
+runtime objects must have made are computed here. Entries of ipsets become facts only where they
+differ, as there may be thousands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import netaddr
 
@@ -22,7 +23,7 @@ ANY = "any"
 SOMETIMES = "on some condition"
 
 # Respects in which more facts than expected are drift; more interfaces are firewalld's own matter.
-_EXACT = ("entries", "rich_rules", "target")
+_EXACT = ("rich_rules", "target")
 
 
 @dataclass(frozen=True)
@@ -48,30 +49,32 @@ class KernelFact:
 
 @dataclass(frozen=True)
 class KernelRules:
-    """What the kernel holds of our objects; ``table`` tells whether firewalld's table exists."""
+    """What the kernel holds of our objects.
+
+    facts
+        All of policies and zones.
+    ipsets
+        The entries of each ipset that exists, by its name.
+    table
+        Whether firewalld's table exists.
+    """
 
     facts: frozenset[KernelFact] = frozenset()
+    ipsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
     table: bool = True
-
-    @property
-    def ipsets(self) -> frozenset[str]:
-        """The names of the ipsets that exist."""
-        return frozenset(fact.name for fact in self.facts if fact.respect == "ipset")
 
     def with_ipsets(self, names: Collection[str], read: KernelRules) -> KernelRules:
         """Return the same with these ipsets as they were read later."""
-        others = (
-            fact for fact in self.facts if fact.kind is not Kind.IPSET or fact.name not in names
-        )
-        return replace(self, facts=read.facts.union(others))
+        others = {name: entries for name, entries in self.ipsets.items() if name not in names}
+        return replace(self, ipsets={**others, **read.ipsets})
 
 
 @dataclass(frozen=True)
 class KernelDrift:
     """Where the kernel differs from firewalld's runtime."""
 
-    missing: frozenset[KernelFact]
-    extra: frozenset[KernelFact]
+    missing: frozenset[KernelFact] = frozenset()
+    extra: frozenset[KernelFact] = frozenset()
 
     @property
     def names(self) -> frozenset[str]:
@@ -125,24 +128,51 @@ def kernel_drift(
         The runtime bindings of all zones, to which our policies may refer.
     """
     if kernel is None:
-        return KernelDrift(frozenset(), frozenset())
+        return KernelDrift()
     expected = frozenset(_expected(runtime, bindings or Bindings()))
     explained = _with_rules_of_others(runtime)
-    drift = KernelDrift(
-        expected - kernel.facts,
-        frozenset(
-            fact
-            for fact in kernel.facts - expected
-            if fact.respect in _EXACT
-            and (fact.kind, fact.name) in runtime
-            and fact.name not in explained
-        ),
+    extra = (
+        fact
+        for fact in kernel.facts - expected
+        if fact.respect in _EXACT
+        and (fact.kind, fact.name) in runtime
+        and fact.name not in explained
     )
-    same = _same_addresses(drift)
+    ipsets = [
+        _drift_of_ipset(name, frozenset(each.items("entries")), kernel.ipsets.get(name))
+        for (kind, name), each in runtime.items()
+        if kind is Kind.IPSET
+    ]
     return KernelDrift(
-        frozenset(fact for fact in drift.missing if fact.name not in same),
-        frozenset(fact for fact in drift.extra if fact.name not in same),
+        (expected - kernel.facts).union(*(each.missing for each in ipsets)),
+        frozenset(extra).union(*(each.extra for each in ipsets)),
     )
+
+
+def _drift_of_ipset(name: str, wanted: frozenset[str], there: frozenset[str] | None) -> KernelDrift:
+    """Compare an ipset with the entries that the kernel has; ``None`` if it does not exist."""
+
+    def facts(entries: Iterable[str]) -> frozenset[KernelFact]:
+        return frozenset(KernelFact(Kind.IPSET, name, "entries", entry) for entry in entries)
+
+    if there is None:
+        return KernelDrift(facts(wanted) | {KernelFact(Kind.IPSET, name, "ipset", "exists")})
+    missing, extra = wanted - there, there - wanted
+    if _same_addresses(missing, extra):
+        return KernelDrift()
+    return KernelDrift(facts(missing), facts(extra))
+
+
+def _same_addresses(missing: frozenset[str], extra: frozenset[str]) -> bool:
+    """Whether these are the same: the kernel joins adjacent addresses into a range."""
+    # Thousands of single addresses need not be read to see that they are others.
+    if not missing or not extra or not any("-" in each or "/" in each for each in missing | extra):
+        return missing == extra
+
+    def addresses(entries: Iterable[str]) -> netaddr.IPSet:
+        return netaddr.IPSet(network for entry in entries for network in networks_of_range(entry))
+
+    return bool(addresses(missing) == addresses(extra))
 
 
 def _with_rules_of_others(runtime: Objects) -> frozenset[str]:
@@ -163,37 +193,15 @@ def _with_rules_of_others(runtime: Objects) -> frozenset[str]:
     )
 
 
-def _same_addresses(drift: KernelDrift) -> frozenset[str]:
-    """ipsets with the same addresses, where the kernel joined adjacent ones into a range."""
-
-    def addresses(facts: Iterable[KernelFact], name: str) -> netaddr.IPSet:
-        return netaddr.IPSet(
-            network
-            for fact in facts
-            if fact.name == name and fact.respect == "entries"
-            for network in networks_of_range(str(fact.value))
-        )
-
-    return frozenset(
-        name
-        for name in drift.ipsets
-        if addresses(drift.missing, name) == addresses(drift.extra, name)
-    )
-
-
 # -- what the runtime objects must have made ------------------------------------------------------
 
 
 def _expected(runtime: Objects, bindings: Bindings) -> Iterator[KernelFact]:
     for (kind, name), each in runtime.items():
-        if kind is Kind.IPSET:
-            yield KernelFact(kind, name, "ipset", "exists")
-            for text in each.items("entries"):
-                yield KernelFact(kind, name, "entries", text)
-        elif kind is Kind.ZONE:
+        if kind is Kind.ZONE:
             for interface in each.items("interfaces"):
                 yield KernelFact(kind, name, "entered by", interface)
-        else:
+        elif kind is Kind.POLICY:
             yield from _expected_of_policy(each, runtime, bindings)
 
 
