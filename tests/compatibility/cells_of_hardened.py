@@ -19,7 +19,7 @@ def cells() -> list[Cell]:
             "host",
             "hardened-paths",
             "every path between two nodes, by Salt",
-            (_EVERY_PATH, "-k", "every zone in use drops"),
+            (_EVERY_PATH, "-k", "drops and denied"),
             lambda kept: prepare("1.3", "nftables", kept),
             firewalld="1.3",
             backend="nftables",

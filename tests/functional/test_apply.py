@@ -1,14 +1,9 @@
 """What an operator can rely on when the rules are applied to a real firewalld."""
 
 import shlex
-import signal
-import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lab import daemons
-from lab.wait import wait_until
 from tests.selection import exhaustive
 
 STOLEN = "/run/stolen"
@@ -276,34 +271,6 @@ def test_a_prepared_firewalld_starts_complete_and_needs_no_reload(node, pillar):
     ]
     node.call("remove")
     assert "k3s" not in node.firewall_cmd("--get-policies")
-
-
-def test_a_firewalld_that_still_starts_has_not_lost_its_rules(node, pillar):
-    node.call("apply", pillar)
-    _freeze_while_it_starts(node)
-    with ThreadPoolExecutor() as beside:
-        seen = beside.submit(node.call, "compare", pillar)
-        time.sleep(1)
-        node.signal_firewalld(signal.SIGCONT)
-        assert seen.result()["changes"] == {}
-
-
-def _freeze_while_it_starts(node):
-    """Stop a firewalld that is on the bus and has no rules in the kernel yet."""
-    for _try in range(10):
-        node.host.stop_firewalld()
-        node.host.spawn(["firewalld", "--nofork", "--nopid"], "/var/log/firewalld.out")
-        wait_until(
-            lambda: daemons.firewalld_is_on_bus(node.host),
-            "firewalld is not on the bus",
-            timeout=20,
-            every=0.005,
-        )
-        node.freeze_firewalld()
-        if not node.run("nft", "list", "tables"):
-            return
-        node.signal_firewalld(signal.SIGCONT)
-    pytest.skip("this firewalld has its rules as soon as it is on the bus")
 
 
 def test_prepare_leaves_a_running_firewalld_alone(node, pillar):

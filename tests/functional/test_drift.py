@@ -1,9 +1,12 @@
 """Drift in any layer is found, reported and repaired, even in the kernel, unseen by firewalld."""
 
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from lab import daemons
 from lab.wait import wait_until
 from tests.selection import exhaustive
 
@@ -138,6 +141,34 @@ def test_drift_is_seen_in_its_layer_and_fixed(node, pillar, drift, layer):
     assert node.call("compare", pillar)["changes"] == {}
     node.firewall_cmd("--reload")
     assert node.call("compare", pillar)["changes"] == {}
+
+
+def test_a_firewalld_that_still_starts_has_not_lost_its_rules(node, pillar):
+    node.call("apply", pillar)
+    _freeze_while_it_starts(node)
+    with ThreadPoolExecutor() as beside:
+        seen = beside.submit(node.call, "compare", pillar)
+        time.sleep(1)
+        node.signal_firewalld(signal.SIGCONT)
+        assert seen.result()["changes"] == {}
+
+
+def _freeze_while_it_starts(node):
+    """Stop a firewalld that is on the bus and has no rules in the kernel yet."""
+    for _try in range(10):
+        node.host.stop_firewalld()
+        node.host.spawn(["firewalld", "--nofork", "--nopid"], "/var/log/firewalld.out")
+        wait_until(
+            lambda: daemons.firewalld_is_on_bus(node.host),
+            "firewalld is not on the bus",
+            timeout=20,
+            every=0.005,
+        )
+        node.freeze_firewalld()
+        if not node.run("nft", "list", "tables"):
+            return
+        node.signal_firewalld(signal.SIGCONT)
+    pytest.skip("this firewalld has its rules as soon as it is on the bus")
 
 
 def test_check_ports_names_the_listener_and_what_has_none(node, pillar):

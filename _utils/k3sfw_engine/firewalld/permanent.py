@@ -7,7 +7,7 @@ late, because its watcher waits that long, and misses a file that a full disk cu
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -138,18 +138,26 @@ def contents_of(
     objects: Iterable[FirewalldObject], gone: Iterable[Key] = (), folder: Path = FOLDERS[0]
 ) -> Contents:
     """Return the files of these objects as they are to be, and no file for those that are gone."""
-    wanted: dict[Path, bytes | None] = {}
+    removed = dict.fromkeys(paths_of(gone=gone, folder=folder))
+    return {**removed, **{_path(folder, *each.key): write_object(each) for each in objects}}
+
+
+def paths_of(
+    keys: Iterable[Key] = (), gone: Iterable[Key] = (), folder: Path = FOLDERS[0]
+) -> Iterator[Path]:
+    """Return the files of these objects, and what goes with those that are gone."""
     for key in gone:
         path = _path(folder, *key)
+        yield path
         # firewalld keeps a copy of a file that it removed.
-        wanted.update({path: None, path.with_suffix(".xml.old"): None})
-    wanted.update({_path(folder, *each.key): write_object(each) for each in objects})
-    return wanted
+        yield path.with_suffix(".xml.old")
+    for key in keys:
+        yield _path(folder, *key)
 
 
 def files_of(keys: Iterable[Key], folder: Path = FOLDERS[0]) -> Contents:
     """Return the files of these objects as they are now."""
-    return as_they_are(_path(folder, *key) for key in keys)
+    return as_they_are(paths_of(keys, folder=folder))
 
 
 def as_they_are(paths: Iterable[Path]) -> Contents:

@@ -26,6 +26,7 @@ from k3sfw_engine.firewalld.others_runtime_rules import (
     read_foreign_runtime,
 )
 from k3sfw_engine.firewalld.permanent import (
+    Contents,
     as_they_are,
     put_back_files,
     put_files,
@@ -97,7 +98,11 @@ def carry_out(
     Raises ``Undone`` if they did not prove themselves, and other kinds of ``EngineError`` if
     nothing was touched yet.
     """
-    others, baseline, trial = _look_ahead(bus, plan, observed, options.proof, try_out)
+    # A trial and a reload need them before they are in force.
+    files = files_of_plan(plan) if needs_trial(plan) else {}
+    others, baseline, trial = _look_ahead(
+        bus, plan, observed, options.proof, partial(try_out, files)
+    )
     notices = trial.notices
     record = make_record(
         plan,
@@ -109,7 +114,7 @@ def carry_out(
     )
     with checkpoint(record, _deadline(plan, observed, baseline)) as journal:
         if others is not None:
-            notices += _reload(bus, journal, plan, others, checked=trial.tried)
+            notices += _reload(bus, journal, plan, files, others, checked=trial.tried)
             # Bindings that others had made at runtime only are restored; pods may use them.
             observed, plan = _once_settled(bus, planner, observe(bus))
         observed = _change_in_force(bus, journal, plan, observed)
@@ -118,8 +123,7 @@ def carry_out(
         notices += options.proof.prove(baseline)
         if options.confirm_within:
             runtime = snapshot_of(ours(observed.runtime))
-            files = files_of_plan(left)
-            journal.confirm_by(options.confirm_within, files, runtime, options.tables)
+            journal.confirm_by(options.confirm_within, files_of_plan(left), runtime, options.tables)
         else:
             journal.note(PERMANENT)
             tell_zones(bus, _zones_with_files(left))
@@ -129,12 +133,12 @@ def carry_out(
 
 
 def _look_ahead(
-    bus: Bus, plan: Plan, observed: Observed, proof: Proof, try_out: TryOut
+    bus: Bus, plan: Plan, observed: Observed, proof: Proof, try_out: Callable[[], Trial]
 ) -> tuple[_Others | None, Baseline, Trial]:
     """Try the plan where that is worth it, and read meanwhile what has to be as it was before."""
     with ThreadPoolExecutor(max_workers=1) as beside:
         # A trial takes as long as a reload, and firewalld is idle meanwhile.
-        tried = beside.submit(try_out, files_of_plan(plan)) if needs_trial(plan) else None
+        tried = beside.submit(try_out) if needs_trial(plan) else None
         others = _read_others(bus, observed) if plan.reloads else None
         baseline = proof.baseline()
         if tried is None:
@@ -180,7 +184,7 @@ def _read_others(bus: Bus, observed: Observed) -> _Others:
 
 
 def _reload(
-    bus: Bus, journal: Journal, plan: Plan, others: _Others, *, checked: bool
+    bus: Bus, journal: Journal, plan: Plan, files: Contents, others: _Others, *, checked: bool
 ) -> tuple[str, ...]:
     """Reload firewalld with the new files; return notices about what others lost after all.
 
@@ -190,7 +194,6 @@ def _reload(
     checked
         Whether a trial has loaded these files a moment ago.
     """
-    files = files_of_plan(plan)
     before = as_they_are(files)
     journal.note("files")
     put_files(files)

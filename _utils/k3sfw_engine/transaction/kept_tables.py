@@ -102,10 +102,10 @@ def keep_tables(text: str) -> tuple[Problem, ...]:
     A text of another version is kept as it is, to tell which one that was. Without any, those that
     were kept are forgotten: others are in force now.
     """
+    if text and _is_kept(text):
+        return ()
     if not _version(text.encode()):
         return forget_kept_tables()
-    if _is_kept(text):
-        return ()
     try:
         replace_files({FILE: text.encode()}, mode=0o600, folder_mode=0o700)
     except OSError as error:
@@ -124,7 +124,9 @@ def forget_kept_tables() -> tuple[Problem, ...]:
 
 def _is_kept(text: str) -> bool:
     try:
-        return bool(json.loads(FILE.read_bytes()) == json.loads(text))
+        kept = FILE.read_bytes()
+        # Tables of thousands of nodes are not parsed only to see that they are the same.
+        return kept == text.encode() or bool(json.loads(kept) == json.loads(text))
     except (OSError, ValueError):
         return False
 

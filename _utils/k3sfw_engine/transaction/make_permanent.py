@@ -12,8 +12,10 @@ from k3sfw_engine.errors import EngineError, NotConverged
 from k3sfw_engine.firewalld.file_copies import keep
 from k3sfw_engine.firewalld.permanent import (
     Contents,
+    as_they_are,
     contents_of,
     files_of,
+    paths_of,
     put_files,
     read_permanent,
 )
@@ -52,6 +54,16 @@ def files_of_plan(plan: Plan) -> Contents:
     return contents_of(
         [step.object for step in plan.steps if isinstance(step, WritePermanent)],
         [step.key for step in plan.steps if isinstance(step, RemovePermanent)],
+    )
+
+
+def files_before(plan: Plan) -> Contents:
+    """The files that the plan writes and removes, as they are now."""
+    return as_they_are(
+        paths_of(
+            [step.object.key for step in plan.steps if isinstance(step, WritePermanent)],
+            [step.key for step in plan.steps if isinstance(step, RemovePermanent)],
+        )
     )
 
 

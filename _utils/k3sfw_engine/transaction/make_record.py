@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 from k3sfw_engine import __version__
-from k3sfw_engine.firewalld.permanent import as_they_are, files_of
+from k3sfw_engine.firewalld.permanent import files_of
 from k3sfw_engine.firewalld.runtime import snapshot_of
 from k3sfw_engine.host.iptables_save_restore import KEPT
 from k3sfw_engine.host.lock import LOCK, holder
@@ -21,7 +21,7 @@ from k3sfw_engine.standalone.undo.record import Process, Record
 from k3sfw_engine.standalone.undo.restore_runtime import Snapshot
 from k3sfw_engine.transaction.commit_options import CommitOptions
 from k3sfw_engine.transaction.journal import as_texts
-from k3sfw_engine.transaction.make_permanent import files_of_plan
+from k3sfw_engine.transaction.make_permanent import files_before
 
 # In place of firewalld's process, where none runs.
 NO_PROCESS = Process(0, "")
@@ -46,7 +46,7 @@ def make_record(
     zones = [(Kind.ZONE, step.zone.name) for step in plan.steps if isinstance(step, TakeOutOfZone)]
     files = {
         **files_of([*ours(observed.permanent), *zones]),
-        **as_they_are(files_of_plan(plan)),
+        **files_before(plan),
     }
     return Record(
         version=__version__,
