@@ -39,6 +39,16 @@ def pkill(number, name):
     subprocess.run(["pkill", f"-{number}", "-x", name], check=True)
 
 
+def kill(name):
+    """Kill a daemon, and wait until it is gone: whoever looks next must not find it dying."""
+    pkill("KILL", name)
+    while (
+        subprocess.run(["pgrep", "-x", name], check=False, stdout=subprocess.DEVNULL).returncode
+        == 0
+    ):
+        time.sleep(0.005)
+
+
 def fill(folder):
     """Leave no room in the file system that the folder is."""
     with suppress(OSError), open(f"{folder}/filling", "wb", buffering=0) as file:
@@ -59,9 +69,9 @@ WAYS = {
     "kill-beside-drop-table": lambda given: kill_beside_drop_table(),
     # Not by SIGSTOP: the nsenter that waits for it would stop, too.
     "freeze": lambda given: time.sleep(600),
-    "kill-firewalld": lambda given: pkill(9, "firewalld"),
+    "kill-firewalld": lambda given: kill("firewalld"),
     "stop-firewalld": lambda given: pkill("STOP", "firewalld"),
-    "kill-bus": lambda given: pkill(9, "dbus-daemon"),
+    "kill-bus": lambda given: kill("dbus-daemon"),
     "stop-timer": lambda given: subprocess.run(
         ["systemctl", "stop", "k3sfw-undo-*.timer"], check=True
     ),
@@ -79,7 +89,7 @@ def killed_in_reload(execute, seconds):
     def wrapped(bus, steps):
         steps = list(steps)
         if any(isinstance(step, Reload) for step in steps):
-            threading.Timer(seconds, pkill, (9, "firewalld")).start()
+            threading.Timer(seconds, pkill, ("KILL", "firewalld")).start()
         return execute(bus, steps)
 
     return wrapped
