@@ -51,7 +51,8 @@ def _write(measured: Sequence[Measured], reload: float) -> None:
         for case in CASES:
             found = record.with_figures(found, one.tool.key, case.key, one.figures(case, reload))
     record.write(found)
-    table.write(found)
+    # As it is on disk, where figures are rounded.
+    table.write(record.read())
 
 
 class Measured:

@@ -40,7 +40,7 @@ def pkill(number, name):
 
 
 def kill(name):
-    """Kill a daemon, and wait until it is gone: whoever looks next must not find it dying."""
+    """Kill a daemon, and wait until it is gone: the next look must not find it dying."""
     pkill("KILL", name)
     while (
         subprocess.run(["pgrep", "-x", name], check=False, stdout=subprocess.DEVNULL).returncode
