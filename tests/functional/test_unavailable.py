@@ -1,6 +1,10 @@
 """Without a usable firewalld, bus or nft: one sentence with its fix, and no change."""
 
+import signal
+import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -83,6 +87,22 @@ def test_one_problem_with_its_fix_within_20_seconds_and_nothing_done(node, pilla
         assert sentence in refused
         assert "Fix: " in refused
         assert node.files() == files
+
+
+def test_a_busy_bus_with_a_full_queue_is_waited_for(node, pillar):
+    node.call("apply", pillar)
+    node.host.kill("dbus-daemon", signal.SIGSTOP)
+    with ThreadPoolExecutor() as beside:
+        with ExitStack() as queue:
+            with suppress(BlockingIOError):
+                while True:
+                    caller = queue.enter_context(socket.socket(socket.AF_UNIX))
+                    caller.setblocking(False)
+                    caller.connect(str(node.path("/run/dbus/system_bus_socket")))
+            seen = beside.submit(node.call, "compare", pillar)
+            time.sleep(1)
+        node.host.kill("dbus-daemon", signal.SIGCONT)
+        assert seen.result()["changes"] == {}
 
 
 def test_a_wanted_panic_is_never_lifted(node, pillar):

@@ -21,7 +21,7 @@ from jeepney import (
     new_method_call,
 )
 from jeepney.auth import AuthenticationError
-from jeepney.io.blocking import DBusConnection, open_dbus_connection
+from jeepney.io.blocking import DBusConnection
 
 from k3sfw_engine.errors import FirewalldRefused, FirewalldUnavailable
 from k3sfw_engine.firewalld import messages
@@ -29,6 +29,7 @@ from k3sfw_engine.firewalld.defaults import CALL_SECONDS, START_POLL, START_SECO
 from k3sfw_engine.host import run_program
 from k3sfw_engine.host.defaults import SYSTEMCTL_SECONDS
 from k3sfw_engine.host.image import is_image, refuse_in_image
+from k3sfw_engine.host.system_bus import open_system_bus
 
 SERVICE = "org.fedoraproject.FirewallD1"
 RUNTIME_PATH = "/org/fedoraproject/FirewallD1"
@@ -76,7 +77,7 @@ def firewalld_is_there() -> bool:
     if is_image():
         return False
     try:
-        with open_dbus_connection("SYSTEM") as connection:
+        with open_system_bus() as connection:
             return _has_started(connection)
     except TimeoutError:
         return True  # The bus is frozen, and what is on it goes on.
@@ -113,7 +114,7 @@ class Bus:
     def __init__(self) -> None:
         refuse_in_image()
         try:
-            self._connection: DBusConnection = open_dbus_connection("SYSTEM")
+            self._connection: DBusConnection = open_system_bus()
             self._replies: dict[int, Message] = {}
             _has_started(self._connection)
         except TimeoutError as error:

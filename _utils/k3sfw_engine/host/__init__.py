@@ -24,6 +24,7 @@ connected_addresses   the far ends of all TCP connections
 listeners             processes that listen on this host, and the ports of ssh servers
 node_services         what serves ports here: listeners, tunnels, redirections
 sysctls               the sysctls that decide about forwarded packets
+system_bus            a connection to the system's D-Bus
 network_manager       the interfaces that NetworkManager manages
 other_managers        traces of other firewalls and network managers in files
 metrics_file          the file of metrics that node_exporter reads

@@ -30,6 +30,10 @@ CONNTRACK_SECONDS = 10.0
 # The largest result of a pod's network that is read: real ones have some thousand bytes.
 CNI_RESULT_BYTES = 1 << 20
 
+# The system bus takes a connection in milliseconds, and in seconds where all cores are busy.
+BUS_SECONDS = 5.0
+BUS_POLL = 0.02
+
 # The kernel answers netlink at once, or it does not have what is asked.
 NETLINK_SECONDS = 5.0
 

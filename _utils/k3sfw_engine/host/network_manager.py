@@ -14,10 +14,11 @@ from jeepney import (
     new_method_call,
 )
 from jeepney.auth import AuthenticationError
-from jeepney.io.blocking import DBusConnection, open_dbus_connection
+from jeepney.io.blocking import DBusConnection
 from jeepney.wrappers import unwrap_msg
 
 from k3sfw_engine.host.defaults import NETWORK_MANAGER_SECONDS
+from k3sfw_engine.host.system_bus import open_system_bus
 from k3sfw_engine.model.host_facts import NmConnection
 
 _NETWORK_MANAGER = "org.freedesktop.NetworkManager"
@@ -30,7 +31,7 @@ def read_connections(interfaces: Iterable[str]) -> dict[str, NmConnection] | Non
     Returns ``None`` if NetworkManager is not running.
     """
     try:
-        bus = open_dbus_connection("SYSTEM")
+        bus = open_system_bus()
     except (OSError, AuthenticationError):
         return None
     with bus:

@@ -228,7 +228,7 @@ MANAGED = {
 
 
 def test_networkmanager_is_asked_which_of_the_interfaces_it_manages_and_with_what(monkeypatch):
-    monkeypatch.setattr(network_manager, "open_dbus_connection", lambda name: FakeBus(MANAGED))
+    monkeypatch.setattr(network_manager, "open_system_bus", lambda: FakeBus(MANAGED))
     names = ("cni0", "eth0", "eth1", "flannel.1", "veth7")
     assert network_manager.read_connections(names) == {
         "cni0": NmConnection(),
@@ -246,7 +246,7 @@ def test_a_connection_that_goes_down_meanwhile_has_no_name(monkeypatch):
                 return new_error(message, "org.freedesktop.DBus.Error.UnknownObject")
             return answer
 
-    monkeypatch.setattr(network_manager, "open_dbus_connection", lambda name: Vanishing(MANAGED))
+    monkeypatch.setattr(network_manager, "open_system_bus", lambda: Vanishing(MANAGED))
     assert network_manager.read_connections(["eth0"]) == {"eth0": NmConnection()}
 
 
@@ -260,20 +260,20 @@ def test_a_frozen_networkmanager_is_waited_for_once(monkeypatch):
             asked.append(message.body)
             raise TimeoutError
 
-    monkeypatch.setattr(network_manager, "open_dbus_connection", lambda name: Frozen(MANAGED))
+    monkeypatch.setattr(network_manager, "open_system_bus", lambda: Frozen(MANAGED))
     assert network_manager.read_connections(["cni0", "eth0", "eth1"]) == {}
     assert asked == [("cni0",)]
 
 
 def test_a_networkmanager_that_does_not_run_manages_nothing(monkeypatch):
-    monkeypatch.setattr(network_manager, "open_dbus_connection", lambda name: FakeBus(None))
+    monkeypatch.setattr(network_manager, "open_system_bus", lambda: FakeBus(None))
     assert network_manager.read_connections(("cni0",)) is None
     assert network_manager.managed_interfaces(("cni0",)) == ()
 
-    def refuse(name):
+    def refuse():
         raise FileNotFoundError("no bus")
 
-    monkeypatch.setattr(network_manager, "open_dbus_connection", refuse)
+    monkeypatch.setattr(network_manager, "open_system_bus", refuse)
     assert network_manager.read_connections(("cni0",)) is None
 
 
