@@ -6,6 +6,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.progress import Progress
+from tests.selection import is_left_to_test_all
 
 # Of these, each test raises the hosts that it needs.
 HOSTS_PER_TEST = (
@@ -45,8 +46,12 @@ def _turn(nodeid):
     return (shared == nodeid, place, shared.endswith(".py"))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Put them in the order in which they are handed out."""
+    """Mark the files that only ``make test-all`` runs; put all in the order of handing out."""
+    for item in items:
+        if is_left_to_test_all(item.nodeid.split("::")[0]):
+            item.add_marker(pytest.mark.exhaustive)
     items.sort(key=lambda item: _turn(item.nodeid))
 
 
