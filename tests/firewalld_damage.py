@@ -49,10 +49,11 @@ def kill_firewalld_in_a_reload(host):
     assert not has_own_rules(host)
 
 
-def kill_firewalld_in_the_next_reload(host):
-    """Kill firewalld while its own rules are gone, in a reload that another program asks for."""
+@contextmanager
+def killing_firewalld_in_the_next_reload(host):
+    """Kill firewalld while its own rules are gone, in a reload that begins in the block."""
     with _stopping_without_rules(host):
-        pass
+        yield
     assert not has_own_rules(host), "the reload was too quick"
     kill_firewalld(host)
 

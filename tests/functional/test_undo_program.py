@@ -6,7 +6,7 @@ import pytest
 
 from tests.firewalld_damage import (
     MANY,
-    kill_firewalld_in_the_next_reload,
+    killing_firewalld_in_the_next_reload,
     make_reloads_long,
 )
 from tests.functional.hosts import SERVER, standing
@@ -45,8 +45,8 @@ def test_foreign_runtime_rules_survive_a_firewalld_that_dies_during_the_undo(sha
     steps = shared.drive(99, "kill", more)["steps"]
     shared.call("rollback", more)
     # Because of that table the undo needs a reload, which it would not need otherwise.
-    shared.drive(steps.index("execute"), "kill-beside-drop-table", more)
-    kill_firewalld_in_the_next_reload(shared.host)
+    with killing_firewalld_in_the_next_reload(shared.host):
+        shared.drive(steps.index("execute"), "kill-beside-drop-table", more)
     shared.wait_until_ended(within=60)
     assert shared.firewall_cmd("--zone=public", "--list-ports") == "8443/tcp"
     shared.path(MANY).unlink()
