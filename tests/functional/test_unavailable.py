@@ -49,6 +49,10 @@ def panic(node):
     node.firewall_cmd("--panic-on")
 
 
+def bus_frozen(node):
+    node.host.kill("dbus-daemon", signal.SIGSTOP)
+
+
 def bus_gone(node):
     node.host.kill("dbus-daemon", 9)
     node.path("/run/dbus/system_bus_socket").unlink(missing_ok=True)
@@ -66,19 +70,21 @@ CASES = [
     (failed, "firewalld is in state FAILED"),
     (frozen, "did not answer within 8 seconds"),
     (panic, "firewalld is in panic mode"),
+    (bus_frozen, "the system D-Bus does not answer within 5 seconds"),
     (bus_gone, "the system D-Bus cannot be reached"),
     (nft_missing, "nft is not installed"),
 ]
 STOPPED = (not_running, not_installed, masked)
+FROZEN = (frozen, bus_frozen)
 
 
 @pytest.mark.parametrize(("make", "sentence"), CASES, ids=[make.__name__ for make, _s in CASES])
 def test_one_problem_with_its_fix_within_20_seconds_and_nothing_done(node, pillar, make, sentence):
     make(node)
     files = node.files()
-    # All three ask the same way, and each waits eight seconds for a frozen one. The files of one
+    # All three ask the same way, and each waits seconds for what is frozen. The files of one
     # that is stopped can be removed.
-    asked = ["apply", "compare", "remove"][: 1 if make is frozen else 2 if make in STOPPED else 3]
+    asked = ["apply", "compare", "remove"][: 1 if make in FROZEN else 2 if make in STOPPED else 3]
     for function in asked:
         began = time.monotonic()
         answer = node.try_call(function, None if function == "remove" else pillar)

@@ -42,10 +42,7 @@ def pkill(number, name):
 def kill(name):
     """Kill a daemon, and wait until it is gone: the next look must not find it dying."""
     pkill("KILL", name)
-    while (
-        subprocess.run(["pgrep", "-x", name], check=False, stdout=subprocess.DEVNULL).returncode
-        == 0
-    ):
+    while subprocess.run(["pgrep", "-x", name], check=False, capture_output=True).stdout:
         time.sleep(0.005)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from k3sfw_engine.errors import Problem
+from k3sfw_engine.host.defaults import BUS_SECONDS
 
 _LOG = "journalctl -u firewalld"
 # It lets in what is alive before firewalld starts.
@@ -18,7 +19,7 @@ _OFFLINE_CHECK = "firewall-offline-cmd --check-config"
 
 def bus_is_frozen() -> Problem:
     return Problem(
-        "the system D-Bus accepts connections and does not answer",
+        f"the system D-Bus does not answer within {BUS_SECONDS:.0f} seconds",
         "restart the D-Bus daemon (systemctl restart dbus), then firewalld",
     )
 

@@ -19,7 +19,7 @@ from k3sfw_engine.firewalld.permanent import (
     put_files,
     read_permanent,
 )
-from k3sfw_engine.model.firewall_objects import ours
+from k3sfw_engine.model.firewall_objects import FirewalldObject, Key, ours
 from k3sfw_engine.plan.make_plan import Plan
 from k3sfw_engine.plan.observed import Observed
 from k3sfw_engine.plan.steps import RemovePermanent, WritePermanent
@@ -51,20 +51,20 @@ def make_permanent(plan: Plan, observed: Observed, replan: Callable[[Observed], 
 
 def files_of_plan(plan: Plan) -> Contents:
     """The files that the plan writes and removes."""
-    return contents_of(
-        [step.object for step in plan.steps if isinstance(step, WritePermanent)],
-        [step.key for step in plan.steps if isinstance(step, RemovePermanent)],
-    )
+    return contents_of(_written(plan), _removed(plan))
 
 
 def files_before(plan: Plan) -> Contents:
     """The files that the plan writes and removes, as they are now."""
-    return as_they_are(
-        paths_of(
-            [step.object.key for step in plan.steps if isinstance(step, WritePermanent)],
-            [step.key for step in plan.steps if isinstance(step, RemovePermanent)],
-        )
-    )
+    return as_they_are(paths_of([each.key for each in _written(plan)], _removed(plan)))
+
+
+def _written(plan: Plan) -> list[FirewalldObject]:
+    return [step.object for step in plan.steps if isinstance(step, WritePermanent)]
+
+
+def _removed(plan: Plan) -> list[Key]:
+    return [step.key for step in plan.steps if isinstance(step, RemovePermanent)]
 
 
 def refuse_differences(left: Plan, layers: Iterable[str]) -> None:
